@@ -1,0 +1,61 @@
+/* device.h - a memory and the kernels that work on it.
+ *
+ * A device is the context of everything else: it carries the seed, the worker threads and the
+ * host tables (host.h). It must outlive what was created with it. Several devices live side by
+ * side in one process, each used by one thread at a time. */
+#ifndef QUERN_DEVICE_H
+#define QUERN_DEVICE_H
+
+#include <quern/host.h>
+
+QUERN_BEGIN_C
+
+typedef struct quern_device quern_device;
+
+typedef enum quern_device_kind {
+    QUERN_DEVICE_BEST, /* CUDA when a usable GPU and the CUDA module exist, else CPU (logged) */
+    QUERN_DEVICE_CPU,
+    QUERN_DEVICE_CUDA,
+} quern_device_kind;
+
+typedef struct quern_device_desc {
+    quern_device_kind kind;
+    int32_t index;               /* which of its kind; default 0 */
+    int32_t thread_count;        /* CPU compute threads; default: the cores this process may use.
+                                    Results do not depend on it. CUDA does not read it. */
+    uint64_t seed;               /* all randomness derives from it; default 0 */
+    bool allow_nondeterministic; /* default false: same binary, device and seed, same bits */
+    quern_host host;             /* default: quern_host_default() */
+} quern_device_desc;
+
+/* NO_DEVICE (names the index and how many there are, or why none), HOST_MEMORY, INVALID. */
+QUERN_API QUERN_MUST_CHECK quern_status quern_device_create(quern_device **out,
+                                                            const quern_device_desc *desc);
+QUERN_API void quern_device_destroy(quern_device *device);
+
+typedef struct quern_device_info {
+    quern_device_kind kind;
+    int32_t index;
+    int32_t thread_count; /* CPU: compute threads; CUDA: multiprocessors */
+    char name[128];       /* "AMD EPYC 7R13", "NVIDIA H200" */
+    char uuid[48];        /* "" for the CPU */
+    char pci[32];         /* "" for the CPU */
+    int32_t capability;   /* CUDA: 90 for 9.0; CPU: 0 */
+    int64_t memory_bytes, memory_free_bytes;
+} quern_device_info;
+
+QUERN_API QUERN_MUST_CHECK quern_status quern_device_info_get(const quern_device *device,
+                                                              quern_device_info *out);
+
+/* How many devices of a kind this process can use. For CUDA `reason` (may be NULL) receives one
+ * sentence when there are none: the module was not found, or the driver's own words. */
+QUERN_API int32_t quern_device_count(quern_device_kind kind, char *reason, size_t reason_bytes);
+
+/* The library's version, "0.1.0", and the same as a number, 100. */
+#define QUERN_VERSION_MAJOR 0
+#define QUERN_VERSION_MINOR 1
+#define QUERN_VERSION_PATCH 0
+QUERN_API const char *quern_version(void);
+
+QUERN_END_C
+#endif

@@ -1,0 +1,109 @@
+/* event.h - what a training run tells, and what it may be told back.
+ *
+ * A callback is a struct of optional functions plus `self`. Each returns an action; one that is
+ * illegal at that event ends the run with QUERN_CALLBACK naming callback and event. Callbacks run
+ * on the thread that called fit, in order of band, then of registration; `close` in reverse.
+ * `stop_requested` (when there was one), `fit_end` and `close` fire exactly once however the run
+ * ends. The host runs up to `run_ahead` attempts ahead of the device: fetch_begin, fetch_end and
+ * step_begin fire when an attempt is issued; update_end and everything after it when its record
+ * has come back, in order. Host floats are handed out only in log, eval_end and epoch_end. */
+#ifndef QUERN_EVENT_H
+#define QUERN_EVENT_H
+
+#include <quern/status.h>
+
+QUERN_BEGIN_C
+
+typedef enum quern_action {
+    QUERN_CONTINUE,
+    QUERN_SKIP_STEP, /* the window's data is consumed, no update */
+    QUERN_END_EPOCH, /* no further batch of this epoch */
+    QUERN_END_EVAL,  /* no further batch of this evaluation */
+    QUERN_STOP,      /* end the run in order */
+    QUERN_FAIL,      /* end the run with QUERN_CALLBACK; quern_fail() may have left a sentence */
+} quern_action;
+
+/* One table: event, legal actions beside CONTINUE and FAIL, when it fires. */
+/* clang-format off */
+#define QUERN_EVENT_LIST(X)                                                                       \
+    X(init,           0,                      "once, at the end of quern_trainer_create")         \
+    X(fit_begin,      STOP,                   "before the first epoch of a fit")                  \
+    X(epoch_begin,    STOP | END_EPOCH,       "before an epoch's first batch")                    \
+    X(fetch_begin,    STOP | END_EPOCH,       "before a batch is asked for")                      \
+    X(fetch_end,      STOP | END_EPOCH | SKIP_STEP, "a batch is there")                           \
+    X(step_begin,     STOP | END_EPOCH | SKIP_STEP, "before the forward pass is issued")          \
+    X(loss_ready,     STOP | END_EPOCH | SKIP_STEP, "between forward and backward")               \
+    X(grads_ready,    STOP | END_EPOCH | SKIP_STEP, "gradients complete, not clipped")            \
+    X(update_begin,   STOP | END_EPOCH | SKIP_STEP, "clipped, before the update")                 \
+    X(update_end,     STOP | END_EPOCH,       "applied, or not and why: event->outcome")          \
+    X(step_end,       STOP | END_EPOCH,       "after counters and learning rate moved on")        \
+    X(log,            STOP | END_EPOCH,       "every log_every updates, and at an epoch's end")   \
+    X(eval_begin,     STOP | END_EVAL,        "before an evaluation's first batch")               \
+    X(eval_batch_end, STOP | END_EVAL,        "after each of its batches")                        \
+    X(eval_end,       STOP,                   "with its metrics")                                 \
+    X(epoch_end,      STOP,                   "after the epoch's evaluation")                     \
+    X(stop_requested, 0,                      "once, when the run begins to end early")           \
+    X(exception,      0,                      "the run fails: event->status")                     \
+    X(fit_end,        0,                      "once per fit, after all else")                     \
+    X(close,          0,                      "once, in quern_trainer_destroy, in reverse order")
+/* clang-format on */
+#define X(name, actions, text) QUERN_EVENT_##name,
+typedef enum quern_event_kind { QUERN_EVENT_LIST(X) QUERN_EVENT_COUNT } quern_event_kind;
+#undef X
+QUERN_API const char *quern_event_name(quern_event_kind kind); /* "step_end" */
+
+typedef enum quern_outcome {
+    QUERN_OUTCOME_APPLIED,
+    QUERN_OUTCOME_EMPTY,      /* the window's weight was zero */
+    QUERN_OUTCOME_NOT_FINITE, /* loss or gradient; nothing was changed */
+    QUERN_OUTCOME_SKIPPED,    /* a callback said so */
+    QUERN_OUTCOME_FROZEN,     /* issued behind a stop, taken back */
+} quern_outcome;
+QUERN_API const char *quern_outcome_name(quern_outcome outcome); /* "applied" */
+
+typedef struct quern_scalar {
+    const char *name; /* "train/loss" */
+    double value;
+} quern_scalar;
+
+typedef struct quern_trainer quern_trainer;
+
+typedef struct quern_event {
+    quern_event_kind kind;
+    quern_trainer *trainer;
+    int64_t step;                /* updates applied */
+    int64_t attempts;            /* windows consumed */
+    int64_t epoch;               /* from 0 */
+    int64_t batch;               /* within the epoch or the evaluation, from 0 */
+    quern_outcome outcome;       /* update_end, step_end */
+    quern_status status;         /* exception, fit_end */
+    const char *reason;          /* stop_requested, fit_end: "epochs", "callback", … */
+    const quern_scalar *scalars; /* log, eval_end, epoch_end; valid during the call */
+    int32_t scalar_count;
+    double seconds;            /* log, eval_end, epoch_end: since fit began */
+    double samples_per_second; /* log, epoch_end */
+} quern_event;
+
+typedef enum quern_band {
+    QUERN_BAND_USER, /* the default */
+    QUERN_BAND_MUTATOR,
+    QUERN_BAND_MONITOR,
+    QUERN_BAND_LOGGER,
+    QUERN_BAND_CHECKPOINTER,
+} quern_band; /* run order: mutators, user, monitors, loggers, checkpointers */
+
+/* Subscribing to loss_ready, grads_ready or update_begin splits the captured step there. */
+#define X(name, actions, text) quern_action (*name)(void *self, const quern_event *event);
+typedef struct quern_callback {
+    const char *name; /* in messages */
+    quern_band band;
+    void *self;
+    QUERN_EVENT_LIST(X)
+} quern_callback;
+#undef X
+
+/* The value of a scalar of this event, NaN if it has none of that name. */
+QUERN_API double quern_event_scalar(const quern_event *event, const char *name);
+
+QUERN_END_C
+#endif

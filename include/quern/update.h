@@ -1,0 +1,77 @@
+/* update.h - the contract of an optimizer's arithmetic: one pass over flat blocks.
+ *
+ * All parameters of a graph lie in one block, their gradients in another of the same layout, and
+ * each of the optimizer's states in one more. Segments are the ranges that share weight decay and
+ * learning-rate scale; padding between tensors is zero in every block and stays so. */
+#ifndef QUERN_UPDATE_H
+#define QUERN_UPDATE_H
+
+#include <quern/kernel.h>
+
+QUERN_BEGIN_C
+
+/* One table: name, state floats per parameter, the desc fields that it reads. */
+/* clang-format off */
+#define QUERN_OPTIMIZER_LIST(X)                                                       \
+    X(adamw,   2, BETA1 | BETA2 | EPSILON | WEIGHT_DECAY)                             \
+    X(adam,    2, BETA1 | BETA2 | EPSILON | WEIGHT_DECAY)                             \
+    X(sgd,     1, MOMENTUM | NESTEROV | WEIGHT_DECAY)                                 \
+    X(rmsprop, 2, BETA2 | EPSILON | MOMENTUM | WEIGHT_DECAY)                          \
+    X(adagrad, 1, EPSILON | WEIGHT_DECAY)                                             \
+    X(lion,    1, BETA1 | BETA2 | WEIGHT_DECAY)
+/* clang-format on */
+#define X(name, states, reads) QUERN_OPTIMIZER_##name,
+typedef enum quern_optimizer_kind {
+    QUERN_OPTIMIZER_LIST(X) QUERN_OPTIMIZER_COUNT
+} quern_optimizer_kind;
+#undef X
+
+#define QUERN_OPTIMIZER_STATE_MAX 4
+
+/* What the rule reads, in double, computed on the device for the update about to happen. */
+typedef struct quern_hyper {
+    double learning_rate; /* schedule included, segment scale not */
+    double beta1, beta2, epsilon, momentum, weight_decay;
+    double correct1, correct2; /* 1 / (1 - beta^n), n = 1 for the first update */
+    double gradient_scale;     /* clipping and unscaling: multiply the gradient by it first */
+    int64_t n;                 /* 1 for the first update */
+    bool nesterov;
+} quern_hyper;
+
+typedef struct quern_segment {
+    int64_t start, count; /* elements of the flat blocks */
+    float learning_rate_scale;
+    bool decay; /* weight decay applies */
+} quern_segment;
+
+typedef struct quern_update {
+    quern_dtype dtype; /* F32 or F64, of every block */
+    void *parameters;
+    const void *gradients;
+    void *states[QUERN_OPTIMIZER_STATE_MAX];
+    const quern_segment *segments; /* host memory */
+    int32_t segment_count;
+    const quern_hyper *hyper; /* device memory */
+    const int32_t *applied;   /* device memory: 0 = leave every block as it is */
+} quern_update;
+
+/* An optimizer of the application's own; args->attributes is a const quern_update *. A function
+ * per backend; a missing one is UNSUPPORTED there. */
+typedef struct quern_update_rule {
+    const char *name;
+    int32_t state_count;
+    uint32_t reads; /* QUERN_READS_BETA1 | … */
+    quern_kernel_function update[QUERN_BACKEND_COUNT];
+} quern_update_rule;
+
+enum {
+    QUERN_READS_BETA1 = 1,
+    QUERN_READS_BETA2 = 2,
+    QUERN_READS_EPSILON = 4,
+    QUERN_READS_MOMENTUM = 8,
+    QUERN_READS_NESTEROV = 16,
+    QUERN_READS_WEIGHT_DECAY = 32
+};
+
+QUERN_END_C
+#endif

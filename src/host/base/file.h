@@ -1,0 +1,33 @@
+/* file.h - whole-file reading and sequential writing over the replaceable file operations.
+ * EINTR and short transfers are retried here; every failure is a sentence with operation, path and
+ * cause (INPUT when reading, IO when writing). */
+#ifndef QUERN_BASE_FILE_H
+#define QUERN_BASE_FILE_H
+
+#include <quern/host.h>
+
+/* The whole file; release with memory_release(host, data, bytes, 1). limit: refuse longer ones. */
+QUERN_MUST_CHECK quern_status file_read_all(const quern_host *host, const char *path, size_t limit,
+                                            uint8_t **data, size_t *bytes);
+
+/* The same, inflating gzip when the content starts with its magic; `limit` bounds the inflated
+ * size too. */
+QUERN_MUST_CHECK quern_status file_read_inflated(const quern_host *host, const char *path,
+                                                 size_t limit, uint8_t **data, size_t *bytes);
+
+typedef struct file_writer {
+    const quern_host *host;
+    const char *path; /* borrowed */
+    int64_t file;
+    quern_status status; /* the first failure sticks */
+} file_writer;
+QUERN_MUST_CHECK quern_status file_writer_open(file_writer *w, const quern_host *host,
+                                               const char *path, quern_file_mode mode);
+QUERN_MUST_CHECK quern_status file_writer_write(file_writer *w, const void *from, size_t bytes);
+QUERN_MUST_CHECK quern_status file_writer_sync(file_writer *w);
+QUERN_MUST_CHECK quern_status file_writer_close(file_writer *w); /* safe twice */
+
+/* mkdir -p. */
+QUERN_MUST_CHECK quern_status file_make_directories(const quern_host *host, const char *path);
+
+#endif

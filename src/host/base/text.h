@@ -1,0 +1,18 @@
+/* text.h - bounded text building and the JSON that the library writes (jansson only reads). */
+#ifndef QUERN_BASE_TEXT_H
+#define QUERN_BASE_TEXT_H
+
+#include <quern/status.h>
+
+/* Appends into a fixed buffer; `overflow` says that something did not fit. */
+typedef struct text {
+    char *data;
+    size_t capacity, length; /* length < capacity; always terminated */
+    bool overflow;
+} text;
+text text_over(char *buffer, size_t capacity);
+void text_add(text *t, const char *format, ...) QUERN_PRINTF(2, 3);
+void text_add_json_string(text *t, const char *value); /* quoted and escaped */
+void text_add_json_number(text *t, double value);      /* shortest that reads back; else null */
+
+#endif

@@ -1,0 +1,34 @@
+/* parameters.h - the values of a graph's parameters and buffers: flat blocks on the device.
+ *
+ * Layout of `values` (elements, each tensor padded with zeros to a multiple of 16): unfrozen
+ * parameters by (learning-rate scale, decay), which are the segments; then the frozen ones.
+ * `gradients` covers only the unfrozen. `buffers` and `pending` have one layout. */
+#ifndef QUERN_GRAPH_PARAMETERS_H
+#define QUERN_GRAPH_PARAMETERS_H
+
+#include "graph.h"
+#include <quern/program.h>
+#include <quern/update.h>
+
+struct quern_parameters {
+    quern_graph *graph;
+    quern_dtype dtype;
+    int64_t value_count, trainable_count, buffer_count; /* elements with padding */
+    void *values, *gradients, *buffers, *pending;
+    quern_segment *segments;
+    int32_t segment_count, segment_capacity;
+};
+
+/* Computes the layout and seals the graph; allocates nothing on the device. */
+QUERN_MUST_CHECK quern_status parameters_plan(quern_parameters *out, quern_graph *graph);
+/* Device blocks, zeroed. nn/initialize.c makes the public create of these two and the values. */
+QUERN_MUST_CHECK quern_status parameters_allocate(quern_parameters *p, bool gradients);
+void parameters_release(quern_parameters *p);
+
+/* The view of a parameter, a buffer, their gradient or pending value; data NULL if not allocated.
+ */
+quern_view parameters_view(const quern_parameters *p, const quern_tensor *tensor);
+quern_view parameters_gradient_view(const quern_parameters *p, const quern_tensor *tensor);
+quern_view parameters_pending_view(const quern_parameters *p, const quern_tensor *tensor);
+
+#endif

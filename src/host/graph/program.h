@@ -1,0 +1,41 @@
+/* program.h - a graph compiled for one batch size and mode: a flat list of steps.
+ *
+ * Two phases, so that several programs can share one arena: program_plan decides everything and
+ * allocates host memory only; program_bind sets every pointer. Passes, one file each:
+ * autodiff.c appends backward steps, fuse.c merges neighbours, plan.c places the buffers. */
+#ifndef QUERN_GRAPH_PROGRAM_H
+#define QUERN_GRAPH_PROGRAM_H
+
+#include "graph.h"
+#include "parameters.h"
+#include <quern/program.h>
+
+/* forward; backward of a window's first microbatch (overwrites the parameters' gradients); and of
+ * the following ones (adds to them). */
+typedef enum program_part {
+    PROGRAM_FORWARD,
+    PROGRAM_BACKWARD,
+    PROGRAM_BACKWARD_FOLLOWING,
+} program_part;
+
+/* desc->parameters may have been planned only (data NULL) when just bytes are wanted. */
+QUERN_MUST_CHECK quern_status program_plan(quern_program **out, const quern_program_desc *desc);
+
+size_t program_arena_bytes(const quern_program *program);
+size_t program_input_bytes(const quern_program *program);
+
+/* arena and inputs: device memory of at least those bytes; run: device memory. May be called
+ * again. Programs of one graph place the same input at different offsets. */
+QUERN_MUST_CHECK quern_status program_bind(quern_program *program, void *arena, void *inputs,
+                                           const quern_run *run);
+
+/* Issues one kernel call after another to the stream. */
+QUERN_MUST_CHECK quern_status program_issue(const quern_program *program, program_part part,
+                                            quern_stream *stream);
+
+/* The bound view of an input or an output, and of the gradient of `loss` (to be seeded) or of an
+ * input that wants one; data NULL when the program has no such tensor. */
+quern_view program_view(const quern_program *program, const quern_tensor *tensor);
+quern_view program_gradient_view(const quern_program *program, const quern_tensor *tensor);
+
+#endif

@@ -1,0 +1,69 @@
+/* backend.h - what a device can do: one const table a backend.
+ *
+ * Work is issued to streams, which run it in order, asynchronously. A failure on a stream sticks:
+ * later work on it is dropped, and the next wait returns it. `call` issues one kernel function;
+ * args (and all it points to) must stay unchanged until the work has run. While a stream captures,
+ * call, copy and fill are recorded instead of run; launching the capture issues all of it again.
+ *
+ * The CPU implements each slot truly: a stream is a thread with an ordered queue, host memory is
+ * device memory, pinned memory is memory. */
+#ifndef QUERN_KERNELS_BACKEND_H
+#define QUERN_KERNELS_BACKEND_H
+
+#include "kernel.h"
+#include "task.h"
+#include <quern/device.h>
+
+typedef struct backend_device backend_device;
+typedef struct backend_event backend_event;
+typedef struct backend_capture backend_capture;
+
+typedef struct backend_open_desc {
+    int32_t index, thread_count;
+    const quern_host *host; /* outlives the backend device */
+} backend_open_desc;
+
+typedef struct quern_backend {
+    const char *name;
+    quern_backend_kind kind;
+    int32_t (*count)(char *reason, size_t reason_bytes);
+    quern_status (*open)(backend_device **out, const backend_open_desc *desc);
+    void (*close)(backend_device *device);
+    quern_status (*info)(backend_device *device, quern_device_info *out); /* memory too */
+
+    /* device memory and pinned host memory; 64-byte aligned, not cleared */
+    quern_status (*allocate)(backend_device *device, void **out, size_t bytes);
+    void (*release)(backend_device *device, void *pointer, size_t bytes);
+    quern_status (*allocate_pinned)(backend_device *device, void **out, size_t bytes);
+    void (*release_pinned)(backend_device *device, void *pointer, size_t bytes);
+
+    quern_status (*stream_create)(backend_device *device, quern_stream **out, const char *name);
+    void (*stream_destroy)(quern_stream *stream);
+    quern_status (*stream_wait)(quern_stream *stream);   /* the host waits until it is empty */
+    quern_status (*stream_status)(quern_stream *stream); /* its failure so far, without waiting */
+
+    quern_status (*event_create)(backend_device *device, backend_event **out);
+    void (*event_destroy)(backend_event *event);
+    quern_status (*event_record)(backend_event *event, quern_stream *stream);
+    quern_status (*event_wait)(backend_event *event); /* the host waits for its last record */
+    quern_status (*stream_wait_event)(quern_stream *stream, backend_event *event);
+
+    quern_status (*call)(quern_stream *stream, quern_kernel_function function,
+                         const quern_kernel_args *args);
+    /* any direction; host memory must be pinned to be asynchronous */
+    quern_status (*copy)(quern_stream *stream, void *to, const void *from, size_t bytes);
+    quern_status (*fill)(quern_stream *stream, void *to, int value, size_t bytes);
+
+    quern_status (*capture_begin)(quern_stream *stream);
+    quern_status (*capture_end)(quern_stream *stream, backend_capture **out);
+    quern_status (*capture_launch)(backend_capture *capture, quern_stream *stream);
+    void (*capture_destroy)(backend_capture *capture);
+
+    const quern_kernel *const *kernels;        /* [QUERN_OP_ID_COUNT] */
+    const quern_kernel_function *tasks;        /* [TASK_COUNT] */
+    const quern_kernel_function *update_rules; /* [QUERN_OPTIMIZER_COUNT] */
+} quern_backend;
+
+extern const quern_backend quern_backend_cpu;
+
+#endif

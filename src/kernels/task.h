@@ -1,0 +1,92 @@
+/* task.h - the work of a step that belongs to no op: the window's bookkeeping on the device.
+ *
+ * A task is a quern_kernel_function whose args->attributes points to the struct of its name below.
+ * Everything that changes from attempt to attempt lives in one task_state in device memory, so
+ * that a captured step can be replayed without the host. One attempt runs, in this order:
+ *   weigh      loss and weight of a microbatch are added to the window
+ *   seed       d(loss) = 1 / W is written where backward starts
+ *   norm       the gradient's global L2 norm, NaN or infinity kept
+ *   decide     applied or not and why; step, learning rate, hyper-parameters
+ *   (update)   the rule, when applied
+ *   commit     pending state (running statistics) becomes state, when applied
+ *   record     the attempt's record goes to the ring, the window is closed, attempt + 1 */
+#ifndef QUERN_KERNELS_TASK_H
+#define QUERN_KERNELS_TASK_H
+
+#include <quern/event.h>
+#include <quern/kernel.h>
+#include <quern/update.h>
+
+typedef struct task_state { /* device memory */
+    quern_run run;
+    int64_t step;         /* updates applied */
+    double loss, weight;  /* sums of the open window */
+    double samples;       /* of the open window */
+    double norm;          /* of the gradient of the mean loss, before clipping */
+    double learning_rate; /* of the last decided update */
+    quern_hyper hyper;
+    int32_t applied; /* 1 while the update of this attempt may change things */
+    int32_t outcome; /* quern_outcome */
+    int32_t skip;    /* set by the host: this attempt is SKIPPED */
+    int32_t frozen;  /* set by a failure or a stop: later attempts are FROZEN */
+} task_state;
+
+typedef struct task_record { /* host-visible memory, a ring indexed by attempt */
+    int64_t attempt, step;   /* step: after this attempt */
+    double loss, weight, samples, norm, learning_rate;
+    int32_t outcome;
+} task_record;
+
+#define TASK_LIST(X) X(weigh) X(seed) X(norm) X(decide) X(commit) X(record) X(accumulate)
+
+#define X(name) TASK_##name,
+typedef enum task_id { TASK_LIST(X) TASK_COUNT } task_id;
+#undef X
+
+typedef struct task_weigh {
+    task_state *state;
+    quern_view loss;   /* () */
+    quern_view weight; /* (); data NULL: `samples` */
+    int64_t samples;
+} task_weigh;
+
+typedef struct task_seed {
+    const task_state *state;
+    quern_view gradient; /* () */
+} task_seed;
+
+typedef struct task_norm { /* args->scratch: 8 bytes per NORM_CHUNK elements */
+    task_state *state;
+    quern_view gradients; /* flat */
+} task_norm;
+#define TASK_NORM_CHUNK 16384
+
+typedef struct task_decide {
+    task_state *state;
+    /* device memory: factor on the learning rate for update n at [n % schedule_count] */
+    const float *schedule;
+    int64_t schedule_count;
+    quern_hyper constants;   /* learning_rate is the base rate */
+    double clip_norm;        /* 0: off */
+    bool stop_on_not_finite; /* freeze what follows a non-finite attempt */
+} task_decide;
+
+typedef struct task_commit { /* to[i] = from[i] for every pair */
+    const task_state *state;
+    int32_t count;
+    const quern_view *to, *from; /* host memory */
+} task_commit;
+
+typedef struct task_record_args {
+    task_state *state;
+    task_record *ring;
+    int64_t ring_count;
+} task_record_args;
+
+typedef struct task_accumulate { /* sums[i] += value[i] */
+    double *sums;                /* device memory */
+    quern_view value;
+    double constant; /* used instead when value.data is NULL */
+} task_accumulate;
+
+#endif
