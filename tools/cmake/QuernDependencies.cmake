@@ -1,0 +1,19 @@
+# What the library stands on. Only what is linked is looked for.
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+find_package(ZLIB REQUIRED)
+
+# The serial OpenBLAS, linked statically and hidden: a private copy that neither starts threads nor
+# clashes with a BLAS of the application's own. QUERN_BLAS_ROOT names another installation.
+set(QUERN_BLAS_ROOT "" CACHE PATH "Prefix of a serial OpenBLAS; empty = search the system")
+find_path(QUERN_BLAS_INCLUDE cblas.h
+  HINTS ${QUERN_BLAS_ROOT}/include
+  PATH_SUFFIXES openblas-serial ${CMAKE_LIBRARY_ARCHITECTURE}/openblas-serial
+  REQUIRED NO_CMAKE_FIND_ROOT_PATH)
+find_library(QUERN_BLAS_ARCHIVE NAMES libopenblas.a
+  HINTS ${QUERN_BLAS_ROOT}/lib
+  PATH_SUFFIXES openblas-serial ${CMAKE_LIBRARY_ARCHITECTURE}/openblas-serial
+  REQUIRED NO_CMAKE_FIND_ROOT_PATH)
+mark_as_advanced(QUERN_BLAS_INCLUDE QUERN_BLAS_ARCHIVE)
+message(STATUS "Private BLAS: ${QUERN_BLAS_ARCHIVE}")

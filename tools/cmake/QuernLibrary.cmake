@@ -1,0 +1,56 @@
+# Packs quern_objects three ways.
+#   quern           libquern.so, soname, only the QUERN_API symbols are visible
+#   quern_static    libquern.a, one relocatable object with the private BLAS inside: everything but
+#                   quern_* is made local, so an application may link its own BLAS beside it
+#   quern_internal  an archive of the plain objects, for the tests: they reach internal functions
+
+target_include_directories(quern_objects PUBLIC
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+target_include_directories(quern_objects SYSTEM PRIVATE ${QUERN_BLAS_INCLUDE})
+target_compile_definitions(quern_objects PRIVATE QUERN_BUILD QUERN_VERSION="${PROJECT_VERSION}")
+target_compile_options(quern_objects PRIVATE ${QUERN_WARNINGS})
+target_link_libraries(quern_objects PRIVATE Threads::Threads ZLIB::ZLIB)
+if(QUERN_CPU_ARCH STREQUAL "x86-64-v3")
+  target_compile_definitions(quern_objects PRIVATE QUERN_CPU_ARCH_V3)
+endif()
+
+# Only the kernels are compiled for a named processor; the rest of the library runs anywhere, so
+# that it can say what the processor lacks.
+get_target_property(sources quern_objects SOURCES)
+list(FILTER sources INCLUDE REGEX "/src/kernels/cpu/")
+set(kernel_options "$<$<CONFIG:Release,RelWithDebInfo>:-O3>")
+if(QUERN_CPU_ARCH)
+  list(APPEND kernel_options -march=${QUERN_CPU_ARCH})
+endif()
+set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${kernel_options}")
+
+set(private_libraries ${QUERN_BLAS_ARCHIVE} ZLIB::ZLIB Threads::Threads m ${CMAKE_DL_LIBS})
+
+add_library(quern SHARED $<TARGET_OBJECTS:quern_objects>)
+add_library(quern::quern ALIAS quern)
+set_target_properties(quern PROPERTIES
+  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
+  LINKER_LANGUAGE C)
+target_include_directories(quern PUBLIC
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+target_link_libraries(quern PRIVATE ${private_libraries})
+target_link_options(quern PRIVATE -Wl,--exclude-libs,ALL -Wl,--as-needed)
+if(NOT QUERN_SANITIZE)
+  target_link_options(quern PRIVATE -Wl,--no-undefined)
+endif()
+
+add_library(quern_internal STATIC $<TARGET_OBJECTS:quern_objects>)
+set_target_properties(quern_internal PROPERTIES LINKER_LANGUAGE C OUTPUT_NAME quern-internal)
+target_include_directories(quern_internal PUBLIC
+  ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+target_link_libraries(quern_internal PUBLIC ${private_libraries})
+
+set(QUERN_STATIC_ARCHIVE ${CMAKE_CURRENT_BINARY_DIR}/libquern.a)
+add_custom_command(OUTPUT ${QUERN_STATIC_ARCHIVE}
+  COMMAND ${CMAKE_COMMAND} -E rm -f ${QUERN_STATIC_ARCHIVE}
+  COMMAND ${CMAKE_LINKER} -r -o quern.o $<TARGET_OBJECTS:quern_objects> ${QUERN_BLAS_ARCHIVE}
+  COMMAND ${CMAKE_OBJCOPY} --wildcard --keep-global-symbol=quern_* quern.o
+  COMMAND ${CMAKE_AR} rcs ${QUERN_STATIC_ARCHIVE} quern.o
+  DEPENDS quern_objects $<TARGET_OBJECTS:quern_objects>
+  COMMAND_EXPAND_LISTS VERBATIM COMMENT "Packing libquern.a with its private BLAS")
+add_custom_target(quern_static_archive ALL DEPENDS ${QUERN_STATIC_ARCHIVE})
