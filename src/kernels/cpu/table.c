@@ -1,0 +1,44 @@
+/* table.c - every CPU kernel, task and update rule in its slot, from the tables that name them:
+ * one that is missing stops the link. Aliases (ALIAS in ops.def) run no kernel: their slot is
+ * NULL. */
+#include "cpu.h"
+
+enum {
+    INPLACE = QUERN_OP_INPLACE,
+    GRAD_INPLACE = QUERN_OP_GRAD_INPLACE,
+    STRIDED = QUERN_OP_STRIDED,
+    ALIAS = QUERN_OP_ALIAS,
+    NO_GRADIENT = QUERN_OP_NO_GRADIENT,
+    RANDOM = QUERN_OP_RANDOM,
+    FUSED = QUERN_OP_FUSED,
+    INDEX_INPUT1 = QUERN_OP_INDEX_INPUT1
+};
+
+#define QUERN_OP(name, desc, in, out, reads, flags, shape, formula)                                \
+    extern const quern_kernel quern_cpu_##name;
+#include <quern/ops.def>
+#undef QUERN_OP
+
+#define QUERN_OP(name, desc, in, out, reads, flags, shape, formula)                                \
+    [QUERN_OP_ID_##name] = ((flags)&ALIAS) != 0 ? NULL : &quern_cpu_##name,
+const quern_kernel *const cpu_kernels[QUERN_OP_ID_COUNT] = {
+#include <quern/ops.def>
+};
+#undef QUERN_OP
+
+#define X(name) extern quern_status quern_cpu_task_##name(const quern_kernel_args *args);
+TASK_LIST(X)
+#undef X
+
+#define X(name) [TASK_##name] = quern_cpu_task_##name,
+const quern_kernel_function cpu_tasks[TASK_COUNT] = {TASK_LIST(X)};
+#undef X
+
+#define X(name, states, reads)                                                                     \
+    extern quern_status quern_cpu_update_##name(const quern_kernel_args *args);
+QUERN_OPTIMIZER_LIST(X)
+#undef X
+
+#define X(name, states, reads) [QUERN_OPTIMIZER_##name] = quern_cpu_update_##name,
+const quern_kernel_function cpu_update_rules[QUERN_OPTIMIZER_COUNT] = {QUERN_OPTIMIZER_LIST(X)};
+#undef X
