@@ -45,17 +45,17 @@ typedef enum task_id { TASK_LIST(X) TASK_COUNT } task_id;
 
 typedef struct task_weigh {
     task_state *state;
-    quern_view loss;   /* () */
+    quern_view loss;   /* (); data NULL: 0 */
     quern_view weight; /* (); data NULL: `samples` */
     int64_t samples;
 } task_weigh;
 
-typedef struct task_seed {
+typedef struct task_seed { /* an empty window (W = 0) is seeded with 0 */
     const task_state *state;
     quern_view gradient; /* () */
 } task_seed;
 
-typedef struct task_norm { /* args->scratch: 8 bytes per NORM_CHUNK elements */
+typedef struct task_norm { /* args->scratch: 8 bytes per TASK_NORM_CHUNK elements */
     task_state *state;
     quern_view gradients; /* flat */
 } task_norm;
@@ -64,7 +64,7 @@ typedef struct task_norm { /* args->scratch: 8 bytes per NORM_CHUNK elements */
 typedef struct task_decide {
     task_state *state;
     /* device memory: factor on the learning rate for update n at [n % schedule_count] */
-    const float *schedule;
+    const double *schedule;
     int64_t schedule_count;
     quern_hyper constants;   /* learning_rate is the base rate */
     double clip_norm;        /* 0: off */
@@ -77,7 +77,7 @@ typedef struct task_commit { /* to[i] = from[i] for every pair */
     const quern_view *to, *from; /* host memory */
 } task_commit;
 
-typedef struct task_record_args {
+typedef struct task_record_args { /* then opens the next window: sums and skip 0, attempt + 1 */
     task_state *state;
     task_record *ring;
     int64_t ring_count;
@@ -85,8 +85,8 @@ typedef struct task_record_args {
 
 typedef struct task_accumulate { /* sums[i] += value[i] */
     double *sums;                /* device memory */
-    quern_view value;
-    double constant; /* used instead when value.data is NULL */
+    quern_view value;            /* F32, F64, I32 or I64 */
+    double constant;             /* added to sums[0] when value.data is NULL */
 } task_accumulate;
 
 #endif

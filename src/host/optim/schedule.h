@@ -1,0 +1,38 @@
+/* schedule.h - the learning rate's factor as a function of the updates applied so far.
+ *
+ * quern_schedule_scale (optim.h) is the function; here are its desc's defaults and checks, and the
+ * ring in device memory from which the decide task reads it. */
+#ifndef QUERN_OPTIM_SCHEDULE_H
+#define QUERN_OPTIM_SCHEDULE_H
+
+#include "../device/device.h"
+#include <quern/optim.h>
+
+/* Fills defaults in place. INVALID for a set field that the kind does not read, a missing one
+ * (`total`, when planned_updates is 0 too) and a value out of range. */
+QUERN_MUST_CHECK quern_status schedule_resolve(quern_schedule *schedule, int64_t planned_updates);
+const char *schedule_name(quern_schedule_kind kind); /* "multi_step" */
+
+/* The factor for update n lies at values[n % count]. Not moved once created. */
+typedef struct schedule_ring {
+    const quern_device *device;
+    quern_schedule schedule;
+    double *values; /* device memory, of the caller: schedule_ring_count doubles */
+    double *staged; /* pinned, same layout */
+    int64_t count;
+    int64_t end; /* factors for [end - count, end) have been issued */
+} schedule_ring;
+
+/* 1 when the factor never changes. */
+int64_t schedule_ring_count(const quern_schedule *resolved);
+QUERN_MUST_CHECK quern_status schedule_ring_create(schedule_ring *out, const quern_device *device,
+                                                   const quern_schedule *resolved, double *values);
+void schedule_ring_destroy(schedule_ring *ring);
+
+/* Makes sure that the factors for updates step … step + 256 are there for work issued to `stream`
+ * from now on. `step`: updates known to be applied (read back from the device). Allocates nothing;
+ * waits only when `step` jumped. */
+QUERN_MUST_CHECK quern_status schedule_ring_feed(schedule_ring *ring, quern_stream *stream,
+                                                 int64_t step);
+
+#endif
