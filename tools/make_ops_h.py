@@ -20,7 +20,7 @@ QUERN_BEGIN_C
 """
 
 ROW = re.compile(
-    r"QUERN_OP\(\s*(\w+),\s*(DESC|NO_DESC),\s*IN(\w+?)\(([^)]*)\),\s*OUT\w*\([^)]*\),"
+    r"QUERN_OP\(\s*(\w+),\s*(DESC|NO_DESC|FUSED),\s*IN(\w+?)\(([^)]*)\),\s*OUT\w*\([^)]*\),"
     r"\s*([^,]*),\s*([^,]*),\s*(\w+),((?:\s*\"[^\"]*\")+)\s*\)", re.S)
 
 
@@ -55,9 +55,9 @@ def main():
     rows = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
     print(HEAD)
     count = 0
-    for name, desc, arity, inputs, _, flags, _, formula in ROW.findall(rows):
+    for name, desc, arity, inputs, _, _, _, formula in ROW.findall(rows):
         count += 1
-        if "FUSED" in flags:
+        if desc == "FUSED":
             continue
         sentence = "".join(re.findall(r'"([^"]*)"', formula))
         if len(sentence) <= 93:

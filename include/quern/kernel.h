@@ -117,6 +117,7 @@ typedef struct quern_shape {
  * the outputs' shapes. It fails through quern_fail with a sentence that names the shapes; the
  * caller puts the op's name in front. */
 typedef struct quern_shape_args {
+    quern_dtype dtype; /* the graph's */
     void *attributes;
     int32_t input_count;
     const quern_shape *in;

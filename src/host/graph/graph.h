@@ -25,6 +25,7 @@ struct quern_tensor {
     graph_node *producer;                  /* VALUE */
     int32_t output;                        /* which of the producer's */
     quern_tensor *weight;                  /* of a loss */
+    bool contiguous;                       /* row-major without gaps; false only for some aliases */
     quern_tensor *pending;                 /* BUFFER: the value that replaces it after an update */
 };
 
@@ -61,6 +62,9 @@ const quern_op *graph_op(int32_t builtin);
 /* A node of a built-in op; returns its first output, or NULL (sticky). */
 quern_tensor *graph_apply(quern_graph *graph, int32_t builtin, quern_tensor *const *in,
                           int32_t input_count, const void *desc);
+
+/* A new tensor that a node yields; NULL (sticky) when memory is out. */
+quern_tensor *graph_value(quern_graph *graph, const char *name, const quern_shape *shape);
 
 /* Sticks the calling thread's sentence to the graph; returns NULL for builders to return. */
 quern_tensor *graph_stick(quern_graph *graph, quern_status status);
