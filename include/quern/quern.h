@@ -40,6 +40,7 @@
 #include <quern/callbacks.h>
 #include <quern/train.h>
 #include <quern/program.h>
+#include <quern/safetensors.h>
 #include <quern/kernel.h>
 #include <quern/update.h>
 
