@@ -7,7 +7,7 @@
 target_include_directories(quern_objects PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
 target_include_directories(quern_objects SYSTEM PRIVATE ${QUERN_BLAS_INCLUDE})
-target_compile_definitions(quern_objects PRIVATE QUERN_BUILD QUERN_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(quern_objects PRIVATE QUERN_BUILD)
 target_compile_options(quern_objects PRIVATE ${QUERN_WARNINGS})
 target_link_libraries(quern_objects PRIVATE Threads::Threads ZLIB::ZLIB)
 if(QUERN_CPU_ARCH STREQUAL "x86-64-v3")
@@ -18,7 +18,10 @@ endif()
 # that it can say what the processor lacks.
 get_target_property(sources quern_objects SOURCES)
 list(FILTER sources INCLUDE REGEX "/src/kernels/cpu/")
-set(kernel_options "$<$<CONFIG:Release,RelWithDebInfo>:-O3>")
+# Value-preserving, and without them gcc does not vectorise selects and sqrtf: nobody reads the
+# floating-point exception flags or errno.
+set(kernel_options -fno-trapping-math -fno-math-errno
+  "$<$<CONFIG:Release,RelWithDebInfo>:-O3>")
 if(QUERN_CPU_ARCH)
   list(APPEND kernel_options -march=${QUERN_CPU_ARCH})
 endif()

@@ -1,0 +1,18 @@
+/* tolerances.h - every tolerance of the kernel tests, by name, with its reason.
+ *
+ * F32 against F64: |a - b| <= tolerance * max(1, max |b|) over a tensor. One unit in the last place
+ * of F32 at 1 is 1.2e-7. A tolerance that grows is a commit that says why. */
+#ifndef QUERN_TESTS_KERNELS_TOLERANCES_H
+#define QUERN_TESTS_KERNELS_TOLERANCES_H
+
+#define TOL_EXACT 0.0        /* copies and comparisons: the same values in both types */
+#define TOL_ROUND_F32 2.5e-7 /* one or two rounded operations */
+#define TOL_FUNCTION_F32                                                                           \
+    1e-6                 /* an elementary function (vector_math.h: up to 6 ulp), then products */
+#define TOL_SUM_F32 2e-6 /* sums of some thousand terms, accumulated in F64 or in lanes */
+#define TOL_PRODUCT_F32 1e-5     /* sums of products, k <= 4096, accumulated in F32 */
+#define TOL_NORM_F32 2e-5        /* mean and variance, then a division by the deviation */
+#define TOL_DIFFERENCES 1e-7     /* DESIGN 9.1: analytic against central differences, F64 */
+#define TOL_ACCUMULATE_F64 1e-12 /* (g0 + g) - g0 - g: one rounding of a sum of order 10 */
+
+#endif
