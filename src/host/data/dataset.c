@@ -92,7 +92,7 @@ quern_status quern_dataset_custom(quern_dataset **out, quern_device *device,
     *out = NULL;
     if (device == NULL || type == NULL)
         return quern_fail(QUERN_INVALID, "quern_dataset_custom: device or type is NULL");
-    int64_t length;
+    int64_t length = 0;
     QUERN_TRY(check_type(type, self, &length));
     quern_dataset *d;
     QUERN_TRY(memory_allocate(&device->host, &d, 1, sizeof *d, "dataset"));
