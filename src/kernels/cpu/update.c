@@ -1,0 +1,102 @@
+/* update - the element-wise rules of ../optim, in one pass over flat blocks.
+ * Cost     reads parameter, gradient and states, writes parameter and states: 28 bytes an element
+ *          for Adam in F32; the memory's speed, not arithmetic, bounds it.
+ * Deterministic: yes, elements are independent; chunks of CPU_CHUNK elements of one segment.
+ * Without momentum the state block of sgd (and rmsprop's second) is not there and not touched. */
+#ifndef REAL
+#include "cpu.h"
+#include "real.h"
+
+typedef struct update_range {
+    const quern_update *update;
+    const quern_segment *segment;
+    int64_t start, count; /* elements of the flat blocks */
+} update_range;
+
+/* The chunks of all segments are numbered one segment after another. */
+static update_range range_of(const quern_update *u, int64_t chunk) {
+    const quern_segment *segment = u->segments;
+    for (int64_t n; chunk >= (n = cpu_chunk_count(segment->count, CPU_CHUNK)); segment++)
+        chunk -= n;
+    const cpu_range r = cpu_chunk_range(chunk, CPU_CHUNK, segment->count);
+    return (update_range){u, segment, segment->start + r.start, r.end - r.start};
+}
+
+static void run(const quern_kernel_args *args, cpu_body f32, cpu_body f64) {
+    const quern_update *u = args->attributes;
+    if (*u->applied == 0) return;
+    int64_t chunk_count = 0;
+    for (int32_t i = 0; i < u->segment_count; i++)
+        chunk_count += cpu_chunk_count(u->segments[i].count, CPU_CHUNK);
+    quern_update copy = *u; /* the body's context is not const */
+    quern_cpu_parallel(args->stream, chunk_count, u->dtype == QUERN_F32 ? f32 : f64, &copy);
+}
+
+/* How a rule with that many states finds them for element i, and puts them back. */
+#define TAKE_STATES_0(i)                                                                           \
+    { 0 }
+#define TAKE_STATES_1(i)                                                                           \
+    { first[i] }
+#define TAKE_STATES_2(i)                                                                           \
+    { first[i], second[i] }
+#define GIVE_STATES_0(i)
+#define GIVE_STATES_1(i) first[i] = s[0];
+#define GIVE_STATES_2(i) first[i] = s[0], second[i] = s[1];
+#define HOLD_STATES_0
+#define HOLD_STATES_1 REAL *restrict first = (REAL *)r.update->states[0] + r.start;
+#define HOLD_STATES_2                                                                              \
+    HOLD_STATES_1                                                                                  \
+    REAL *restrict second = (REAL *)r.update->states[1] + r.start;
+
+#define UPDATE_BODY(rule, state_count)                                                             \
+    static void REAL_NAME(rule##_body)(void *context, int64_t chunk) {                             \
+        const update_range r = range_of(context, chunk);                                           \
+        const REAL_NAME(rule_constants) h =                                                        \
+            REAL_NAME(rule_constants_of)(r.update->hyper, r.segment);                              \
+        REAL *restrict w = (REAL *)r.update->parameters + r.start;                                 \
+        const REAL *restrict g = (const REAL *)r.update->gradients + r.start;                      \
+        HOLD_STATES_##state_count for (int64_t i = 0; i < r.count; i++) {                          \
+            REAL value = w[i], s[2] = TAKE_STATES_##state_count(i);                                \
+            REAL_NAME(rule_##rule)(&value, g[i] * h.gradient_scale, s, &h);                        \
+            w[i] = value;                                                                          \
+            GIVE_STATES_##state_count(i)                                                           \
+        }                                                                                          \
+    }
+
+#define REAL_FILE "update.c"
+#include "each_real.h"
+
+#define UPDATE(name, with_all_states, without_momentum)                                            \
+    quern_status quern_cpu_update_##name(const quern_kernel_args *args) {                          \
+        const quern_update *u = args->attributes;                                                  \
+        if (u->hyper->momentum != 0)                                                               \
+            run(args, with_all_states##_body_f32, with_all_states##_body_f64);                     \
+        else                                                                                       \
+            run(args, without_momentum##_body_f32, without_momentum##_body_f64);                   \
+        return QUERN_OK;                                                                           \
+    }
+
+#define X(name, states, reads) quern_status quern_cpu_update_##name(const quern_kernel_args *args);
+QUERN_OPTIMIZER_LIST(X)
+#undef X
+UPDATE(adamw, adamw, adamw)
+UPDATE(adam, adam, adam)
+UPDATE(sgd, sgd_momentum, sgd)
+UPDATE(rmsprop, rmsprop_momentum, rmsprop)
+UPDATE(adagrad, adagrad, adagrad)
+UPDATE(lion, lion, lion)
+
+#else
+
+#include "../optim/rules.h"
+
+UPDATE_BODY(adamw, 2)
+UPDATE_BODY(adam, 2)
+UPDATE_BODY(sgd, 0)
+UPDATE_BODY(sgd_momentum, 1)
+UPDATE_BODY(rmsprop, 1)
+UPDATE_BODY(rmsprop_momentum, 2)
+UPDATE_BODY(adagrad, 1)
+UPDATE_BODY(lion, 1)
+
+#endif
