@@ -3,6 +3,8 @@
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.13)
 
 # The serial OpenBLAS, linked statically and hidden: a private copy that neither starts threads nor
 # clashes with a BLAS of the application's own. QUERN_BLAS_ROOT names another installation.

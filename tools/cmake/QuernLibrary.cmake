@@ -9,7 +9,7 @@ target_include_directories(quern_objects PUBLIC
 target_include_directories(quern_objects SYSTEM PRIVATE ${QUERN_BLAS_INCLUDE})
 target_compile_definitions(quern_objects PRIVATE QUERN_BUILD)
 target_compile_options(quern_objects PRIVATE ${QUERN_WARNINGS})
-target_link_libraries(quern_objects PRIVATE Threads::Threads ZLIB::ZLIB)
+target_link_libraries(quern_objects PRIVATE Threads::Threads ZLIB::ZLIB PkgConfig::JANSSON)
 if(QUERN_CPU_ARCH STREQUAL "x86-64-v3")
   target_compile_definitions(quern_objects PRIVATE QUERN_CPU_ARCH_V3)
 endif()
@@ -27,7 +27,8 @@ if(QUERN_CPU_ARCH)
 endif()
 set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${kernel_options}")
 
-set(private_libraries ${QUERN_BLAS_ARCHIVE} ZLIB::ZLIB Threads::Threads m ${CMAKE_DL_LIBS})
+set(private_libraries ${QUERN_BLAS_ARCHIVE} ZLIB::ZLIB PkgConfig::JANSSON Threads::Threads m
+    ${CMAKE_DL_LIBS})
 
 add_library(quern SHARED $<TARGET_OBJECTS:quern_objects>)
 add_library(quern::quern ALIAS quern)
