@@ -84,6 +84,8 @@ static quern_status out_resize(inflation *f, int64_t capacity) {
 /* The output is full: twice the room, but never more than there can be. */
 static quern_status out_extend(inflation *f) {
     const int64_t most = most_output(f);
+    if (f->capacity == most && (uint64_t)most < f->limit)
+        return damaged(f, "more content than so few bytes can hold");
     if (f->capacity == most)
         return quern_fail(QUERN_INPUT,
                           "%s: its content is longer than the %zu bytes that are accepted here",
