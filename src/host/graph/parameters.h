@@ -17,6 +17,8 @@ struct quern_parameters {
     void *values, *gradients, *buffers, *pending;
     quern_segment *segments;
     int32_t segment_count, segment_capacity;
+    quern_stream *stream; /* whose work the public read and write wait for; a trainer sets its own,
+                             NULL: the device's */
 };
 
 /* Computes the layout and seals the graph; allocates nothing on the device. */

@@ -27,7 +27,7 @@ int32_t optimizer_state_count(const quern_optimizer_desc *resolved);
 QUERN_MUST_CHECK quern_status optimizer_bytes(const quern_optimizer_desc *resolved,
                                               const quern_parameters *parameters, size_t *out);
 
-typedef struct optimizer {
+typedef struct bound_optimizer {
     quern_optimizer_desc desc; /* resolved */
     quern_device *device;
     const quern_parameters *parameters;
@@ -44,7 +44,7 @@ typedef struct optimizer {
     task_commit commit;
     quern_view *committed; /* [2 * commit.count]: to, then from */
     quern_kernel_args update_args, norm_args, decide_args, commit_args;
-} optimizer;
+} bound_optimizer;
 
 typedef struct optimizer_bind_desc {
     const quern_optimizer_desc *desc; /* resolved */
@@ -56,13 +56,13 @@ typedef struct optimizer_bind_desc {
 
 /* Allocates, and issues the clearing of the states. UNSUPPORTED: the application's rule has no
  * function for this backend. After a failure release is allowed. */
-QUERN_MUST_CHECK quern_status optimizer_bind(optimizer *out, const optimizer_bind_desc *desc);
-void optimizer_release(optimizer *o);
+QUERN_MUST_CHECK quern_status optimizer_bind(bound_optimizer *out, const optimizer_bind_desc *desc);
+void optimizer_release(bound_optimizer *o);
 
-QUERN_MUST_CHECK quern_status optimizer_feed(optimizer *o, int64_t step);
-QUERN_MUST_CHECK quern_status optimizer_issue_norm(const optimizer *o);
-QUERN_MUST_CHECK quern_status optimizer_issue_decide(const optimizer *o);
-QUERN_MUST_CHECK quern_status optimizer_issue_update(const optimizer *o);
-QUERN_MUST_CHECK quern_status optimizer_issue_commit(const optimizer *o);
+QUERN_MUST_CHECK quern_status optimizer_feed(bound_optimizer *o, int64_t step);
+QUERN_MUST_CHECK quern_status optimizer_issue_norm(const bound_optimizer *o);
+QUERN_MUST_CHECK quern_status optimizer_issue_decide(const bound_optimizer *o);
+QUERN_MUST_CHECK quern_status optimizer_issue_update(const bound_optimizer *o);
+QUERN_MUST_CHECK quern_status optimizer_issue_commit(const bound_optimizer *o);
 
 #endif
