@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# container.sh [COMMAND...]  Builds docker/cpu.Dockerfile and runs it: the test suite, or COMMAND.
+# With Docker where there is one; else with buildah as root, on a base that debootstrap makes.
+#
+# QUERN_CONTAINER_DIR  where buildah keeps its storage and the base; default /var/tmp/quern-container
+# QUERN_CONTAINER_DRIVER  buildah's storage driver, default overlay; vfs works everywhere, slower
+# BASE_IMAGE           another base image
+set -euo pipefail
+cd "$(dirname "$0")/.."
+base=${BASE_IMAGE:-docker.io/library/debian:bookworm-slim}
+tag=quern:cpu
+
+if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+    docker build --build-arg "BASE_IMAGE=$base" -f docker/cpu.Dockerfile -t $tag .
+    exec docker run --rm $tag "$@"
+fi
+
+[ "$(id -u)" -eq 0 ] || {
+    echo "container: without Docker this needs root, for buildah and debootstrap" >&2
+    exit 1
+}
+missing=()
+for tool in buildah debootstrap; do
+    command -v $tool >/dev/null || missing+=("$tool")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    apt-get -q update
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+fi
+
+work=${QUERN_CONTAINER_DIR:-/var/tmp/quern-container}
+driver=${QUERN_CONTAINER_DRIVER:-overlay}
+mkdir -p "$work"
+export BUILDAH_ISOLATION=chroot
+store() {
+    buildah --root "$work/storage" --runroot "$work/run" --storage-driver "$driver" "$@"
+}
+pull=()
+
+if [ -z "${BASE_IMAGE:-}" ]; then pull=(--pull=never); fi
+if [ -z "${BASE_IMAGE:-}" ] && ! store inspect --type image "$base" >/dev/null 2>&1; then
+    rm -rf "$work/base" "$work/context"
+    debootstrap --variant=minbase bookworm "$work/base" >"$work/debootstrap.log"
+    mkdir -p "$work/context"
+    tar -C "$work/base" -cf "$work/context/base.tar" .
+    printf 'FROM scratch\nADD base.tar /\nCMD ["bash"]\n' >"$work/context/Dockerfile"
+    store bud -t "$base" "$work/context"
+    rm -rf "$work/base" "$work/context"
+fi
+store bud --format docker "${pull[@]}" --layers --build-arg "BASE_IMAGE=$base" \
+    -f docker/cpu.Dockerfile -t $tag .
+
+container=$(store from --pull-never "localhost/$tag")
+trap 'store rm "$container" >/dev/null' EXIT
+if [ $# -eq 0 ]; then
+    # buildah run does not read the image's default command.
+    list='{{range .OCIv1.Config.Cmd}}{{println .}}{{end}}'
+    mapfile -t words < <(store inspect --type image --format "$list" "localhost/$tag" |
+        sed '/^$/d')
+    set -- "${words[@]}"
+fi
+store run "$container" -- "$@"
