@@ -1,0 +1,149 @@
+/* device.c - opens a backend and holds what every other object of it needs: the resolved host
+ * tables, the seed, one stream. Host memory: this object, and what the backend keeps. */
+#include "device.h"
+
+#include "../base/host.h"
+#include "../base/memory.h"
+#include "../base/report.h"
+#include "module.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define THREAD_COUNT_MAX 1024
+
+#define VERSION_TEXT_OF(major, minor, patch) #major "." #minor "." #patch
+#define VERSION_TEXT(major, minor, patch) VERSION_TEXT_OF(major, minor, patch)
+
+const char *quern_version(void) {
+    return VERSION_TEXT(QUERN_VERSION_MAJOR, QUERN_VERSION_MINOR, QUERN_VERSION_PATCH);
+}
+
+/* The module opened, and at least one device usable. */
+static quern_status cuda_backend(const quern_backend **out) {
+    const quern_backend *cuda;
+    *out = NULL;
+    QUERN_TRY(module_open(&cuda));
+    char reason[512] = "";
+    if (cuda->count(reason, sizeof reason) < 1)
+        return quern_fail(QUERN_NO_DEVICE, "no usable CUDA device: %s", reason);
+    *out = cuda;
+    return QUERN_OK;
+}
+
+static quern_status choose_backend(const quern_backend **out, quern_device_kind kind,
+                                   const quern_host *host) {
+    *out = &quern_backend_cpu;
+    switch (kind) {
+    case QUERN_DEVICE_CPU: return QUERN_OK;
+    case QUERN_DEVICE_CUDA: return cuda_backend(out);
+    case QUERN_DEVICE_BEST: break;
+    default: return quern_fail(QUERN_INVALID, "device kind %d does not exist", (int)kind);
+    }
+    error_text before; /* that there is no GPU is no failure of this call */
+    error_save(&before);
+    if (cuda_backend(out) == QUERN_OK) {
+        log_write(host, QUERN_LOG_INFO, "using CUDA");
+    } else {
+        log_write(host, QUERN_LOG_INFO, "using the CPU: %s", quern_error());
+        *out = &quern_backend_cpu;
+    }
+    error_restore(&before);
+    return QUERN_OK;
+}
+
+static quern_status check_desc(const quern_device_desc *desc) {
+    if (desc->index < 0)
+        return quern_fail(QUERN_NO_DEVICE, "device index %d: the first is 0", desc->index);
+    if (desc->thread_count < 0 || desc->thread_count > THREAD_COUNT_MAX)
+        return quern_fail(QUERN_INVALID, "thread_count %d: 1 to %d, or 0 for all cores",
+                          desc->thread_count, THREAD_COUNT_MAX);
+    if (desc->kind == QUERN_DEVICE_CUDA && desc->thread_count != 0)
+        return quern_fail(QUERN_INVALID, "CUDA does not read thread_count");
+    return QUERN_OK;
+}
+
+/* The CPU kernels may be compiled for a newer processor than the rest of the library, which is why
+ * this check stands here and not beside them. */
+static quern_status check_processor(const quern_backend *backend) {
+#ifdef QUERN_CPU_ARCH_V3
+    if (backend == &quern_backend_cpu &&
+        !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+          __builtin_cpu_supports("bmi2")))
+        return quern_fail(
+            QUERN_UNSUPPORTED,
+            "this build's CPU kernels need AVX2, FMA and BMI2 (x86-64-v3), which this "
+            "processor lacks; build with -DQUERN_CPU_ARCH=");
+#endif
+    (void)backend;
+    return QUERN_OK;
+}
+
+static quern_status open_backend(quern_device *d, const quern_device_desc *desc) {
+    QUERN_TRY(choose_backend(&d->backend, desc->kind, &d->host));
+    QUERN_TRY(check_processor(d->backend));
+    const backend_open_desc open = {
+        .index = desc->index, .thread_count = desc->thread_count, .host = &d->host};
+    QUERN_TRY(d->backend->open(&d->memory, &open));
+    QUERN_TRY(d->backend->info(d->memory, &d->info));
+    return d->backend->stream_create(d->memory, &d->stream, "quern");
+}
+
+quern_status quern_device_create(quern_device **out, const quern_device_desc *desc) {
+    static const quern_device_desc defaults;
+    if (out == NULL) return quern_fail(QUERN_INVALID, "quern_device_create: out is NULL");
+    *out = NULL;
+    if (desc == NULL) desc = &defaults;
+    QUERN_TRY(check_desc(desc));
+    quern_host host = desc->host;
+    QUERN_TRY(host_resolve(&host));
+    quern_device *d;
+    QUERN_TRY(memory_allocate(&host, &d, 1, sizeof *d, "a device"));
+    d->host = host;
+    d->seed = desc->seed;
+    d->allow_nondeterministic = desc->allow_nondeterministic;
+    const quern_status status = open_backend(d, desc);
+    if (status != QUERN_OK) {
+        quern_device_destroy(d);
+        return status;
+    }
+    *out = d;
+    return QUERN_OK;
+}
+
+void quern_device_destroy(quern_device *device) {
+    if (device == NULL) return;
+    if (device->stream != NULL) device->backend->stream_destroy(device->stream);
+    if (device->memory != NULL) device->backend->close(device->memory);
+    const quern_host host = device->host;
+    memory_release(&host, device, 1, sizeof *device);
+}
+
+/* Free memory changes, so it is asked for anew. */
+quern_status quern_device_info_get(const quern_device *device, quern_device_info *out) {
+    if (device == NULL || out == NULL)
+        return quern_fail(QUERN_INVALID, "quern_device_info_get: an argument is NULL");
+    return device->backend->info(device->memory, out);
+}
+
+static int32_t count_cuda(char *reason, size_t reason_bytes) {
+    const quern_backend *cuda;
+    if (module_open(&cuda) == QUERN_OK) return cuda->count(reason, reason_bytes);
+    snprintf(reason, reason_bytes, "%s", quern_error());
+    return 0;
+}
+
+int32_t quern_device_count(quern_device_kind kind, char *reason, size_t reason_bytes) {
+    char unread[1];
+    if (reason == NULL || reason_bytes == 0) {
+        reason = unread;
+        reason_bytes = sizeof unread;
+    }
+    reason[0] = 0;
+    error_text before; /* counting fails nobody */
+    error_save(&before);
+    int32_t count = 1;
+    if (kind == QUERN_DEVICE_CUDA) count = count_cuda(reason, reason_bytes);
+    error_restore(&before);
+    return count;
+}

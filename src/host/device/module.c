@@ -1,0 +1,99 @@
+/* module.c - loads libquern-cuda.so. It is looked for in $QUERN_BACKEND_PATH, beside the core
+ * library (or the program that the core is linked into), and in the installed library directory,
+ * in that order and always by absolute path: never in the working directory, where anybody may
+ * have put a file of that name. _GNU_SOURCE: dladdr. */
+#define _GNU_SOURCE
+#include "module.h"
+
+#include "../../kernels/module.h"
+#include "../base/memory.h"
+#include "../base/report.h"
+#include "../base/text.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef QUERN_MODULE_DIR
+#define QUERN_MODULE_DIR ""
+#endif
+#define MODULE_FILE "libquern-cuda.so"
+#define MODULE_PATH_MAX 4096
+
+static const quern_services services = {
+    .fail = quern_fail,
+    .log = log_write,
+    .allocate = memory_allocate,
+    .release = memory_release,
+    .trace_begin = trace_begin,
+    .trace_end = trace_end,
+};
+
+/* The folder of the file that holds this code; "" when it cannot be told. */
+static void own_folder(char folder[MODULE_PATH_MAX]) {
+    Dl_info here;
+    folder[0] = 0;
+    if (dladdr(&services, &here) != 0 && here.dli_fname != NULL && here.dli_fname[0] == '/') {
+        if (strlen(here.dli_fname) < MODULE_PATH_MAX) strcpy(folder, here.dli_fname);
+    } else { /* a program's own name may be relative to a directory that it has left */
+        const ssize_t length = readlink("/proc/self/exe", folder, MODULE_PATH_MAX - 1);
+        folder[length > 0 ? length : 0] = 0;
+    }
+    char *slash = strrchr(folder, '/');
+    if (slash != NULL) *slash = 0;
+}
+
+/* Adds the reason to `reasons` when there is no module to be had from this folder. */
+static void *open_in(const char *folder, text *reasons) {
+    if (folder == NULL || folder[0] == 0) return NULL;
+    const char *separator = reasons->length > 0 ? "; " : "";
+    if (folder[0] != '/') {
+        text_add(reasons, "%s%s is not an absolute path", separator, folder);
+        return NULL;
+    }
+    char path[MODULE_PATH_MAX + 32];
+    const int length = snprintf(path, sizeof path, "%s/" MODULE_FILE, folder);
+    if (length < 0 || (size_t)length >= sizeof path) {
+        text_add(reasons, "%sa folder's path is too long", separator);
+        return NULL;
+    }
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (library == NULL) {
+        const char *words = dlerror();
+        text_add(reasons, "%s%s", separator, words != NULL ? words : path);
+    }
+    return library;
+}
+
+static void *open_library(text *reasons) {
+    void *library = open_in(getenv("QUERN_BACKEND_PATH"), reasons);
+    if (library == NULL) {
+        char folder[MODULE_PATH_MAX];
+        own_folder(folder);
+        library = open_in(folder, reasons);
+    }
+    return library != NULL ? library : open_in(QUERN_MODULE_DIR, reasons);
+}
+
+quern_status module_open(const quern_backend **out) {
+    *out = NULL;
+    char buffer[900];
+    text reasons = text_over(buffer, sizeof buffer);
+    void *library = open_library(&reasons);
+    if (library == NULL)
+        return quern_fail(QUERN_NO_DEVICE, "the CUDA module cannot be loaded: %s", buffer);
+    void *symbol = dlsym(library, MODULE_ENTRY);
+    quern_status status = QUERN_OK;
+    if (symbol == NULL) {
+        status = quern_fail(QUERN_UNSUPPORTED, "the CUDA module has no entry %s", MODULE_ENTRY);
+    } else {
+        module_entry entry;
+        memcpy(&entry, &symbol, sizeof entry); /* ISO C has no cast from object to function */
+        *out = entry(MODULE_ABI, module_op_table_hash(), &services);
+        if (*out == NULL) status = error_prefix(QUERN_UNSUPPORTED, "the CUDA module");
+    }
+    dlclose(library); /* stays mapped: RTLD_NODELETE */
+    return status;
+}
