@@ -24,8 +24,8 @@ QUERN_MUST_CHECK quern_status program_plan(quern_program **out, const quern_prog
 size_t program_arena_bytes(const quern_program *program);
 size_t program_input_bytes(const quern_program *program);
 
-/* arena and inputs: device memory of at least those bytes; run: device memory. May be called
- * again. Programs of one graph place the same input at different offsets. */
+/* activations (the arena) and inputs: device memory of at least those bytes; run: device memory.
+ * May be called again. Programs of one graph place the same input at different offsets. */
 QUERN_MUST_CHECK quern_status program_bind(quern_program *program, void *arena, void *inputs,
                                            const quern_run *run);
 
@@ -37,5 +37,9 @@ QUERN_MUST_CHECK quern_status program_issue(const quern_program *program, progra
  * input that wants one; data NULL when the program has no such tensor. */
 quern_view program_view(const quern_program *program, const quern_tensor *tensor);
 quern_view program_gradient_view(const quern_program *program, const quern_tensor *tensor);
+
+/* Whether this program's forward writes the pending value of a buffer, so that an update has to
+ * commit it. */
+bool program_writes_pending(const quern_program *program, const quern_tensor *buffer);
 
 #endif

@@ -1,0 +1,241 @@
+/* program.c - compiling a graph: the passes in order; binding memory; issuing steps. */
+#include "compile.h"
+
+#include "../base/size.h"
+
+static quern_status views_allocate(quern_program *p, quern_view **out, int32_t count) {
+    return arena_allocate(&p->memory, out, count, sizeof **out, "step");
+}
+
+static quern_status step_arrays(quern_program *p, program_step *step) {
+    const planned_node *n = step->node;
+    QUERN_TRY(views_allocate(p, &step->in, n->input_count));
+    QUERN_TRY(views_allocate(p, &step->out, n->op->output_count));
+    if (!step->backward) return QUERN_OK;
+    QUERN_TRY(views_allocate(p, &step->grad_in, n->input_count));
+    QUERN_TRY(views_allocate(p, &step->grad_out, n->op->output_count));
+    QUERN_TRY(arena_allocate(&p->memory, &step->accumulate, n->input_count, sizeof(bool), "step"));
+    return arena_allocate(&p->memory, &step->accumulate_following, n->input_count, sizeof(bool),
+                          "step");
+}
+
+quern_status step_append(quern_program *p, planned_node *node, bool backward) {
+    program_step *step = &p->steps[p->step_count];
+    *step = (program_step){.node = node, .backward = backward, .scratch = -1};
+    QUERN_TRY(step_arrays(p, step));
+    for (int32_t i = 0; i < node->input_count; i++)
+        step->in[i] = node->in[i] ? plan_of(p, node->in[i])->view : (quern_view){.rank = -1};
+    for (int32_t o = 0; o < node->op->output_count; o++)
+        step->out[o] = plan_of(p, node->out[o])->view;
+    step->args = (quern_kernel_args){
+        .attributes = node->attributes,
+        .input_count = node->input_count,
+        .output_count = node->op->output_count,
+        .in = step->in,
+        .out = step->out,
+        .grad_out = step->grad_out,
+        .grad_in = step->grad_in,
+        .accumulate = step->accumulate,
+        .purpose = node->node->purpose,
+        .training = p->desc.training,
+        .deterministic = !p->graph->device->allow_nondeterministic,
+    };
+    p->step_count++;
+    return QUERN_OK;
+}
+
+static quern_status forward_append(quern_program *p) {
+    const int32_t most = 2 * p->node_count + p->graph->tensor_count;
+    QUERN_TRY(arena_allocate(&p->memory, &p->steps, most, sizeof *p->steps, "steps"));
+    for (int32_t i = 0; i < p->node_count; i++)
+        if (!(p->nodes[i].op->flags & QUERN_OP_ALIAS))
+            QUERN_TRY(step_append(p, &p->nodes[i], false));
+    p->forward_count = p->step_count;
+    return QUERN_OK;
+}
+
+/* The kernels say what they need, and build their plans. */
+static quern_status kernels_plan(quern_program *p) {
+    for (int32_t i = 0; i < p->forward_count; i++) {
+        planned_node *n = &p->nodes[p->steps[i].node - p->nodes];
+        quern_kernel_plan plan = {.args = &p->steps[i].args, .backward = n->backward};
+        if (!n->kernel->plan) continue;
+        const quern_status s = n->kernel->plan(&plan);
+        if (s != QUERN_OK) return error_prefix(s, "%s (%s)", n->node->name, n->op->name);
+        n->plan = plan.plan;
+        n->saved_bytes = plan.saved_bytes;
+        n->forward_scratch_bytes = plan.forward_scratch_bytes;
+        n->backward_scratch_bytes = plan.backward_scratch_bytes;
+    }
+    return QUERN_OK;
+}
+
+static quern_status desc_check(const quern_program_desc *d) {
+    if (!d || !d->graph) return quern_fail(QUERN_INVALID, "program: graph is NULL");
+    QUERN_TRY(graph_status(d->graph));
+    if (d->batch_size < 0)
+        return quern_fail(QUERN_INVALID, "program: batch_size %lld", (long long)d->batch_size);
+    if (d->training && !d->loss) return quern_fail(QUERN_INVALID, "program: training needs a loss");
+    if (d->output_count < 0 || (d->output_count > 0 && !d->outputs))
+        return quern_fail(QUERN_INVALID, "program: %d outputs at %p", (int)d->output_count,
+                          (const void *)d->outputs);
+    if (!d->parameters || d->parameters->graph != d->graph)
+        return quern_fail(QUERN_INVALID, "program: parameters are of another graph, or NULL");
+    return QUERN_OK;
+}
+
+static quern_status passes_run(quern_program *p) {
+    QUERN_TRY(program_select(p));
+    if (!p->desc.no_fusion) program_fuse(p);
+    QUERN_TRY(forward_append(p));
+    if (p->desc.training) QUERN_TRY(program_differentiate(p));
+    QUERN_TRY(kernels_plan(p));
+    return program_place(p);
+}
+
+quern_status program_plan(quern_program **out, const quern_program_desc *desc) {
+    *out = NULL;
+    QUERN_TRY(desc_check(desc));
+    quern_program *p = NULL;
+    const quern_host *host = desc->graph->host;
+    QUERN_TRY(memory_allocate(host, &p, 1, sizeof *p, "program"));
+    p->desc = *desc;
+    p->graph = desc->graph;
+    p->host = host;
+    p->backend = desc->graph->device->backend;
+    p->parameters = desc->parameters;
+    p->memory.host = host;
+    if (!p->desc.loss_weight && p->desc.loss) p->desc.loss_weight = p->desc.loss->weight;
+    const quern_status s = passes_run(p);
+    if (s != QUERN_OK) {
+        quern_program_destroy(p);
+        return s;
+    }
+    *out = p;
+    return QUERN_OK;
+}
+
+size_t program_arena_bytes(const quern_program *program) { return program->arena_bytes; }
+size_t program_input_bytes(const quern_program *program) { return program->input_bytes; }
+
+/* binding */
+
+typedef struct memory_bases {
+    char *base[PLACE_PENDING + 1];
+} memory_bases;
+
+static char *place_pointer(const quern_program *p, const memory_bases *m, const place *at) {
+    if (at->kind == PLACE_NONE) return NULL;
+    const size_t item = at->kind == PLACE_ARENA && at->item >= 0 ? p->items[at->item].offset : 0;
+    return m->base[at->kind] ? m->base[at->kind] + item + at->offset : NULL;
+}
+
+static quern_view view_bind(const quern_program *p, const memory_bases *m, const tensor_plan *t,
+                            bool gradient) {
+    const tensor_plan *root = &p->tensors[t->root];
+    quern_view view = t->view;
+    char *base = place_pointer(p, m, gradient ? &root->gradient : &root->value);
+    view.data = base ? base + (size_t)t->root_offset * quern_dtype_bytes(view.dtype) : NULL;
+    return view;
+}
+
+static void *item_pointer(const quern_program *p, const memory_bases *m, int32_t item) {
+    return item >= 0 ? m->base[PLACE_ARENA] + p->items[item].offset : NULL;
+}
+
+static void step_bind(quern_program *p, const memory_bases *m, program_step *step,
+                      const quern_run *run) {
+    const planned_node *n = step->node;
+    if (!n) {
+        step->fill = place_pointer(p, m, &p->tensors[step->fill_root].gradient);
+        return;
+    }
+    for (int32_t i = 0; i < n->input_count; i++) {
+        if (!n->in[i]) continue;
+        const tensor_plan *t = plan_of(p, n->in[i]);
+        step->in[i] = t->bound;
+        if (!step->backward) continue;
+        const bool wanted = input_differentiable(n, i) && t->depends;
+        step->grad_in[i] = wanted ? t->bound_gradient : t->view;
+        if (!(n->op->backward_reads & QUERN_READS_IN(i))) step->in[i].data = NULL;
+    }
+    for (int32_t o = 0; o < n->op->output_count; o++) {
+        const tensor_plan *t = plan_of(p, n->out[o]);
+        step->out[o] = t->bound;
+        if (!step->backward) continue;
+        step->grad_out[o] = t->reached ? t->bound_gradient : t->view;
+        if (!(n->op->backward_reads & QUERN_READS_OUT(o))) step->out[o].data = NULL;
+    }
+    step->args.saved = item_pointer(p, m, n->saved);
+    step->args.scratch = item_pointer(p, m, step->scratch);
+    step->args.plan = n->plan;
+    step->args.run = run;
+    step->args_following = step->args;
+    step->args_following.accumulate = step->accumulate_following;
+}
+
+quern_status program_bind(quern_program *p, void *activations, void *inputs, const quern_run *run) {
+    const quern_parameters *values = p->parameters;
+    const memory_bases m = {
+        {NULL, arena, inputs, values->values, values->gradients, values->buffers, values->pending}};
+    if ((p->arena_bytes > 0 && !activations) || (p->input_bytes > 0 && !inputs) ||
+        (values->value_count > 0 && !values->values))
+        return quern_fail(QUERN_INTERNAL, "program: bound without memory");
+    if (p->desc.training && values->trainable_count > 0 && !values->gradients)
+        return quern_fail(QUERN_INVALID, "program: training needs parameters made with gradients");
+    for (const quern_tensor *t = p->graph->tensors; t; t = t->next) {
+        tensor_plan *plan = plan_of(p, t);
+        plan->bound = view_bind(p, &m, plan, false);
+        plan->bound_gradient = view_bind(p, &m, plan, true);
+    }
+    for (int32_t i = 0; i < p->step_count; i++) step_bind(p, &m, &p->steps[i], run);
+    return QUERN_OK;
+}
+
+/* issuing */
+
+static quern_status step_issue(const quern_program *p, program_step *step, program_part part,
+                               quern_stream *stream) {
+    if (!step->node) {
+        if (step->first_only && part == PROGRAM_BACKWARD_FOLLOWING) return QUERN_OK;
+        return p->backend->fill(stream, step->fill, 0, step->fill_bytes);
+    }
+    quern_kernel_args *args =
+        part == PROGRAM_BACKWARD_FOLLOWING ? &step->args_following : &step->args;
+    const quern_kernel *kernel = step->node->kernel;
+    args->stream = stream;
+    trace_begin(p->host, step->backward ? "backward" : "forward", step->node->node->name,
+                p->desc.batch_size);
+    const quern_status s =
+        p->backend->call(stream, step->backward ? kernel->backward : kernel->forward, args);
+    trace_end(p->host);
+    return s == QUERN_OK ? s
+                         : error_prefix(s, "%s (%s)", step->node->node->name, step->node->op->name);
+}
+
+quern_status program_issue(const quern_program *p, program_part part, quern_stream *stream) {
+    const bool forward = part == PROGRAM_FORWARD;
+    const int32_t first = forward ? 0 : p->forward_count;
+    const int32_t last = forward ? p->forward_count : p->step_count;
+    for (int32_t i = first; i < last; i++) QUERN_TRY(step_issue(p, &p->steps[i], part, stream));
+    return QUERN_OK;
+}
+
+quern_view program_view(const quern_program *p, const quern_tensor *tensor) {
+    const tensor_plan *t = plan_of(p, tensor);
+    const bool kept = t->output || tensor->role != ROLE_VALUE;
+    return kept && t->used ? t->bound : (quern_view){.rank = t->view.rank};
+}
+
+quern_view program_gradient_view(const quern_program *p, const quern_tensor *tensor) {
+    const tensor_plan *t = plan_of(p, tensor);
+    const bool kept = tensor == p->desc.loss || tensor->wants_gradient;
+    return kept && t->reached ? t->bound_gradient : (quern_view){.rank = t->view.rank};
+}
+
+bool program_writes_pending(const quern_program *p, const quern_tensor *buffer) {
+    if (!buffer->pending || !p->desc.training) return false;
+    for (int32_t i = 0; i < p->node_count; i++)
+        if (p->nodes[i].node == buffer->pending->producer) return true;
+    return false;
+}
