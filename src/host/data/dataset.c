@@ -27,33 +27,41 @@ static quern_status check_field(const char *set, const quern_field *field, int64
     if (field->name == NULL || field->name[0] == '\0')
         return quern_fail(QUERN_INVALID, "dataset '%s': a field without a name", set);
     if (strlen(field->name) >= DATASET_NAME_BYTES)
-        return quern_fail(QUERN_INVALID, "dataset '%s': the field name '%.40s…' has %zu bytes, at "
-                          "most %d fit", set, field->name, strlen(field->name),
-                          DATASET_NAME_BYTES - 1);
+        return quern_fail(QUERN_INVALID,
+                          "dataset '%s': the field name '%.40s…' has %zu bytes, at "
+                          "most %d fit",
+                          set, field->name, strlen(field->name), DATASET_NAME_BYTES - 1);
     const int dtype = (int)field->dtype;
     if (dtype < 0 || dtype >= QUERN_DTYPE_COUNT || field->dtype == QUERN_BF16 ||
         field->dtype == QUERN_F16)
-        return quern_fail(QUERN_INVALID, "dataset '%s': field '%s' has dtype %d; a field is F32, "
-                          "F64, I32, I64 or U8", set, field->name, dtype);
+        return quern_fail(QUERN_INVALID,
+                          "dataset '%s': field '%s' has dtype %d; a field is F32, "
+                          "F64, I32, I64 or U8",
+                          set, field->name, dtype);
     if (field->rank < 0 || field->rank > QUERN_RANK_MAX - 1)
-        return quern_fail(QUERN_INVALID, "dataset '%s': field '%s' has rank %" PRId32
-                          ", at most %d", set, field->name, field->rank, QUERN_RANK_MAX - 1);
+        return quern_fail(QUERN_INVALID,
+                          "dataset '%s': field '%s' has rank %" PRId32 ", at most %d", set,
+                          field->name, field->rank, QUERN_RANK_MAX - 1);
     if (!field_element_count(field, count))
-        return quern_fail(QUERN_INVALID, "dataset '%s': field '%s' has a dim that is not positive, "
-                          "or too many elements", set, field->name);
+        return quern_fail(QUERN_INVALID,
+                          "dataset '%s': field '%s' has a dim that is not positive, "
+                          "or too many elements",
+                          set, field->name);
     if (field->class_count < 0 || field->class_count > INT32_MAX ||
         (field->class_count > 0 && !is_integer(field->dtype)))
-        return quern_fail(QUERN_INVALID, "dataset '%s': field '%s' is %s with class_count %" PRId64
-                          "; class indices are U8, I32 or I64, and below 2^31", set, field->name,
-                          quern_dtype_name(field->dtype), field->class_count);
+        return quern_fail(QUERN_INVALID,
+                          "dataset '%s': field '%s' is %s with class_count %" PRId64
+                          "; class indices are U8, I32 or I64, and below 2^31",
+                          set, field->name, quern_dtype_name(field->dtype), field->class_count);
     return QUERN_OK;
 }
 
 /* Copies the fields in, with names and sizes. */
 static quern_status set_fields(quern_dataset *d, const quern_field *fields, int32_t count) {
     if (count < 1 || count > QUERN_FIELD_MAX)
-        return quern_fail(QUERN_INVALID, "dataset '%s' has %" PRId32 " fields; 1 to %d are possible",
-                          d->name, count, QUERN_FIELD_MAX);
+        return quern_fail(QUERN_INVALID,
+                          "dataset '%s' has %" PRId32 " fields; 1 to %d are possible", d->name,
+                          count, QUERN_FIELD_MAX);
     for (int32_t i = 0; i < count; i++) {
         QUERN_TRY(check_field(d->name, &fields[i], &d->counts[i]));
         if (dataset_find_field(d, fields[i].name) >= 0)
@@ -102,8 +110,10 @@ quern_status quern_dataset_custom(quern_dataset **out, quern_device *device,
     const quern_field *fields = NULL;
     const int32_t count = type->fields(self, &fields);
     const quern_status status = fields == NULL && count > 0
-                                    ? quern_fail(QUERN_INVALID, "dataset '%s': fields() gave "
-                                                 "NULL", type->name)
+                                    ? quern_fail(QUERN_INVALID,
+                                                 "dataset '%s': fields() gave "
+                                                 "NULL",
+                                                 type->name)
                                     : set_fields(d, fields, count);
     if (status != QUERN_OK) {
         memory_release(&device->host, d, 1, sizeof *d);
@@ -130,8 +140,9 @@ quern_status dataset_create_held(quern_dataset **out, quern_device *device,
         size_t bytes;
         d->data[i] = held->data[i];
         if (!count_bytes(held->length, d->field_bytes[i], &bytes) || bytes > PTRDIFF_MAX)
-            status = quern_fail(QUERN_INVALID, "%s: %" PRId64 " samples of field '%s' are too large",
-                                held->format, held->length, d->names[i]);
+            status =
+                quern_fail(QUERN_INVALID, "%s: %" PRId64 " samples of field '%s' are too large",
+                           held->format, held->length, d->names[i]);
     }
     if (status != QUERN_OK) {
         memory_release(&device->host, d, 1, sizeof *d);
@@ -194,9 +205,10 @@ static quern_status check_integers(const char *where, const quern_field *field, 
     for (int64_t i = 0; i < elements; i++) {
         const int64_t value = integer_at(field->dtype, data, i);
         if (value < low || value > high)
-            return quern_fail(QUERN_INPUT, "%s: field '%s' of sample %" PRId64 " is %" PRId64
-                              ", expected %" PRId64 " to %" PRId64, where, field->name,
-                              first_sample + i / per_sample, value, low, high);
+            return quern_fail(QUERN_INPUT,
+                              "%s: field '%s' of sample %" PRId64 " is %" PRId64
+                              ", expected %" PRId64 " to %" PRId64,
+                              where, field->name, first_sample + i / per_sample, value, low, high);
     }
     return QUERN_OK;
 }
@@ -219,9 +231,10 @@ static quern_status check_finite(const char *where, const quern_field *field, co
     for (int64_t i = 0; i < elements; i++) {
         const double value = wide ? ((const double *)data)[i] : (double)((const float *)data)[i];
         if (!isfinite(value))
-            return quern_fail(QUERN_INPUT, "%s: element %" PRId64 " of field '%s' of sample %" PRId64
-                              " is %s, expected a finite number", where, i % per_sample,
-                              field->name, first_sample + i / per_sample,
+            return quern_fail(QUERN_INPUT,
+                              "%s: element %" PRId64 " of field '%s' of sample %" PRId64
+                              " is %s, expected a finite number",
+                              where, i % per_sample, field->name, first_sample + i / per_sample,
                               isnan(value) ? "NaN" : "infinite");
     }
     return QUERN_OK;

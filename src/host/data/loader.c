@@ -67,8 +67,7 @@ static int32_t find_slot(const loader *l, slot_state state) {
 }
 
 static bool can_claim(const loader *l) {
-    return l->running && l->next_fill < l->limit && !l->stream_busy &&
-           find_slot(l, SLOT_FREE) >= 0;
+    return l->running && l->next_fill < l->limit && !l->stream_busy && find_slot(l, SLOT_FREE) >= 0;
 }
 
 /* Under the lock: the next batch gets a free slot. */
@@ -163,8 +162,8 @@ static quern_status check_desc(const loader_desc *desc) {
 
 static quern_status allocate_parts(loader *l, const loader_desc *desc) {
     const int64_t buffers = (int64_t)desc->slot_count * desc->input_count;
-    QUERN_TRY(memory_allocate(l->host, &l->slots, desc->slot_count, sizeof *l->slots,
-                              "loader slots"));
+    QUERN_TRY(
+        memory_allocate(l->host, &l->slots, desc->slot_count, sizeof *l->slots, "loader slots"));
     QUERN_TRY(memory_allocate(l->host, &l->buffers, buffers, sizeof *l->buffers, "loader slots"));
     for (int64_t i = 0; i < buffers; i++) l->buffers[i] = desc->slots[i];
     return memory_allocate(l->host, &l->workers, desc->worker_count, sizeof *l->workers,
@@ -234,12 +233,15 @@ quern_status loader_bind(loader *l, const quern_dataset *dataset) {
     const int64_t length = dataset->length;
     if (length == 0) return quern_fail(QUERN_INPUT, "dataset '%s' has no samples", dataset->name);
     if (length > 0 && l->drop_last && length < l->batch_size)
-        return quern_fail(QUERN_INPUT, "dataset '%s' has %" PRId64 " samples, fewer than the batch "
+        return quern_fail(QUERN_INPUT,
+                          "dataset '%s' has %" PRId64 " samples, fewer than the batch "
                           "size %" PRId64 ", and drop_last leaves an uneven last batch out",
                           dataset->name, length, l->batch_size);
     if (length > INT64_MAX / 4 || l->batch_size > INT64_MAX / 4)
-        return quern_fail(QUERN_INVALID, "dataset '%s': %" PRId64 " samples in batches of %" PRId64
-                          " cannot be counted", dataset->name, length, l->batch_size);
+        return quern_fail(QUERN_INVALID,
+                          "dataset '%s': %" PRId64 " samples in batches of %" PRId64
+                          " cannot be counted",
+                          dataset->name, length, l->batch_size);
     QUERN_TRY(binding_set(&l->binding, dataset));
     l->stream_used = false;
     return QUERN_OK;
@@ -282,8 +284,10 @@ quern_status loader_start(loader *l, int64_t epoch, int64_t first_batch) {
     if (d == NULL) return quern_fail(QUERN_INVALID, "a loader without a dataset was started");
     const int64_t count = loader_batch_count(l);
     if (epoch < 0 || first_batch < 0 || (count >= 0 && first_batch > count))
-        return quern_fail(QUERN_INVALID, "epoch %" PRId64 ", batch %" PRId64 ": dataset '%s' has %"
-                          PRId64 " batches", epoch, first_batch, d->name, count);
+        return quern_fail(QUERN_INVALID,
+                          "epoch %" PRId64 ", batch %" PRId64 ": dataset '%s' has %" PRId64
+                          " batches",
+                          epoch, first_batch, d->name, count);
     l->limit = count;
     if (is_stream(l)) QUERN_TRY(start_stream(l, epoch, first_batch));
     pthread_mutex_lock(&l->lock);

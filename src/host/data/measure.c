@@ -16,8 +16,8 @@
 typedef struct moments {
     const quern_dataset *dataset;
     int32_t field;
-    int64_t channels, plane;  /* elements of a channel in one sample */
-    int64_t sample_count;     /* seen in the pass */
+    int64_t channels, plane;       /* elements of a channel in one sample */
+    int64_t sample_count;          /* seen in the pass */
     void *values[QUERN_FIELD_MAX]; /* one sample, for sets that are not held */
     double center[QUERN_CHANNEL_MAX], sum[QUERN_CHANNEL_MAX];
     int64_t histogram[QUERN_CHANNEL_MAX][256];
@@ -68,8 +68,7 @@ static quern_status fetch(moments *m, int64_t index, const void **out, bool *end
                                                : d->type->next(d->self, m->values, end);
     if (status != QUERN_OK)
         return error_prefix(status, "dataset '%s': sample %" PRId64, d->name, index);
-    return *end ? QUERN_OK
-                : field_check_values(d->name, &d->fields[m->field], *out, index, 1);
+    return *end ? QUERN_OK : field_check_values(d->name, &d->fields[m->field], *out, index, 1);
 }
 
 static quern_status pass(moments *m, int power) {
@@ -89,7 +88,8 @@ static quern_status pass(moments *m, int power) {
             add_values(m, x, power);
         m->sample_count++;
     }
-    if (m->sample_count == 0) return quern_fail(QUERN_INPUT, "dataset '%s' has no samples", d->name);
+    if (m->sample_count == 0)
+        return quern_fail(QUERN_INPUT, "dataset '%s' has no samples", d->name);
     return QUERN_OK;
 }
 
@@ -123,8 +123,8 @@ static quern_status measure_with_buffers(moments *m, double mean[], double varia
     const quern_dataset *d = m->dataset;
     quern_status status = QUERN_OK;
     for (int32_t i = 0; i < d->field_count && !d->held && status == QUERN_OK; i++)
-        status = memory_allocate(d->host, &m->values[i], (int64_t)d->field_bytes[i], 1,
-                                 "one sample");
+        status =
+            memory_allocate(d->host, &m->values[i], (int64_t)d->field_bytes[i], 1, "one sample");
     if (status == QUERN_OK) status = measure(m, mean, variance);
     for (int32_t i = 0; i < d->field_count; i++)
         memory_release(d->host, m->values[i], (int64_t)d->field_bytes[i], 1);
@@ -134,15 +134,17 @@ static quern_status measure_with_buffers(moments *m, double mean[], double varia
 quern_status quern_transform_measure(quern_transform *transform, const quern_dataset *dataset) {
     if (transform == NULL || dataset == NULL || transform->field == NULL)
         return quern_fail(QUERN_INVALID, "quern_transform_measure: transform, its field or dataset "
-                          "is NULL");
+                                         "is NULL");
     const int32_t field = dataset_find_field(dataset, transform->field);
     char names[256];
     if (field < 0)
         return quern_fail(QUERN_INVALID, "dataset '%s' has no field '%s', it has %s", dataset->name,
                           transform->field, dataset_field_names(dataset, names, sizeof names));
     if (dataset->length < 0 && dataset->type->rewind == NULL)
-        return quern_fail(QUERN_UNSUPPORTED, "dataset '%s' is a stream that cannot start again: it "
-                          "cannot be measured", dataset->name);
+        return quern_fail(QUERN_UNSUPPORTED,
+                          "dataset '%s' is a stream that cannot start again: it "
+                          "cannot be measured",
+                          dataset->name);
     const quern_field *f = &dataset->fields[field];
     const int64_t channels = f->rank == 3 ? f->dim[0] : 1;
     if (channels > QUERN_CHANNEL_MAX)

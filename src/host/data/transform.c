@@ -20,17 +20,20 @@ quern_status transform_resolve(quern_transform *t) {
                           (double)t->scale);
     if (t->scale == 0) t->scale = 1;
     if (t->channel_count < 0 || t->channel_count > QUERN_CHANNEL_MAX)
-        return quern_fail(QUERN_INVALID, "transform of '%s': channel_count %" PRId32
-                          ", expected 0 to %d", t->field, t->channel_count, QUERN_CHANNEL_MAX);
+        return quern_fail(QUERN_INVALID,
+                          "transform of '%s': channel_count %" PRId32 ", expected 0 to %d",
+                          t->field, t->channel_count, QUERN_CHANNEL_MAX);
     for (int32_t c = 0; c < QUERN_CHANNEL_MAX; c++) {
         if (c >= t->channel_count && (t->mean[c] != 0 || t->deviation[c] != 0))
-            return quern_fail(QUERN_INVALID, "transform of '%s': channel %" PRId32 " has a mean or "
-                              "deviation, but channel_count is %" PRId32, t->field, c,
-                              t->channel_count);
+            return quern_fail(QUERN_INVALID,
+                              "transform of '%s': channel %" PRId32 " has a mean or "
+                              "deviation, but channel_count is %" PRId32,
+                              t->field, c, t->channel_count);
         if (!isfinite(t->mean[c]) || !isfinite(t->deviation[c]) || t->deviation[c] < 0)
-            return quern_fail(QUERN_INVALID, "transform of '%s': channel %" PRId32 " has mean %g and "
-                              "deviation %g", t->field, c, (double)t->mean[c],
-                              (double)t->deviation[c]);
+            return quern_fail(QUERN_INVALID,
+                              "transform of '%s': channel %" PRId32 " has mean %g and "
+                              "deviation %g",
+                              t->field, c, (double)t->mean[c], (double)t->deviation[c]);
         if (c < t->channel_count && t->deviation[c] == 0) t->deviation[c] = 1;
     }
     if (t->crop_padding < 0)
@@ -63,15 +66,19 @@ static quern_status apply_transform(field_plan *p, const quern_field *field,
     const bool floating = p->to == QUERN_F32 || p->to == QUERN_F64;
     const bool spatial = t->crop_padding > 0 || t->horizontal_flip;
     if (!floating && (t->scale != 1 || t->channel_count > 0))
-        return quern_fail(QUERN_INVALID, "transform of '%s': scale, mean and deviation need a "
-                          "floating-point input, this one is %s", field->name,
-                          quern_dtype_name(p->to));
+        return quern_fail(QUERN_INVALID,
+                          "transform of '%s': scale, mean and deviation need a "
+                          "floating-point input, this one is %s",
+                          field->name, quern_dtype_name(p->to));
     if (spatial && field->rank != 2 && field->rank != 3)
-        return quern_fail(QUERN_INVALID, "transform of '%s': crop and flip need (H, W) or (C, H, W),"
-                          " the field has rank %" PRId32, field->name, field->rank);
+        return quern_fail(QUERN_INVALID,
+                          "transform of '%s': crop and flip need (H, W) or (C, H, W),"
+                          " the field has rank %" PRId32,
+                          field->name, field->rank);
     if (t->channel_count > 0 && t->channel_count != p->channels)
-        return quern_fail(QUERN_SHAPE, "transform of '%s' has %" PRId32 " channels, the field has %"
-                          PRId64, field->name, t->channel_count, p->channels);
+        return quern_fail(QUERN_SHAPE,
+                          "transform of '%s' has %" PRId32 " channels, the field has %" PRId64,
+                          field->name, t->channel_count, p->channels);
     p->arithmetic = t->scale != 1 || t->channel_count > 0;
     p->scale = (double)t->scale;
     for (int32_t c = 0; c < t->channel_count; c++) {
@@ -89,8 +96,10 @@ quern_status field_plan_make(field_plan *out, const quern_field *field,
                              quern_dtype to, int64_t input_count, bool augment) {
     field_plan p = {.from = field->dtype, .to = to, .class_count = field->class_count};
     if (!field_element_count(field, &p.count) || p.count != input_count)
-        return quern_fail(QUERN_SHAPE, "field '%s' has %" PRId64 " elements per sample, input '%s' "
-                          "has %" PRId64, field->name, p.count, input_name, input_count);
+        return quern_fail(QUERN_SHAPE,
+                          "field '%s' has %" PRId64 " elements per sample, input '%s' "
+                          "has %" PRId64,
+                          field->name, p.count, input_name, input_count);
     if (!dtype_fits(field->dtype, to))
         return quern_fail(QUERN_SHAPE, "field '%s' is %s and cannot fill input '%s', which is %s",
                           field->name, quern_dtype_name(field->dtype), input_name,
@@ -149,13 +158,19 @@ typedef void convert_function(const void *from, void *to, int64_t count, const a
 
 /* [from][to]; field_plan_make admits only pairs that are here. */
 static convert_function *const converts[QUERN_DTYPE_COUNT][QUERN_DTYPE_COUNT] = {
-    [QUERN_U8] = {[QUERN_F32] = convert_uint8_t_float, [QUERN_F64] = convert_uint8_t_double,
-                  [QUERN_U8] = copy_uint8_t_uint8_t, [QUERN_I32] = copy_uint8_t_int32_t,
+    [QUERN_U8] = {[QUERN_F32] = convert_uint8_t_float,
+                  [QUERN_F64] = convert_uint8_t_double,
+                  [QUERN_U8] = copy_uint8_t_uint8_t,
+                  [QUERN_I32] = copy_uint8_t_int32_t,
                   [QUERN_I64] = copy_uint8_t_int64_t},
-    [QUERN_I32] = {[QUERN_F32] = convert_int32_t_float, [QUERN_F64] = convert_int32_t_double,
-                   [QUERN_I32] = copy_int32_t_int32_t, [QUERN_I64] = copy_int32_t_int64_t},
-    [QUERN_I64] = {[QUERN_F32] = convert_int64_t_float, [QUERN_F64] = convert_int64_t_double,
-                   [QUERN_I32] = copy_int64_t_int32_t, [QUERN_I64] = copy_int64_t_int64_t},
+    [QUERN_I32] = {[QUERN_F32] = convert_int32_t_float,
+                   [QUERN_F64] = convert_int32_t_double,
+                   [QUERN_I32] = copy_int32_t_int32_t,
+                   [QUERN_I64] = copy_int32_t_int64_t},
+    [QUERN_I64] = {[QUERN_F32] = convert_int64_t_float,
+                   [QUERN_F64] = convert_int64_t_double,
+                   [QUERN_I32] = copy_int64_t_int32_t,
+                   [QUERN_I64] = copy_int64_t_int64_t},
     [QUERN_F32] = {[QUERN_F32] = convert_float_float, [QUERN_F64] = convert_float_double},
     [QUERN_F64] = {[QUERN_F32] = convert_double_float, [QUERN_F64] = convert_double_double},
 };
@@ -229,8 +244,8 @@ static void apply_augmented(const field_plan *p, const uint8_t *from, uint8_t *t
     }
 }
 
-void field_plan_apply(const field_plan *p, const void *from, void *to, uint64_t seed,
-                      int64_t epoch, int64_t sample) {
+void field_plan_apply(const field_plan *p, const void *from, void *to, uint64_t seed, int64_t epoch,
+                      int64_t sample) {
     if (p->crop_padding > 0 || p->horizontal_flip) {
         const augmentation g = draw(p, seed, epoch, sample);
         apply_augmented(p, from, to, &g);

@@ -9,9 +9,9 @@
 typedef struct field_plan {
     quern_dtype from, to;
     int64_t class_count;
-    int64_t count;                  /* elements of a sample */
+    int64_t count;                   /* elements of a sample */
     int64_t channels, height, width; /* count = channels * height * width */
-    bool arithmetic, normalise;     /* a scale other than 1; a mean and a deviation */
+    bool arithmetic, normalise;      /* a scale other than 1; a mean and a deviation */
     double scale, mean[QUERN_CHANNEL_MAX], deviation[QUERN_CHANNEL_MAX];
     int64_t crop_padding;
     bool horizontal_flip;
