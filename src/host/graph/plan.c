@@ -222,6 +222,16 @@ static quern_status offsets_assign(quern_program *p) {
     return QUERN_OK;
 }
 
+/* The loss's gradient is written by the seed, so it must be a whole root. */
+static quern_status seed_place(quern_program *p) {
+    const quern_tensor *loss = p->desc.loss;
+    tensor_plan *root = root_of(p, loss);
+    if (root->view.count != 1)
+        return quern_fail(QUERN_INVALID, "program: loss %s is a part of %s; take its sum",
+                          loss->name, root->tensor->name);
+    return gradient_place(p, root, time_seed(p));
+}
+
 quern_status program_place(quern_program *p) {
     pending_place(p);
     QUERN_TRY(leaves_place(p));

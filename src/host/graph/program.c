@@ -176,8 +176,8 @@ static void step_bind(quern_program *p, const memory_bases *m, program_step *ste
 
 quern_status program_bind(quern_program *p, void *activations, void *inputs, const quern_run *run) {
     const quern_parameters *values = p->parameters;
-    const memory_bases m = {
-        {NULL, arena, inputs, values->values, values->gradients, values->buffers, values->pending}};
+    const memory_bases m = {{NULL, activations, inputs, values->values, values->gradients,
+                             values->buffers, values->pending}};
     if ((p->arena_bytes > 0 && !activations) || (p->input_bytes > 0 && !inputs) ||
         (values->value_count > 0 && !values->values))
         return quern_fail(QUERN_INTERNAL, "program: bound without memory");
