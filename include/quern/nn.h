@@ -1,6 +1,7 @@
 /* nn.h - layers: parameters and ops together, named as PyTorch users expect
  * ("fc1.weight" (out, in); convolutions (K, C/groups, R, S)). Without `name`, the layer is called
- * after its kind and number in the graph: "dense1". */
+ * after its kind and number in the graph: "dense1" (conv1, batch_norm1, layer_norm1). Weight decay
+ * leaves biases and the parameters of normalisations alone. */
 #ifndef QUERN_NN_H
 #define QUERN_NN_H
 
