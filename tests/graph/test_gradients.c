@@ -1,0 +1,156 @@
+/* Whole graphs against central differences in F64: what autodiff decides about writers, aliases
+ * and fills, beyond what each kernel's own gradient check sees. */
+#include "graph_fixture.h"
+
+static quern_tensor *input(fixture *f, int64_t a, int64_t b) {
+    return quern_input(f->graph,
+                       &(quern_input_desc){.name = "x", .rank = b ? 3 : 2, .dim = {QUERN_B, a, b}});
+}
+
+/* A smooth scalar of everything in t. */
+static quern_tensor *total(fixture *f, quern_tensor *t) {
+    return quern_sum(f->graph, quern_mul(f->graph, t, quern_sigmoid(f->graph, t)), NULL);
+}
+
+static void run(fixture *f, quern_tensor *loss) {
+    fixture_check_gradients(f, loss, 4);
+    fixture_close(f);
+}
+
+TEST_CASE(Gradients, flow_through_a_dense_network_with_a_loss) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 5, 0), *y = quern_labels(f.graph, "y");
+    quern_tensor *h = quern_relu(f.graph, quern_dense(f.graph, x, &(quern_dense_desc){7}));
+    quern_tensor *z = quern_dense(f.graph, h, &(quern_dense_desc){3});
+    run(&f, quern_softmax_cross_entropy(f.graph, z, y, NULL));
+}
+
+TEST_CASE(Gradients, add_up_where_a_parameter_is_used_twice) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 5, 5, 0, 0);
+    quern_tensor *h = quern_tanh(f.graph, quern_linear(f.graph, x, w, NULL));
+    run(&f, total(&f, quern_linear(f.graph, h, w, NULL)));
+}
+
+TEST_CASE(Gradients, add_up_where_both_inputs_are_one_tensor) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 5, 5, 0, 0);
+    quern_tensor *h = quern_linear(f.graph, x, w, NULL);
+    run(&f, total(&f, quern_mul(f.graph, h, h)));
+}
+
+TEST_CASE(Gradients, add_up_over_a_residual_branch) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 5, 5, 0, 0);
+    quern_tensor *h = quern_linear(f.graph, x, w, NULL);
+    quern_tensor *branch = quern_silu(f.graph, quern_dense(f.graph, h, &(quern_dense_desc){5}));
+    run(&f, total(&f, quern_add(f.graph, h, quern_add(f.graph, branch, h))));
+}
+
+TEST_CASE(Gradients, of_disjoint_slices_that_cover_a_tensor_each_write_their_part) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *parts[3], *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 6, 5, 0, 0);
+    quern_split(f.graph, quern_linear(f.graph, x, w, NULL), 1, 3, NULL, parts);
+    quern_tensor *q = quern_mul(f.graph, parts[0], parts[1]);
+    run(&f, total(&f, quern_add(f.graph, q, quern_exp(f.graph, parts[2]))));
+}
+
+TEST_CASE(Gradients, of_slices_that_leave_a_hole_are_zero_there) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 6, 5, 0, 0);
+    quern_tensor *h = quern_linear(f.graph, x, w, NULL);
+    quern_tensor *a = quern_slice(f.graph, h, &(quern_slice_desc){1, 0, 2});
+    quern_tensor *b = quern_slice(f.graph, h, &(quern_slice_desc){1, 4, 6});
+    run(&f, total(&f, quern_mul(f.graph, a, b)));
+}
+
+TEST_CASE(Gradients, of_overlapping_slices_add_up) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 6, 5, 0, 0);
+    quern_tensor *h = quern_linear(f.graph, x, w, NULL);
+    quern_tensor *a = quern_slice(f.graph, h, &(quern_slice_desc){1, 0, 4});
+    quern_tensor *b = quern_slice(f.graph, h, &(quern_slice_desc){1, 2, 6});
+    run(&f, total(&f, quern_mul(f.graph, a, b)));
+}
+
+TEST_CASE(Gradients, of_slices_and_of_the_whole_add_up) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *parts[2], *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 6, 5, 0, 0);
+    quern_tensor *h = quern_linear(f.graph, x, w, NULL);
+    quern_split(f.graph, h, 1, 2, NULL, parts);
+    quern_tensor *product = quern_mul(f.graph, parts[0], parts[1]);
+    quern_tensor *both[2] = {product, product};
+    quern_tensor *wide = quern_concat(f.graph, both, 2, &(quern_concat_desc){1});
+    run(&f, total(&f, quern_add(f.graph, wide, h)));
+}
+
+TEST_CASE(Gradients, of_slices_used_before_and_after_the_whole_add_up) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *parts[2], *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 6, 5, 0, 0);
+    quern_tensor *h = quern_linear(f.graph, x, w, NULL);
+    quern_split(f.graph, h, 1, 2, NULL, parts);
+    quern_tensor *early = total(&f, parts[0]);
+    quern_tensor *middle = total(&f, h);
+    quern_tensor *late = total(&f, parts[1]);
+    run(&f, quern_add(f.graph, early, quern_mul(f.graph, middle, late)));
+}
+
+TEST_CASE(Gradients, of_nested_slices_and_permutations) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 3, 4), *w = fixture_parameter(&f, "w", 6, 4, 0, 0);
+    quern_tensor *h = quern_linear(f.graph, x, w, NULL); /* (B, 3, 6) */
+    quern_tensor *p = quern_permute(f.graph, h, &(quern_permute_desc){{0, 2, 1}});
+    quern_tensor *s = quern_slice(f.graph, p, &(quern_slice_desc){1, 1, 5});
+    quern_tensor *t = quern_slice(f.graph, s, &(quern_slice_desc){2, 1, 3});
+    quern_tensor *r = quern_reshape(f.graph, quern_contiguous(f.graph, t),
+                                    &(quern_reshape_desc){2, {QUERN_B, 8}});
+    run(&f, quern_add(f.graph, total(&f, r), total(&f, quern_tanh(f.graph, p))));
+}
+
+TEST_CASE(Gradients, of_attention_over_a_packed_projection) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 3, 4), *w = fixture_parameter(&f, "w", 12, 4, 0, 0), *qkv[3];
+    quern_split(f.graph, quern_linear(f.graph, x, w, NULL), 2, 3, NULL, qkv);
+    quern_tensor *scores =
+        quern_matmul(f.graph, qkv[0], qkv[1], &(quern_matmul_desc){.transpose_b = true});
+    quern_tensor *p = quern_softmax(f.graph, scores, NULL);
+    run(&f, total(&f, quern_matmul(f.graph, p, qkv[2], NULL)));
+}
+
+TEST_CASE(Gradients, of_parameters_that_the_loss_does_not_use_are_zero) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 6, 5, 0, 0);
+    (void)fixture_parameter(&f, "unused", 3, 0, 0, 0);
+    run(&f, total(&f, quern_linear(f.graph, x, w, NULL)));
+}
+
+TEST_CASE(Gradients, of_a_slice_of_a_parameter) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 6, 5, 0, 0);
+    quern_tensor *half = quern_slice(f.graph, w, &(quern_slice_desc){0, 1, 4});
+    run(&f, total(&f, quern_linear(f.graph, x, half, NULL)));
+}
+
+TEST_CASE(Gradients, of_a_convolutional_network_with_norms_and_pools) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = quern_input(
+        f.graph, &(quern_input_desc){.name = "x", .rank = 4, .dim = {QUERN_B, 2, 6, 6}});
+    quern_tensor *h = quern_conv(f.graph, x, &(quern_conv_desc){.channels = 3, .window = {3, 3}});
+    h = quern_gelu(f.graph, quern_batch_normalize(f.graph, h, NULL), NULL);
+    h = quern_avg_pool2d(f.graph, h, &(quern_avg_pool2d_desc){.window = {2, 2}});
+    h = quern_layer_normalize(f.graph, quern_flatten(f.graph, h), NULL);
+    quern_tensor *z = quern_dense(f.graph, h, &(quern_dense_desc){3});
+    run(&f, quern_softmax_cross_entropy(f.graph, z, quern_labels(f.graph, "y"),
+                                        &(quern_softmax_cross_entropy_desc){.label_smoothing = 0.1f,
+                                                                            .ignore = true,
+                                                                            .ignore_index = 2}));
+}
+
+TEST_CASE(Gradients, of_embeddings_gathers_and_dropout) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *table = fixture_parameter(&f, "table", 4, 6, 0, 0);
+    quern_tensor *h = quern_embedding(f.graph, table, quern_labels(f.graph, "index"));
+    h = quern_dropout(f.graph, h, &(quern_dropout_desc){0.25f});
+    quern_tensor *again = quern_gather(f.graph, table, quern_labels(f.graph, "other"));
+    run(&f, total(&f, quern_mul(f.graph, h, again)));
+}

@@ -1,0 +1,178 @@
+/* Programs: fused equals unfused, eval differs from training only where it should, outputs and
+ * inputs are checked, dumps are stable. */
+#include "graph_fixture.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct mlp {
+    fixture f;
+    quern_tensor *x, *y, *z, *loss;
+    quern_parameters *values;
+} mlp;
+
+static mlp mlp_open(void) {
+    mlp m = {.f = fixture_open(QUERN_F32)};
+    m.x = quern_input(m.f.graph, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, 20}});
+    m.y = quern_labels(m.f.graph, "y");
+    m.z = quern_mlp(m.f.graph, m.x,
+                    &(quern_mlp_desc){.hidden_count = 2, .hidden = {33, 17}, .class_count = 5});
+    m.loss = quern_softmax_cross_entropy(m.f.graph, m.z, m.y, NULL);
+    CHECK_STATUS(quern_parameters_create(&m.values, m.f.graph, &(quern_parameters_desc){true}),
+                 QUERN_OK);
+    return m;
+}
+
+static void mlp_close(mlp *m) {
+    quern_parameters_destroy(m->values);
+    fixture_close(&m->f);
+}
+
+static quern_program_desc mlp_desc(mlp *m, int64_t batch, bool no_fusion) {
+    return (quern_program_desc){.graph = m->f.graph,
+                                .parameters = m->values,
+                                .batch_size = batch,
+                                .training = true,
+                                .loss = m->loss,
+                                .outputs = &m->z,
+                                .output_count = 1,
+                                .no_fusion = no_fusion};
+}
+
+static void mlp_step(mlp *m, quern_program *p, int64_t batch, float *z, float *gradient) {
+    float x[31 * 20];
+    int32_t y[31];
+    for (int64_t i = 0; i < batch * 20; i++) x[i] = sinf(0.7f * (float)i);
+    for (int64_t i = 0; i < batch; i++) y[i] = (int32_t)(i % 5);
+    REQUIRE_OK(quern_program_write(p, m->x, x, (size_t)batch * 20 * sizeof *x));
+    REQUIRE_OK(quern_program_write(p, m->y, y, (size_t)batch * sizeof *y));
+    REQUIRE_OK(quern_program_forward(p, 0));
+    REQUIRE_OK(quern_program_backward(p, false));
+    REQUIRE_OK(quern_program_read(p, m->z, z, (size_t)batch * 5 * sizeof *z));
+    REQUIRE_OK(quern_parameters_read_gradient(
+        m->values, quern_tensor_find(m->f.graph, "fc1.weight"), gradient, 33 * 20 * sizeof *z));
+}
+
+TEST_CASE(Program, gives_the_same_answer_fused_and_unfused) {
+    mlp m = mlp_open();
+    float z[2][31 * 5], gradient[2][33 * 20];
+    for (int i = 0; i < 2; i++) {
+        quern_program *p = NULL;
+        const quern_program_desc desc = mlp_desc(&m, 31, i == 1);
+        REQUIRE_OK(quern_program_create(&p, &desc));
+        mlp_step(&m, p, 31, z[i], gradient[i]);
+        quern_program_destroy(p);
+    }
+    CHECK(memcmp(z[0], z[1], sizeof z[0]) == 0);
+    CHECK(memcmp(gradient[0], gradient[1], sizeof gradient[0]) == 0);
+    float largest = 0;
+    for (int i = 0; i < 33 * 20; i++) largest = fmaxf(largest, fabsf(gradient[0][i]));
+    CHECK(largest > 1e-4f);
+    mlp_close(&m);
+}
+
+static void count_lines(void *self, const char *line) {
+    int *count = self;
+    count[0]++;
+    count[1] += strstr(line, "linear_relu(") != NULL;
+}
+
+TEST_CASE(Program, fuses_linear_and_relu_and_dumps_its_steps) {
+    mlp m = mlp_open();
+    for (int i = 0; i < 2; i++) {
+        quern_program *p = NULL;
+        int count[2] = {0, 0};
+        const quern_program_desc desc = mlp_desc(&m, 8, i == 1);
+        REQUIRE_OK(quern_program_create(&p, &desc));
+        quern_program_dump(p, count_lines, count);
+        CHECK_SAY(count[1] == (i ? 0 : 4), "%d fused steps", count[1]);
+        CHECK(count[0] > 10);
+        quern_program_destroy(p);
+    }
+    mlp_close(&m);
+}
+
+TEST_CASE(Program, trains_on_an_empty_batch_without_harm) {
+    mlp m = mlp_open();
+    quern_program *p = NULL;
+    const quern_program_desc desc = mlp_desc(&m, 0, false);
+    REQUIRE_OK(quern_program_create(&p, &desc));
+    REQUIRE_OK(quern_program_forward(p, 0));
+    float loss = -1;
+    REQUIRE_OK(quern_program_read(p, m.loss, &loss, sizeof loss));
+    CHECK(loss == 0);
+    quern_program_destroy(p);
+    mlp_close(&m);
+}
+
+TEST_CASE(Program, checks_what_is_written_and_read) {
+    mlp m = mlp_open();
+    quern_program *p = NULL;
+    float z[40];
+    const quern_program_desc desc = mlp_desc(&m, 8, false);
+    REQUIRE_OK(quern_program_create(&p, &desc));
+    CHECK_STATUS(quern_program_write(p, m.x, z, sizeof z), QUERN_SHAPE);
+    CHECK_ERROR_HAS("x has 640 bytes for a batch of 8, not 160");
+    CHECK_STATUS(quern_program_write(p, m.z, z, sizeof z), QUERN_INVALID);
+    CHECK(quern_program_input(p, m.z) == NULL);
+    quern_tensor *hidden = quern_tensor_find(m.f.graph, "fc1.linear");
+    if (hidden) CHECK_STATUS(quern_program_read(p, hidden, z, sizeof z), QUERN_INVALID);
+    quern_program_destroy(p);
+    CHECK_STATUS(quern_program_create(&p, &(quern_program_desc){.graph = m.f.graph,
+                                                                .parameters = m.values,
+                                                                .batch_size = 4,
+                                                                .training = true,
+                                                                .loss = m.z}),
+                 QUERN_SHAPE);
+    CHECK_ERROR_HAS("must be one number");
+    CHECK_STATUS(quern_program_create(&p, &(quern_program_desc){.graph = m.f.graph,
+                                                                .parameters = m.values,
+                                                                .batch_size = -1}),
+                 QUERN_INVALID);
+    CHECK_STATUS(quern_program_create(&p, NULL), QUERN_INVALID);
+    mlp_close(&m);
+}
+
+TEST_CASE(Program, refuses_a_loss_that_nothing_trainable_feeds) {
+    fixture f = fixture_open(QUERN_F32);
+    quern_parameters *values = NULL;
+    quern_program *p = NULL;
+    quern_tensor *x =
+        quern_input(f.graph, &(quern_input_desc){.name = "x", .rank = 1, .dim = {QUERN_B}});
+    quern_tensor *loss = quern_sum(f.graph, x, NULL);
+    REQUIRE_OK(quern_parameters_create(&values, f.graph, &(quern_parameters_desc){true}));
+    CHECK_STATUS(quern_program_create(&p, &(quern_program_desc){.graph = f.graph,
+                                                                .parameters = values,
+                                                                .batch_size = 4,
+                                                                .training = true,
+                                                                .loss = loss}),
+                 QUERN_INVALID);
+    CHECK_ERROR_HAS("depends on no trainable parameter");
+    quern_parameters_destroy(values);
+    fixture_close(&f);
+}
+
+TEST_CASE(Program, gives_the_gradient_of_an_input_that_asks) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_parameters *values = NULL;
+    quern_program *p = NULL;
+    const double data[3] = {1, -2, 3};
+    double gradient[3] = {0};
+    quern_tensor *x = quern_input(
+        f.graph, &(quern_input_desc){.name = "x", .rank = 1, .dim = {QUERN_B}, .gradient = true});
+    quern_tensor *loss = quern_sum(f.graph, quern_mul(f.graph, x, x), NULL);
+    REQUIRE_OK(quern_parameters_create(&values, f.graph, &(quern_parameters_desc){true}));
+    REQUIRE_OK(quern_program_create(&p, &(quern_program_desc){.graph = f.graph,
+                                                              .parameters = values,
+                                                              .batch_size = 3,
+                                                              .training = true,
+                                                              .loss = loss}));
+    REQUIRE_OK(quern_program_write(p, x, data, sizeof data));
+    REQUIRE_OK(quern_program_forward(p, 0));
+    REQUIRE_OK(quern_program_backward(p, false));
+    REQUIRE_OK(quern_program_read_gradient(p, x, gradient, sizeof gradient));
+    for (int i = 0; i < 3; i++) CHECK_NEAR(gradient[i], 2 * data[i] / 3, 1e-15);
+    quern_program_destroy(p);
+    quern_parameters_destroy(values);
+    fixture_close(&f);
+}
