@@ -6,7 +6,12 @@
  * `stop_requested` (when there was one), `fit_end` and `close` fire exactly once however the run
  * ends. The host runs up to `run_ahead` attempts ahead of the device: fetch_begin, fetch_end and
  * step_begin fire when an attempt is issued; update_end and everything after it when its record
- * has come back, in order. Host floats are handed out only in log, eval_end and epoch_end. */
+ * has come back, in order. Host floats are handed out only in log, eval_end and epoch_end.
+ *
+ * STOP and END_EPOCH let the attempts already issued, the one at hand included, run to their end;
+ * after fetch_begin there is none at hand. A callback may call quern_trainer_read and the functions
+ * of parameters, not fit, step, wait, evaluate or predict. A quern_trainer_step of the
+ * application's own loop fires step_begin … log. */
 #ifndef QUERN_EVENT_H
 #define QUERN_EVENT_H
 
@@ -20,7 +25,8 @@ typedef enum quern_action {
     QUERN_END_EPOCH, /* no further batch of this epoch */
     QUERN_END_EVAL,  /* no further batch of this evaluation */
     QUERN_STOP,      /* end the run in order */
-    QUERN_FAIL,      /* end the run with QUERN_CALLBACK; quern_fail() may have left a sentence */
+    QUERN_FAIL,      /* end the run with QUERN_CALLBACK; quern_fail() may have left a sentence,
+                        quern_event_fail() another status */
 } quern_action;
 
 /* One table: event, legal actions beside CONTINUE and FAIL, when it fires. */
@@ -78,7 +84,8 @@ typedef struct quern_event {
     quern_outcome outcome;       /* update_end, step_end */
     quern_status status;         /* exception, fit_end */
     const char *reason;          /* stop_requested, fit_end: "epochs", "callback", … */
-    const quern_scalar *scalars; /* log, eval_end, epoch_end; valid during the call */
+    const quern_scalar *scalars; /* log, eval_end, epoch_end; valid during the call. init: every
+                                    name that will ever come, values NaN */
     int32_t scalar_count;
     double seconds;            /* log, eval_end, epoch_end: since fit began */
     double samples_per_second; /* log, epoch_end */
@@ -104,6 +111,10 @@ typedef struct quern_callback {
 
 /* The value of a scalar of this event, NaN if it has none of that name. */
 QUERN_API double quern_event_scalar(const quern_event *event, const char *name);
+
+/* Returns QUERN_FAIL, and lets the run end with `status` instead of CALLBACK; the sentence that
+ * quern_fail() left on this thread comes after the callback's name. */
+QUERN_API quern_action quern_event_fail(const quern_event *event, quern_status status);
 
 QUERN_END_C
 #endif

@@ -39,9 +39,10 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_parameters_read_gradient(quern_par
                                                                        void *to, size_t bytes);
 
 typedef struct quern_memory {
-    size_t parameter_bytes, gradient_bytes, optimizer_bytes;
+    size_t parameter_bytes, gradient_bytes;
+    size_t optimizer_bytes;  /* its state, and a trainer's counters and metric sums */
     size_t activation_bytes; /* the arena: activations, their gradients, saved, scratch */
-    size_t input_bytes;      /* the planned inputs, and a trainer's staging copies */
+    size_t input_bytes;      /* the planned inputs; pinned staging is host memory */
     size_t peak_bytes;       /* all of them together, in device memory */
 } quern_memory;
 

@@ -5,8 +5,10 @@
  * Order at a boundary: update, counters and learning rate, step_end, log, evaluation. At an
  * epoch's end: evaluation, epoch_end.
  *
- * quern_trainer_create checks and allocates everything; after it, fit, step, evaluate and predict
- * allocate nothing. A trainer borrows its graph, datasets and callbacks. One thread at a time,
+ * quern_trainer_create checks and allocates everything; after it, fit and step allocate nothing. The
+ * exceptions are logged: a batch size, or a kind of pass, that create could not foresee (predict;
+ * evaluate without a validation set) is compiled and gets its staging memory when it first comes.
+ * A trainer borrows its graph, datasets and callbacks. One thread at a time,
  * except quern_trainer_stop, which any thread may call. */
 #ifndef QUERN_TRAIN_H
 #define QUERN_TRAIN_H
@@ -28,14 +30,14 @@ typedef struct quern_trainer_desc {
     int32_t output_count;
 
     const quern_dataset *train; /* NULL: only step, evaluate and predict */
-    const quern_dataset *valid; /* evaluated at each epoch's end */
+    const quern_dataset *valid; /* evaluated at each epoch's end, and where step_limit ends a run */
     const quern_transform *transforms;
     int32_t transform_count;
     int64_t batch_size; /* default 64; the last batch of an epoch is smaller, and exact */
     bool drop_last;     /* leave an uneven last batch out */
     bool no_shuffle;
     int32_t worker_count; /* loader threads; default 0: the calling thread reads */
-    int32_t prefetch;     /* batches read ahead; default 2 */
+    int32_t prefetch;     /* batches that the workers read ahead; default 2 */
 
     int64_t epoch_count; /* default 1; 0 with step_limit: as many as that takes */
     int64_t step_limit;  /* updates; default none */
@@ -83,26 +85,29 @@ QUERN_API const quern_trainer_desc *quern_trainer_resolved(const quern_trainer *
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_memory(quern_memory *out,
                                                              const quern_trainer_desc *desc);
 
-/* Runs until a limit, a stop or a failure; called again it runs on for as many more epochs or
- * steps. NOT_FINITE names step and first bad tensor; CALLBACK, INPUT, DEVICE_LOST. `result` may be
+/* Runs until a limit, a stop or a failure; called again it runs on, also in the middle of an epoch,
+ * for as many more epochs or steps: 5 + 5 steps are 10. NOT_FINITE names step and first bad tensor; CALLBACK, INPUT, DEVICE_LOST. `result` may be
  * NULL and is filled on failure too. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_fit(quern_trainer *trainer,
                                                           quern_result *result);
 
-/* The application's own batches: sample_count rows of each named input, row-major, in the input's
- * own dtype (no transforms). A NULL data pointer: the caller has written into
- * quern_trainer_input(). At most batch_size rows. */
+/* The application's own batches: sample_count rows (1 … batch_size) of each named input, row-major,
+ * in the input's own dtype (no transforms). */
 typedef struct quern_batch {
     int64_t sample_count;
     int32_t field_count;
     const char *names[QUERN_FIELD_MAX];
-    const void *data[QUERN_FIELD_MAX];
+    const void *data[QUERN_FIELD_MAX]; /* NULL: written into quern_trainer_input, batch_size rows */
+    bool on_device; /* data is device memory, to stay as it is until the attempt has run */
 } quern_batch;
 
-/* One attempt: forward, backward, update. Returns when it is issued (data has been taken);
- * failures of the device come with a later call. */
+/* One attempt: forward, backward, update. Returns when it is issued (host data has been taken);
+ * NOT_FINITE and failures of the device come with a later call, and with every call from then on.
+ * Fires step_begin … log; a STOP shows as the reason in quern_trainer_wait's result. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_step(quern_trainer *trainer,
                                                            const quern_batch *batch);
+/* The device buffer of a whole batch of an input, once the attempts issued have read it; NULL when
+ * there is no such input. To be asked for before each writing. */
 QUERN_API void *quern_trainer_input(quern_trainer *trainer, const char *name);
 
 /* Forward only, in evaluation mode, over a whole dataset in order. scalars: "loss" and each MEAN

@@ -1,0 +1,195 @@
+/* create.c - the trainer object: everything is checked, planned and allocated here, and given back
+ * in destroy in reverse order. */
+#include "trainer.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static quern_status trainer_new(quern_trainer **out, quern_device *device) {
+    quern_trainer *t = NULL;
+    QUERN_TRY(memory_allocate(&device->host, &t, 1, sizeof *t, "trainer"));
+    t->device = device;
+    t->host = &device->host;
+    t->backend = device->backend;
+    t->stream = device->stream;
+    t->memory = (arena){.host = t->host};
+    t->evaluated_step = -1;
+    t->step_target = t->epoch_target = INT64_MAX;
+    atomic_init(&t->stop_flag, 0);
+    *out = t;
+    return QUERN_OK;
+}
+
+static quern_status device_block(quern_trainer *t, void *out_pointer, size_t bytes) {
+    void *block = NULL;
+    if (bytes > 0) QUERN_TRY(t->backend->allocate(t->device->memory, &block, bytes));
+    memcpy(out_pointer, &block, sizeof block);
+    return QUERN_OK;
+}
+
+static size_t sum_bytes(const quern_trainer *t) {
+    return (size_t)(t->train_sum_count + t->eval_sum_count) * sizeof(double);
+}
+
+static quern_status blocks_allocate(quern_trainer *t) {
+    void *pinned = NULL, *sums = NULL;
+    QUERN_TRY(device_block(t, &t->arena_block, t->planned.activation_bytes));
+    QUERN_TRY(device_block(t, &t->input_block, t->planned.input_bytes));
+    QUERN_TRY(device_block(t, &t->state, sizeof *t->state));
+    QUERN_TRY(device_block(t, &t->sums, sum_bytes(t)));
+    QUERN_TRY(t->backend->allocate_pinned(t->device->memory, &pinned, sizeof *t->pinned));
+    t->pinned = pinned;
+    memset(t->pinned, 0, sizeof *t->pinned);
+    t->pinned->skip = 1;
+    QUERN_TRY(t->backend->allocate_pinned(t->device->memory, &sums, sum_bytes(t)));
+    t->sums_read = sums;
+    for (int32_t i = 0; i <= t->desc.run_ahead; i++)
+        QUERN_TRY(t->backend->event_create(t->device->memory, &t->events[i]));
+    return QUERN_OK;
+}
+
+/* What does not fit is said with the plan, before the first step. */
+static quern_status blocks_create(quern_trainer *t) {
+    const quern_status status = blocks_allocate(t);
+    if (status != QUERN_DEVICE_MEMORY) return status;
+    const quern_memory *m = &t->planned;
+    return error_prefix(status,
+                        "the trainer needs %zu bytes with a batch of %" PRId64
+                        " (parameters %zu, gradients %zu, optimizer %zu, activations %zu, "
+                        "inputs %zu)",
+                        m->peak_bytes, t->desc.batch_size, m->parameter_bytes, m->gradient_bytes,
+                        m->optimizer_bytes, m->activation_bytes, m->input_bytes);
+}
+
+static quern_status update_prepare(quern_trainer *t) {
+    QUERN_TRY(state_upload(t));
+    t->record = (task_record_args){
+        .state = t->state, .ring = t->pinned->ring, .ring_count = RUN_AHEAD_MAX + 2};
+    t->record_args =
+        (quern_kernel_args){.attributes = &t->record, .run = &t->state->run, .stream = t->stream};
+    return optimizer_bind(&t->optimizer, &(optimizer_bind_desc){.desc = &t->desc.optimizer,
+                                                                .parameters = t->parameters,
+                                                                .state = t->state,
+                                                                .stream = t->stream,
+                                                                .stop_on_not_finite = true});
+}
+
+static quern_status feeds_create(quern_trainer *t) {
+    const quern_trainer_desc *d = &t->desc;
+    feed_desc desc = {.kind = UNIT_TRAIN,
+                      .dataset = d->train,
+                      .loader = true,
+                      .slot_count = d->run_ahead + 1 + d->prefetch,
+                      .worker_count = d->worker_count};
+    if (!d->train) {
+        desc = (feed_desc){.kind = UNIT_TRAIN, .slot_count = d->run_ahead + 1};
+        return feed_create(t, &t->step_feed, &desc);
+    }
+    QUERN_TRY(feed_create(t, &t->train_feed, &desc));
+    return QUERN_OK;
+}
+
+static quern_status valid_feed_create(quern_trainer *t) {
+    if (!t->desc.valid) return QUERN_OK;
+    QUERN_TRY(feed_create(t, &t->eval_feed,
+                          &(feed_desc){.kind = UNIT_EVALUATE,
+                                       .dataset = t->desc.valid,
+                                       .loader = true,
+                                       .slot_count = t->desc.run_ahead + 1 + t->desc.prefetch,
+                                       .worker_count = t->desc.worker_count}));
+    t->eval_bound = t->desc.valid;
+    return QUERN_OK;
+}
+
+static void splits_log(const quern_trainer *t) {
+    if (t->desc.no_capture) return;
+    for (int first = 0; first < SEGMENT_COUNT;) {
+        static const char *const names[] = {"loss_ready", "grads_ready", "update_begin"};
+        const segment last = unit_run_end(t, (segment)first);
+        if (last != SEGMENT_UPDATE)
+            log_write(t->host, QUERN_LOG_INFO,
+                      "a callback subscribes to %s: the recorded step is split there", names[last]);
+        first = (int)last + 1;
+    }
+}
+
+static quern_status init_emit(quern_trainer *t) {
+    const loss_sums none = {0};
+    const double nothing[2 * METRIC_MAX] = {0};
+    int32_t count = scalars_train(t, &none, nothing, true);
+    if (t->desc.valid) count = scalars_eval(t, count);
+    t->opened = true;
+    return trainer_emit(t, &(emission){.kind = QUERN_EVENT_init, .scalar_count = count});
+}
+
+static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *desc) {
+    QUERN_TRY(trainer_resolve(t, desc));
+    QUERN_TRY(callbacks_sort(t));
+    QUERN_TRY(scalars_create(t));
+    QUERN_TRY(quern_parameters_create(&t->parameters, t->graph,
+                                      &(quern_parameters_desc){.gradients = true}));
+    QUERN_TRY(trainer_plan(t));
+    QUERN_TRY(blocks_create(t));
+    QUERN_TRY(update_prepare(t));
+    for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_bind(t, u));
+    QUERN_TRY(feeds_create(t));
+    QUERN_TRY(valid_feed_create(t));
+    splits_log(t);
+    QUERN_TRY(trainer_wait_stream(t));
+    return init_emit(t);
+}
+
+quern_status quern_trainer_create(quern_trainer **out, const quern_trainer_desc *desc) {
+    *out = NULL;
+    if (!desc || !desc->graph) return quern_fail(QUERN_INVALID, "trainer: graph is NULL");
+    QUERN_TRY(graph_status(desc->graph));
+    quern_trainer *t = NULL;
+    QUERN_TRY(trainer_new(&t, desc->graph->device));
+    const quern_status status = trainer_build(t, desc);
+    if (status == QUERN_OK) {
+        *out = t;
+        return QUERN_OK;
+    }
+    error_text text;
+    error_save(&text);
+    quern_trainer_destroy(t);
+    error_restore(&text);
+    return status;
+}
+
+static void device_release(quern_trainer *t, void *block, size_t bytes) {
+    if (block) t->backend->release(t->device->memory, block, bytes);
+}
+
+void quern_trainer_destroy(quern_trainer *t) {
+    if (!t) return;
+    records_drain_silently(t);
+    callbacks_close(t);
+    const quern_status rest = t->backend->stream_wait(t->stream);
+    if (rest != QUERN_OK) log_write(t->host, QUERN_LOG_WARNING, "%s", quern_error());
+    feed_release(t, &t->train_feed);
+    feed_release(t, &t->eval_feed);
+    feed_release(t, &t->predict_feed);
+    feed_release(t, &t->step_feed);
+    for (trainer_unit *u = t->units; u; u = u->next) unit_release(t, u);
+    optimizer_release(&t->optimizer);
+    for (int32_t i = 0; i <= RUN_AHEAD_MAX; i++)
+        if (t->events[i]) t->backend->event_destroy(t->events[i]);
+    if (t->sums_read) t->backend->release_pinned(t->device->memory, t->sums_read, sum_bytes(t));
+    if (t->pinned) t->backend->release_pinned(t->device->memory, t->pinned, sizeof *t->pinned);
+    device_release(t, t->sums, sum_bytes(t));
+    device_release(t, t->state, sizeof *t->state);
+    device_release(t, t->input_block, t->planned.input_bytes);
+    device_release(t, t->arena_block, t->planned.activation_bytes);
+    quern_parameters_destroy(t->parameters);
+    arena_release(&t->memory);
+    memory_release(t->host, t, 1, sizeof *t);
+}
+
+const quern_trainer_desc *quern_trainer_resolved(const quern_trainer *t) { return &t->desc; }
+
+quern_parameters *quern_trainer_parameters(quern_trainer *t) { return t->parameters; }
+
+const char *quern_trainer_device_name(const quern_trainer *t) { return t->device->info.name; }
+
+int64_t quern_trainer_planned_steps(const quern_trainer *t) { return t->planned_steps; }

@@ -1,0 +1,232 @@
+/* evaluate.c - forward passes over a whole dataset, in order, in evaluation mode: validation inside
+ * fit (with events), quern_trainer_evaluate, quern_trainer_predict.
+ *
+ * Means are sums over the device, read once at the end; nothing that training reads is touched: the
+ * sums are an evaluation's own, running statistics are not committed, no random draw advances. */
+#include "trainer.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+typedef struct sweep {
+    feed *feed;
+    unit_kind kind;
+    bool events;
+    const quern_tensor *output; /* PREDICT */
+    unsigned char *to;
+    size_t bytes, written;
+    int64_t issued, done;
+    int32_t slots[RUN_AHEAD_MAX + 1];
+} sweep;
+
+static quern_status oldest_wait(quern_trainer *t, sweep *s) {
+    const int64_t lane = s->done % (t->desc.run_ahead + 1);
+    t->host_waits++;
+    QUERN_TRY(t->backend->event_wait(t->events[lane]));
+    loader_release(s->feed->loader, s->slots[lane]);
+    s->done++;
+    return QUERN_OK;
+}
+
+static quern_status output_copy(quern_trainer *t, sweep *s, const trainer_unit *unit) {
+    const quern_view view = program_view(unit->program, s->output);
+    const size_t bytes = (size_t)view.count * quern_dtype_bytes(view.dtype);
+    if (bytes > s->bytes - s->written)
+        return quern_fail(QUERN_SHAPE,
+                          "predict: the dataset holds more samples than fit into %zu "
+                          "bytes",
+                          s->bytes);
+    QUERN_TRY(t->backend->copy(t->stream, s->to + s->written, view.data, bytes));
+    s->written += bytes;
+    return QUERN_OK;
+}
+
+static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *batch) {
+    const int64_t lane = s->issued % (t->desc.run_ahead + 1);
+    trainer_unit *unit = NULL;
+    QUERN_TRY(unit_get(&unit, t, s->kind, batch->sample_count));
+    QUERN_TRY(feed_upload(t, s->feed, batch->slot, unit));
+    QUERN_TRY(unit_issue(t, unit, SEGMENT_FORWARD, SEGMENT_FORWARD));
+    if (s->output) QUERN_TRY(output_copy(t, s, unit));
+    QUERN_TRY(t->backend->event_record(t->events[lane], t->stream));
+    s->slots[lane] = batch->slot;
+    s->issued++;
+    return QUERN_OK;
+}
+
+static quern_status batch_tell(quern_trainer *t, const sweep *s) {
+    if (!s->events) return QUERN_OK;
+    QUERN_TRY(trainer_emit(t, &(emission){.kind = QUERN_EVENT_eval_batch_end,
+                                          .attempts = t->attempts,
+                                          .batch = s->issued - 1}));
+    return trainer_poll_stop(t);
+}
+
+static quern_status batches_run(quern_trainer *t, sweep *s) {
+    QUERN_TRY(loader_start(s->feed->loader, 0, 0));
+    while (!t->end_eval && !(s->events && t->stopping)) {
+        loader_batch batch;
+        if (s->issued - s->done > t->desc.run_ahead) QUERN_TRY(oldest_wait(t, s));
+        QUERN_TRY(loader_next(s->feed->loader, &batch));
+        if (batch.end) return QUERN_OK;
+        QUERN_TRY(batch_issue(t, s, &batch));
+        QUERN_TRY(batch_tell(t, s));
+    }
+    return QUERN_OK;
+}
+
+/* The device is at rest afterwards, whatever happened. */
+static quern_status sweep_run(quern_trainer *t, sweep *s) {
+    trace_begin(t->host, "train", "eval", t->step);
+    const quern_status status = batches_run(t, s);
+    error_text text;
+    error_save(&text);
+    const quern_status waited = trainer_wait_stream(t);
+    loader_stop(s->feed->loader);
+    trace_end(t->host);
+    t->end_eval = false;
+    if (status != QUERN_OK) error_restore(&text);
+    return status != QUERN_OK ? status : waited;
+}
+
+/* values: the loss, then each metric (0 for a confusion matrix). */
+static quern_status sums_read(quern_trainer *t, double *values) {
+    const size_t bytes = (size_t)t->eval_sum_count * sizeof(double);
+    double *sums = t->sums_read + t->train_sum_count;
+    QUERN_TRY(t->backend->copy(t->stream, sums, t->sums + t->train_sum_count, bytes));
+    QUERN_TRY(trainer_wait_stream(t));
+    t->evaluated = true;
+    values[0] = sums[0] / sums[1];
+    for (int32_t i = 0; i < t->desc.metric_count; i++) {
+        const metric_place *place = &t->eval_places[i];
+        values[i + 1] = place->weight < 0 ? 0 : sums[place->value] / sums[place->weight];
+    }
+    return QUERN_OK;
+}
+
+static quern_status evaluation_run(quern_trainer *t, bool events, double *values) {
+    const size_t bytes = (size_t)t->eval_sum_count * sizeof(double);
+    QUERN_TRY(t->backend->fill(t->stream, t->sums + t->train_sum_count, 0, bytes));
+    sweep s = {.feed = &t->eval_feed, .kind = UNIT_EVALUATE, .events = events};
+    QUERN_TRY(sweep_run(t, &s));
+    return sums_read(t, values);
+}
+
+/* The feed for a dataset: made at the first use, bound to another one when asked. */
+static quern_status feed_for(quern_trainer *t, feed *f, unit_kind kind,
+                             const quern_dataset *dataset) {
+    if (f->loader) return loader_bind(f->loader, dataset);
+    const int64_t length = quern_dataset_length(dataset);
+    const int64_t full = t->desc.batch_size;
+    trainer_unit *unit = NULL;
+    QUERN_TRY(unit_get(&unit, t, kind, length > 0 && length < full ? length : full));
+    return feed_create(t, f,
+                       &(feed_desc){.kind = kind,
+                                    .dataset = dataset,
+                                    .loader = true,
+                                    .slot_count = t->desc.run_ahead + 1 + t->desc.prefetch,
+                                    .worker_count = t->desc.worker_count});
+}
+
+static quern_status eval_feed_bind(quern_trainer *t, const quern_dataset *dataset) {
+    if (t->eval_bound == dataset) return QUERN_OK;
+    t->eval_bound = NULL;
+    QUERN_TRY(feed_for(t, &t->eval_feed, UNIT_EVALUATE, dataset));
+    t->eval_bound = dataset;
+    return QUERN_OK;
+}
+
+quern_status trainer_validate(quern_trainer *t) {
+    const int64_t begin = trainer_now(t);
+    t->end_eval = false;
+    QUERN_TRY(eval_feed_bind(t, t->desc.valid));
+    QUERN_TRY(
+        trainer_emit(t, &(emission){.kind = QUERN_EVENT_eval_begin, .attempts = t->attempts}));
+    QUERN_TRY(evaluation_run(t, true, t->eval_values));
+    t->evaluated_step = t->step;
+    const int64_t spent = trainer_now(t) - begin;
+    t->evaluate_ns += spent;
+    t->log_evaluate_ns += spent;
+    return trainer_emit(t, &(emission){.kind = QUERN_EVENT_eval_end,
+                                       .attempts = t->attempts,
+                                       .scalar_count = scalars_eval(t, 0)});
+}
+
+static quern_status check_outside(quern_trainer *t, const quern_dataset *dataset,
+                                  const char *function) {
+    QUERN_TRY(trainer_enter(t, function));
+    if (!dataset) return quern_fail(QUERN_INVALID, "%s: dataset is NULL", function);
+    return records_drain(t);
+}
+
+quern_status quern_trainer_evaluate(quern_trainer *t, const quern_dataset *dataset,
+                                    quern_scalar *scalars, int32_t capacity, int32_t *count) {
+    double values[METRIC_MAX + 1];
+    QUERN_TRY(check_outside(t, dataset, "evaluate"));
+    QUERN_TRY(eval_feed_bind(t, dataset));
+    QUERN_TRY(evaluation_run(t, false, values));
+    int32_t found = 0;
+    if (found < capacity) scalars[found] = (quern_scalar){"loss", values[0]};
+    found++;
+    for (int32_t i = 0; i < t->desc.metric_count; i++) {
+        if (t->desc.metrics[i].kind != QUERN_METRIC_MEAN) continue;
+        if (found < capacity)
+            scalars[found] = (quern_scalar){t->desc.metrics[i].name, values[i + 1]};
+        found++;
+    }
+    if (count) *count = found;
+    return QUERN_OK;
+}
+
+static quern_status check_output(const quern_trainer *t, const quern_tensor *output) {
+    bool listed = false;
+    for (int32_t i = 0; i < t->desc.output_count; i++) listed |= t->desc.outputs[i] == output;
+    if (!output || !listed)
+        return quern_fail(QUERN_INVALID, "predict: the tensor is not one of the trainer's outputs");
+    if (output->shape.rank > 0 && output->shape.dim[0] < 0) return QUERN_OK;
+    char text[128];
+    shape_text(&output->shape, text, sizeof text);
+    return quern_fail(QUERN_SHAPE, "predict: %s is %s, not batch first", output->name, text);
+}
+
+static quern_status check_room(const quern_dataset *dataset, const quern_tensor *output,
+                               size_t bytes) {
+    const int64_t length = quern_dataset_length(dataset);
+    quern_view view;
+    size_t needed = 0;
+    if (length < 0) return QUERN_OK;
+    QUERN_TRY(shape_view(&output->shape, length, &view));
+    if (count_bytes(view.count, quern_dtype_bytes(view.dtype), &needed) && needed == bytes)
+        return QUERN_OK;
+    return quern_fail(QUERN_SHAPE, "predict: %s of %" PRId64 " samples takes %zu bytes, not %zu",
+                      output->name, length, needed, bytes);
+}
+
+quern_status quern_trainer_predict(quern_trainer *t, const quern_dataset *dataset,
+                                   const quern_tensor *output, void *to, size_t bytes) {
+    QUERN_TRY(check_outside(t, dataset, "predict"));
+    QUERN_TRY(check_output(t, output));
+    QUERN_TRY(check_room(dataset, output, bytes));
+    QUERN_TRY(feed_for(t, &t->predict_feed, UNIT_PREDICT, dataset));
+    sweep s = {
+        .feed = &t->predict_feed, .kind = UNIT_PREDICT, .output = output, .to = to, .bytes = bytes};
+    return sweep_run(t, &s);
+}
+
+quern_status quern_trainer_confusion(const quern_trainer *t, const char *metric, double *counts,
+                                     int64_t capacity) {
+    for (int32_t i = 0; i < t->desc.metric_count; i++) {
+        const metric_place *place = &t->eval_places[i];
+        if (strcmp(t->desc.metrics[i].name, metric) != 0 || place->weight >= 0) continue;
+        if (!t->evaluated)
+            return quern_fail(QUERN_INVALID, "confusion: nothing has been evaluated yet");
+        if (capacity < place->count)
+            return quern_fail(QUERN_INVALID,
+                              "confusion: %s has %" PRId64 " counts, room for %" PRId64, metric,
+                              place->count, capacity);
+        memcpy(counts, t->sums_read + t->train_sum_count + place->value,
+               (size_t)place->count * sizeof *counts);
+        return QUERN_OK;
+    }
+    return quern_fail(QUERN_INVALID, "confusion: no confusion metric is named %s", metric);
+}

@@ -1,0 +1,242 @@
+/* loop.c - quern_trainer_fit: epochs and their batches, limits, and the ways a run ends.
+ *
+ * A run can end inside an epoch (step limit, stop, failure); the epoch then stays open and the
+ * next fit goes on with its next batch, so that 5 + 5 steps are 10 steps. */
+#include "trainer.h"
+
+#include <math.h>
+#include <string.h>
+
+int64_t trainer_now(const quern_trainer *t) {
+    return t->host->clock.monotonic_ns(t->host->clock.self);
+}
+
+quern_status trainer_enter(const quern_trainer *t, const char *function) {
+    if (!t->emitting) return QUERN_OK;
+    return quern_fail(QUERN_INVALID, "quern_trainer_%s was called from inside a callback",
+                      function);
+}
+
+static quern_status epoch_begin(quern_trainer *t) {
+    loader *l = t->train_feed.loader;
+    if (t->epochs_started > 0 && !loader_can_restart(l))
+        return trainer_begin_stop(t, QUERN_STOPPED_DATA);
+    QUERN_TRY(loader_start(l, t->epoch, 0));
+    t->epochs_started++;
+    t->epoch_open = true;
+    t->epoch_ending = false;
+    t->next_batch = t->batch = 0;
+    t->of_epoch = (loss_sums){0};
+    for (int32_t i = 0; i < 2 * t->desc.metric_count; i++) t->epoch_metrics[i] = 0;
+    return trainer_emit_known(t, QUERN_EVENT_epoch_begin);
+}
+
+static quern_status emit_issued(quern_trainer *t, quern_event_kind kind) {
+    return trainer_emit(
+        t, &(emission){.kind = kind, .attempts = t->attempts_issued, .batch = t->next_batch});
+}
+
+static quern_status batch_fetch(quern_trainer *t, loader_batch *out) {
+    trace_begin(t->host, "train", "fetch", t->next_batch);
+    const quern_status status = loader_next(t->train_feed.loader, out);
+    trace_end(t->host);
+    if (status != QUERN_OK) t->epoch_open = false; /* the loader cannot go on from here */
+    return status;
+}
+
+static quern_status batch_attempt(quern_trainer *t, const loader_batch *batch) {
+    attempt a = {.feed = &t->train_feed,
+                 .slot = batch->slot,
+                 .sample_count = batch->sample_count,
+                 .batch = t->next_batch};
+    quern_status status = emit_issued(t, QUERN_EVENT_fetch_end);
+    if (status == QUERN_OK) status = unit_get(&a.unit, t, UNIT_TRAIN, a.sample_count);
+    if (status == QUERN_OK) status = emit_issued(t, QUERN_EVENT_step_begin);
+    if (status != QUERN_OK) {
+        t->skip_next = false;
+        loader_release(t->train_feed.loader, batch->slot);
+        return status;
+    }
+    t->next_batch++;
+    return attempt_issue(t, &a);
+}
+
+static bool run_over(const quern_trainer *t) {
+    return t->stopping || t->step >= t->step_target || t->epoch >= t->epoch_target;
+}
+
+static bool epoch_over(const quern_trainer *t) { return t->epoch_ending || run_over(t); }
+
+static bool data_known_over(const quern_trainer *t) {
+    const int64_t count = loader_batch_count(t->train_feed.loader);
+    return count >= 0 && t->next_batch >= count;
+}
+
+/* One batch; *end says that the epoch's data is at its end. */
+static quern_status batch_run(quern_trainer *t, bool *end) {
+    QUERN_TRY(records_make_room(t));
+    QUERN_TRY(trainer_poll_stop(t));
+    *end = data_known_over(t);
+    if (*end || epoch_over(t)) return QUERN_OK;
+    QUERN_TRY(emit_issued(t, QUERN_EVENT_fetch_begin));
+    if (epoch_over(t)) return QUERN_OK;
+    loader_batch batch;
+    QUERN_TRY(batch_fetch(t, &batch));
+    *end = batch.end;
+    if (batch.end) return QUERN_OK;
+    QUERN_TRY(batch_attempt(t, &batch));
+    return records_keep_up(t);
+}
+
+static quern_status epoch_finish(quern_trainer *t) {
+    if (t->since_log.attempts > 0) QUERN_TRY(records_log(t));
+    const bool validated = t->desc.valid && !t->stopping;
+    if (validated) QUERN_TRY(trainer_validate(t));
+    int32_t count = scalars_train(t, &t->of_epoch, t->epoch_metrics, false);
+    if (validated) count = scalars_eval(t, count);
+    const double seconds = 1e-9 * (double)(trainer_now(t) - t->fit_begin_ns - t->evaluate_ns);
+    const quern_status status =
+        trainer_emit(t, &(emission){.kind = QUERN_EVENT_epoch_end,
+                                    .attempts = t->attempts,
+                                    .batch = t->next_batch,
+                                    .scalar_count = count,
+                                    .samples_per_second = (double)t->fit_samples / seconds});
+    t->epoch_open = false;
+    t->epoch++;
+    return status;
+}
+
+static quern_status epoch_run(quern_trainer *t) {
+    if (!t->epoch_open) QUERN_TRY(epoch_begin(t));
+    if (!t->epoch_open) return QUERN_OK;
+    bool end = false;
+    while (!end && !epoch_over(t)) QUERN_TRY(batch_run(t, &end));
+    QUERN_TRY(records_drain(t));
+    if (end && t->next_batch == 0)
+        return quern_fail(QUERN_INPUT, "the training set has no samples");
+    const bool complete = end || t->epoch_ending || data_known_over(t);
+    return complete && !t->stopping ? epoch_finish(t) : QUERN_OK;
+}
+
+/* What a limit leaves open: the last partial interval's log, and an evaluation of the weights that
+ * the run ends with. */
+static quern_status limit_finish(quern_trainer *t) {
+    if (!t->stopping)
+        t->reason = t->step >= t->step_target ? QUERN_STOPPED_STEPS : QUERN_STOPPED_EPOCHS;
+    if (t->since_log.attempts > 0) QUERN_TRY(records_log(t));
+    if (t->stopping || !t->desc.valid || t->evaluated_step == t->step) return QUERN_OK;
+    return trainer_validate(t);
+}
+
+static quern_status fit_run(quern_trainer *t) {
+    QUERN_TRY(records_drain(t));
+    if (t->frozen) QUERN_TRY(state_upload(t));
+    QUERN_TRY(trainer_emit_known(t, QUERN_EVENT_fit_begin));
+    QUERN_TRY(trainer_poll_stop(t));
+    while (!run_over(t)) QUERN_TRY(epoch_run(t));
+    return limit_finish(t);
+}
+
+static int64_t target_after(int64_t now, int64_t more) {
+    int64_t target = INT64_MAX;
+    return more > 0 && count_add(now, more, &target) ? target : INT64_MAX;
+}
+
+static void fit_start(quern_trainer *t) {
+    t->fitting = true;
+    t->stopping = t->skip_next = t->end_eval = false;
+    t->failure = QUERN_OK;
+    t->step_target = target_after(t->step, t->desc.step_limit);
+    t->epoch_target = target_after(t->epoch, t->desc.epoch_count);
+    t->evaluate_ns = t->log_evaluate_ns = 0;
+    t->fit_samples = 0;
+    t->host_waits = 0;
+    t->fit_begin_ns = t->log_begin_ns = trainer_now(t);
+}
+
+static void emit_end(quern_trainer *t, quern_event_kind kind, quern_status *status) {
+    const emission e = {.kind = kind,
+                        .attempts = t->attempts,
+                        .batch = t->batch,
+                        .status = *status,
+                        .reason = quern_stop_reason_name(t->reason)};
+    error_text text;
+    error_save(&text);
+    const quern_status emitted = trainer_emit(t, &e);
+    if (*status == QUERN_OK && emitted != QUERN_OK) {
+        *status = emitted;
+        t->reason = QUERN_STOPPED_FAILURE;
+    } else {
+        error_restore(&text);
+    }
+}
+
+/* Whatever has happened: the device is at rest, exception (on failure) and fit_end have fired once,
+ * the sentence is that of the first failure. */
+static quern_status fit_finish(quern_trainer *t, quern_status status, quern_result *result) {
+    if (status != QUERN_OK) {
+        error_text text;
+        error_save(&text);
+        records_drain_silently(t);
+        error_restore(&text);
+        t->reason = QUERN_STOPPED_FAILURE;
+        t->stopping = true; /* a STOP from exception or fit_end asks for nothing new */
+        emit_end(t, QUERN_EVENT_exception, &status);
+    }
+    t->train_ns = trainer_now(t) - t->fit_begin_ns - t->evaluate_ns;
+    emit_end(t, QUERN_EVENT_fit_end, &status);
+    atomic_store_explicit(&t->stop_flag, 0, memory_order_relaxed);
+    t->fitting = false;
+    if (result) trainer_fill_result(t, result);
+    return status;
+}
+
+quern_status quern_trainer_fit(quern_trainer *t, quern_result *result) {
+    QUERN_TRY(trainer_enter(t, "fit"));
+    if (!t->desc.train) return quern_fail(QUERN_INVALID, "fit: the trainer has no training set");
+    fit_start(t);
+    return fit_finish(t, fit_run(t), result);
+}
+
+static double named_value(const quern_trainer *t, const char *name) {
+    for (int32_t i = 0; i < t->desc.metric_count; i++)
+        if (t->desc.metrics[i].kind == QUERN_METRIC_MEAN &&
+            strcmp(t->desc.metrics[i].name, name) == 0)
+            return t->eval_values[i + 1];
+    return (double)NAN;
+}
+
+void trainer_fill_result(quern_trainer *t, quern_result *out) {
+    const double seconds = 1e-9 * (double)t->train_ns;
+    *out = (quern_result){
+        .reason = t->reason,
+        .step = t->step,
+        .attempts = t->attempts,
+        .epochs = t->epoch,
+        .samples = t->samples,
+        .train_seconds = seconds,
+        .samples_per_second = seconds > 0 ? (double)t->fit_samples / seconds : 0,
+        .train_loss = t->of_epoch.loss / t->of_epoch.weight,
+        .valid_loss = t->eval_values[0],
+        .valid_accuracy = named_value(t, "accuracy"),
+        .peak_bytes = t->planned.peak_bytes,
+        .host_waits = t->host_waits,
+    };
+}
+
+const char *quern_stop_reason_name(quern_stop_reason reason) {
+    switch (reason) {
+    case QUERN_STOPPED_EPOCHS: return "epochs";
+    case QUERN_STOPPED_STEPS: return "steps";
+    case QUERN_STOPPED_CALLBACK: return "callback";
+    case QUERN_STOPPED_REQUEST: return "request";
+    case QUERN_STOPPED_DATA: return "data";
+    case QUERN_STOPPED_FAILURE: return "failure";
+    }
+    return "unknown";
+}
+
+/* A lock-free store: a signal handler may call this. */
+void quern_trainer_stop(quern_trainer *t) {
+    atomic_store_explicit(&t->stop_flag, 1, memory_order_relaxed);
+}

@@ -1,0 +1,100 @@
+/* plan.c - which programs a run needs, and every byte of device memory, before any is allocated.
+ * quern_trainer_create allocates what this computes; quern_trainer_memory only computes it.
+ * Pinned staging is host memory and is not counted. */
+#include "trainer.h"
+
+static quern_status plan_units_of(quern_trainer *t, unit_kind kind, const quern_dataset *dataset,
+                                  bool drop_last) {
+    const int64_t full = t->desc.batch_size;
+    const int64_t length = dataset ? quern_dataset_length(dataset) : -1;
+    trainer_unit *unit = NULL;
+    if (length < 0 || length >= full) QUERN_TRY(unit_plan(&unit, t, kind, full));
+    if (length > 0 && length % full != 0 && !drop_last)
+        QUERN_TRY(unit_plan(&unit, t, kind, length % full));
+    return QUERN_OK;
+}
+
+/* Training sums first: value and weight of each mean. Evaluation: loss, its weight, then all. */
+void trainer_place_sums(quern_trainer *t) {
+    int64_t train = 0, eval = 2;
+    for (int32_t i = 0; i < t->desc.metric_count; i++) {
+        const quern_metric *m = &t->desc.metrics[i];
+        if (m->kind == QUERN_METRIC_MEAN) {
+            t->train_places[i] = (metric_place){.value = train, .weight = train + 1, .count = 1};
+            t->eval_places[i] = (metric_place){.value = eval, .weight = eval + 1, .count = 1};
+            train += 2;
+            eval += 2;
+        } else {
+            const int64_t count = m->value->shape.dim[0] * m->value->shape.dim[1];
+            t->train_places[i] = (metric_place){0};
+            t->eval_places[i] = (metric_place){.value = eval, .weight = -1, .count = count};
+            eval += count;
+        }
+    }
+    t->train_sum_count = train;
+    t->eval_sum_count = eval;
+}
+
+static bool memory_total(quern_memory *m) {
+    m->peak_bytes = m->parameter_bytes;
+    return size_add(m->peak_bytes, m->gradient_bytes, &m->peak_bytes) &&
+           size_add(m->peak_bytes, m->optimizer_bytes, &m->peak_bytes) &&
+           size_add(m->peak_bytes, m->activation_bytes, &m->peak_bytes) &&
+           size_add(m->peak_bytes, m->input_bytes, &m->peak_bytes);
+}
+
+static quern_status memory_count(quern_trainer *t) {
+    const quern_parameters *p = t->parameters;
+    const size_t element = quern_dtype_bytes(p->dtype);
+    quern_memory *m = &t->planned;
+    *m = (quern_memory){
+        .parameter_bytes = (size_t)(p->value_count + 2 * p->buffer_count) * element,
+        .gradient_bytes = (size_t)p->trainable_count * element,
+    };
+    size_t rule_bytes = 0;
+    QUERN_TRY(optimizer_bytes(&t->desc.optimizer, p, &rule_bytes));
+    m->optimizer_bytes = rule_bytes + sizeof(task_state) +
+                         (size_t)(t->train_sum_count + t->eval_sum_count) * sizeof(double);
+    for (const trainer_unit *u = t->units; u; u = u->next) {
+        const size_t bytes = program_arena_bytes(u->program);
+        const size_t inputs = program_input_bytes(u->program);
+        if (bytes > m->activation_bytes) m->activation_bytes = bytes;
+        if (inputs > m->input_bytes) m->input_bytes = inputs;
+    }
+    if (!memory_total(m)) return quern_fail(QUERN_SHAPE, "trainer: the bytes needed do not fit");
+    return QUERN_OK;
+}
+
+quern_status trainer_plan(quern_trainer *t) {
+    trainer_place_sums(t);
+    QUERN_TRY(plan_units_of(t, UNIT_TRAIN, t->desc.train, t->desc.drop_last));
+    if (t->desc.valid) QUERN_TRY(plan_units_of(t, UNIT_EVALUATE, t->desc.valid, false));
+    return memory_count(t);
+}
+
+static void scratch_trainer_release(quern_trainer *t, quern_parameters *p) {
+    for (trainer_unit *u = t->units; u; u = u->next) unit_release(t, u);
+    parameters_release(p);
+    arena_release(&t->memory);
+}
+
+quern_status quern_trainer_memory(quern_memory *out, const quern_trainer_desc *desc) {
+    *out = (quern_memory){0};
+    if (!desc || !desc->graph) return quern_fail(QUERN_INVALID, "trainer: graph is NULL");
+    quern_device *device = desc->graph->device;
+    quern_trainer *t = NULL;
+    QUERN_TRY(memory_allocate(&device->host, &t, 1, sizeof *t, "trainer"));
+    quern_parameters p = {0};
+    t->device = device;
+    t->host = &device->host;
+    t->backend = device->backend;
+    t->memory = (arena){.host = t->host};
+    t->parameters = &p;
+    quern_status status = trainer_resolve(t, desc);
+    if (status == QUERN_OK) status = parameters_plan(&p, t->graph);
+    if (status == QUERN_OK) status = trainer_plan(t);
+    if (status == QUERN_OK) *out = t->planned;
+    scratch_trainer_release(t, &p);
+    memory_release(t->host, t, 1, sizeof *t);
+    return status;
+}

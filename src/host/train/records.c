@@ -1,0 +1,156 @@
+/* records.c - what the device reports of each attempt, read back up to run_ahead attempts late,
+ * and all that follows from it: counters, sums, update_end, step_end, log, failure.
+ *
+ * The lag is exact (the record of attempt a is read right after attempt a + run_ahead has been
+ * issued, or earlier where a trigger could fall), so the order of all events is a function of the
+ * run alone, never of timing. */
+#include "trainer.h"
+
+#include <string.h>
+
+quern_status trainer_wait_stream(quern_trainer *t) {
+    t->host_waits++;
+    return t->backend->stream_wait(t->stream);
+}
+
+static int64_t oldest_in_flight(const quern_trainer *t) {
+    return t->attempts_issued - t->in_flight_count;
+}
+
+static void slot_return(const attempt *a) {
+    if (a->slot != SLOT_NONE && a->feed->loader) loader_release(a->feed->loader, a->slot);
+}
+
+/* Waits for the oldest attempt in flight. Its slot stays the caller's. */
+static quern_status record_take(quern_trainer *t, attempt *a, task_record *record) {
+    const int64_t number = oldest_in_flight(t);
+    const int64_t lanes = t->desc.run_ahead + 1;
+    t->host_waits++;
+    const quern_status status = t->backend->event_wait(t->events[number % lanes]);
+    *a = t->in_flight[number % lanes];
+    t->in_flight_count--;
+    *record = t->pinned->ring[number % t->record.ring_count];
+    if (status != QUERN_OK || record->attempt == number) return status;
+    return quern_fail(QUERN_INTERNAL, "the record of attempt %lld is that of attempt %lld",
+                      (long long)number, (long long)record->attempt);
+}
+
+static void sums_add(loss_sums *sums, const attempt *a, const task_record *record) {
+    sums->loss += record->loss;
+    sums->weight += record->weight;
+    sums->samples += a->sample_count;
+    sums->attempts++;
+}
+
+/* What was issued behind a failure is taken back: it counts nowhere. */
+static void record_account(quern_trainer *t, const attempt *a, const task_record *record) {
+    if (record->outcome == QUERN_OUTCOME_FROZEN) return;
+    t->attempts++;
+    t->step = record->step;
+    t->samples += a->sample_count;
+    t->fit_samples += a->sample_count;
+    t->batch = a->batch;
+    t->last = *record;
+    if (record->outcome == QUERN_OUTCOME_NOT_FINITE) t->frozen = true;
+    sums_add(&t->since_log, a, record);
+    sums_add(&t->of_epoch, a, record);
+}
+
+static quern_status emit_outcome(quern_trainer *t, quern_event_kind kind, const attempt *a,
+                                 const task_record *record) {
+    return trainer_emit(t, &(emission){.kind = kind,
+                                       .attempts = t->attempts,
+                                       .batch = a->batch,
+                                       .outcome = (quern_outcome)record->outcome});
+}
+
+static quern_status record_tell(quern_trainer *t, const attempt *a, const task_record *record) {
+    quern_status status = emit_outcome(t, QUERN_EVENT_update_end, a, record);
+    if (status == QUERN_OK) status = emit_outcome(t, QUERN_EVENT_step_end, a, record);
+    if (record->outcome == QUERN_OUTCOME_NOT_FINITE) return diagnose_not_finite(t, a, record);
+    QUERN_TRY(status);
+    if (record->outcome != QUERN_OUTCOME_APPLIED || t->step % t->desc.log_every != 0)
+        return QUERN_OK;
+    return records_log(t);
+}
+
+static quern_status record_read(quern_trainer *t) {
+    attempt a;
+    task_record record;
+    quern_status status = record_take(t, &a, &record);
+    if (status == QUERN_OK && record.outcome != QUERN_OUTCOME_FROZEN) {
+        record_account(t, &a, &record);
+        status = record_tell(t, &a, &record);
+    }
+    slot_return(&a);
+    return status;
+}
+
+quern_status records_keep_up(quern_trainer *t) {
+    while (t->in_flight_count > t->desc.run_ahead) QUERN_TRY(record_read(t));
+    return QUERN_OK;
+}
+
+static int64_t next_trigger(const quern_trainer *t) {
+    const int64_t log = (t->step / t->desc.log_every + 1) * t->desc.log_every;
+    return t->fitting && t->step_target < log ? t->step_target : log;
+}
+
+quern_status records_make_room(quern_trainer *t) {
+    while (t->in_flight_count > 0 && t->step + t->in_flight_count >= next_trigger(t))
+        QUERN_TRY(record_read(t));
+    return QUERN_OK;
+}
+
+quern_status records_drain(quern_trainer *t) {
+    while (t->in_flight_count > 0) QUERN_TRY(record_read(t));
+    return QUERN_OK;
+}
+
+void records_drain_silently(quern_trainer *t) {
+    while (t->in_flight_count > 0) {
+        attempt a;
+        task_record record;
+        if (record_take(t, &a, &record) == QUERN_OK)
+            record_account(t, &a, &record);
+        else
+            t->frozen = true; /* the state is uploaded again before anything else is issued */
+        slot_return(&a);
+    }
+}
+
+/* The device's sums since the last log become the host's, and start again from zero. */
+static quern_status metrics_read(quern_trainer *t) {
+    memset(t->log_metrics, 0, sizeof t->log_metrics);
+    if (t->train_sum_count == 0) return QUERN_OK;
+    const size_t bytes = (size_t)t->train_sum_count * sizeof(double);
+    QUERN_TRY(t->backend->copy(t->stream, t->sums_read, t->sums, bytes));
+    QUERN_TRY(t->backend->fill(t->stream, t->sums, 0, bytes));
+    QUERN_TRY(trainer_wait_stream(t));
+    for (int32_t i = 0; i < t->desc.metric_count; i++) {
+        const metric_place *place = &t->train_places[i];
+        if (place->count == 0) continue;
+        t->log_metrics[2 * i] = t->sums_read[place->value];
+        t->log_metrics[2 * i + 1] = t->sums_read[place->weight];
+        t->epoch_metrics[2 * i] += t->log_metrics[2 * i];
+        t->epoch_metrics[2 * i + 1] += t->log_metrics[2 * i + 1];
+    }
+    return QUERN_OK;
+}
+
+quern_status records_log(quern_trainer *t) {
+    QUERN_ENSURE(t->in_flight_count == 0);
+    QUERN_TRY(metrics_read(t));
+    const int64_t now = trainer_now(t);
+    const double seconds = 1e-9 * (double)(now - t->log_begin_ns - t->log_evaluate_ns);
+    const double rate = seconds > 0 ? (double)t->since_log.samples / seconds : 0;
+    const int32_t count = scalars_train(t, &t->since_log, t->log_metrics, true);
+    t->since_log = (loss_sums){0};
+    t->log_begin_ns = now;
+    t->log_evaluate_ns = 0;
+    return trainer_emit(t, &(emission){.kind = QUERN_EVENT_log,
+                                       .attempts = t->attempts,
+                                       .batch = t->batch,
+                                       .scalar_count = count,
+                                       .samples_per_second = rate});
+}

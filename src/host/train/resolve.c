@@ -1,0 +1,202 @@
+/* resolve.c - the trainer's desc: every default, every check that needs no memory, and copies of
+ * what it points to, so that quern_trainer_resolved lives as long as the trainer. */
+#include "trainer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static quern_status check_range(const char *field, int64_t value, int64_t low, int64_t high) {
+    if (value >= low && value <= high) return QUERN_OK;
+    return quern_fail(QUERN_INVALID, "trainer: %s is %" PRId64 ", not %" PRId64 " … %" PRId64,
+                      field, value, low, high);
+}
+
+static quern_status check_tensor(const quern_graph *graph, const quern_tensor *tensor,
+                                 const char *what) {
+    if (!tensor) return quern_fail(QUERN_INVALID, "trainer: %s is NULL", what);
+    if (tensor->graph != graph)
+        return quern_fail(QUERN_INVALID, "trainer: %s belongs to another graph", what);
+    return QUERN_OK;
+}
+
+static quern_status check_scalar(const quern_graph *graph, const quern_tensor *tensor,
+                                 const char *what) {
+    QUERN_TRY(check_tensor(graph, tensor, what));
+    if (tensor->shape.rank == 0) return QUERN_OK;
+    char text[128];
+    shape_text(&tensor->shape, text, sizeof text);
+    return quern_fail(QUERN_SHAPE, "trainer: %s is %s, not a scalar ()", what, text);
+}
+
+static quern_status check_metric(const quern_graph *graph, const quern_metric *metric) {
+    char what[96];
+    if (!metric->name || !metric->name[0])
+        return quern_fail(QUERN_INVALID, "trainer: a metric has no name");
+    snprintf(what, sizeof what, "the value of metric %.60s", metric->name);
+    if (metric->kind == QUERN_METRIC_MEAN) {
+        QUERN_TRY(check_scalar(graph, metric->value, what));
+        snprintf(what, sizeof what, "the weight of metric %.60s", metric->name);
+        return metric->weight ? check_scalar(graph, metric->weight, what) : QUERN_OK;
+    }
+    if (metric->kind != QUERN_METRIC_CONFUSION)
+        return quern_fail(QUERN_INVALID, "trainer: metric %s has the unknown kind %d", metric->name,
+                          (int)metric->kind);
+    QUERN_TRY(check_tensor(graph, metric->value, what));
+    if (metric->weight)
+        return quern_fail(QUERN_INVALID,
+                          "trainer: metric %s is a confusion matrix, which does not "
+                          "read weight",
+                          metric->name);
+    const quern_shape *shape = &metric->value->shape;
+    if (shape->rank == 2 && shape->dim[0] > 0 && shape->dim[0] == shape->dim[1]) return QUERN_OK;
+    char text[128];
+    shape_text(shape, text, sizeof text);
+    return quern_fail(QUERN_SHAPE, "trainer: %s is %s, not (C, C)", what, text);
+}
+
+static quern_status check_metrics(const quern_trainer_desc *d) {
+    QUERN_TRY(check_range("metric_count", d->metric_count, 0, METRIC_MAX));
+    if (d->metric_count > 0 && !d->metrics)
+        return quern_fail(QUERN_INVALID, "trainer: metrics is NULL");
+    for (int32_t i = 0; i < d->metric_count; i++) {
+        QUERN_TRY(check_metric(d->graph, &d->metrics[i]));
+        if (strcmp(d->metrics[i].name, "loss") == 0)
+            return quern_fail(QUERN_INVALID, "trainer: a metric cannot be named loss");
+        for (int32_t j = 0; j < i; j++)
+            if (strcmp(d->metrics[i].name, d->metrics[j].name) == 0)
+                return quern_fail(QUERN_INVALID, "trainer: two metrics are named %s",
+                                  d->metrics[i].name);
+    }
+    return QUERN_OK;
+}
+
+static quern_status check_callbacks(const quern_trainer_desc *d) {
+    QUERN_TRY(check_range("callback_count", d->callback_count, 0, 1000));
+    if (d->callback_count > 0 && !d->callbacks)
+        return quern_fail(QUERN_INVALID, "trainer: callbacks is NULL");
+    for (int32_t i = 0; i < d->callback_count; i++)
+        if ((unsigned)d->callbacks[i].band > QUERN_BAND_CHECKPOINTER)
+            return quern_fail(QUERN_INVALID, "trainer: callback %s has the unknown band %d",
+                              d->callbacks[i].name ? d->callbacks[i].name : "unnamed",
+                              (int)d->callbacks[i].band);
+    return QUERN_OK;
+}
+
+static quern_status check_network(const quern_trainer_desc *d) {
+    if (!d->graph) return quern_fail(QUERN_INVALID, "trainer: graph is NULL");
+    QUERN_TRY(graph_status(d->graph));
+    QUERN_TRY(check_scalar(d->graph, d->loss, "loss"));
+    if (d->loss_weight) QUERN_TRY(check_scalar(d->graph, d->loss_weight, "loss_weight"));
+    QUERN_TRY(check_metrics(d));
+    QUERN_TRY(check_range("output_count", d->output_count, 0, 1000));
+    if (d->output_count > 0 && !d->outputs)
+        return quern_fail(QUERN_INVALID, "trainer: outputs is NULL");
+    for (int32_t i = 0; i < d->output_count; i++)
+        QUERN_TRY(check_tensor(d->graph, d->outputs[i], "an output"));
+    return check_callbacks(d);
+}
+
+/* Fields that would be set without being read. */
+static quern_status check_unread(const quern_trainer_desc *d) {
+    if (!d->train) {
+        if (d->drop_last)
+            return quern_fail(QUERN_INVALID, "trainer: drop_last is set without a training set");
+        if (d->no_shuffle)
+            return quern_fail(QUERN_INVALID, "trainer: no_shuffle is set without a training set");
+        if (d->epoch_count)
+            return quern_fail(QUERN_INVALID, "trainer: epoch_count is set without a training set");
+    }
+    if (d->worker_count == 0 && d->prefetch != 0)
+        return quern_fail(QUERN_INVALID, "trainer: prefetch is set but worker_count is 0: the "
+                                         "calling thread reads, nothing is read ahead");
+    return QUERN_OK;
+}
+
+static quern_status check_numbers(const quern_trainer_desc *d) {
+    QUERN_TRY(check_range("batch_size", d->batch_size, 0, INT64_C(1) << 32));
+    QUERN_TRY(check_range("worker_count", d->worker_count, 0, 256));
+    QUERN_TRY(check_range("prefetch", d->prefetch, 0, 1024));
+    QUERN_TRY(check_range("epoch_count", d->epoch_count, 0, INT64_C(1) << 40));
+    QUERN_TRY(check_range("step_limit", d->step_limit, 0, INT64_C(1) << 40));
+    QUERN_TRY(check_range("log_every", d->log_every, 0, INT64_C(1) << 40));
+    QUERN_TRY(check_range("run_ahead", d->run_ahead, 0, RUN_AHEAD_MAX));
+    QUERN_TRY(check_range("transform_count", d->transform_count, 0, QUERN_FIELD_MAX));
+    if (d->transform_count > 0 && !d->transforms)
+        return quern_fail(QUERN_INVALID, "trainer: transforms is NULL");
+    return QUERN_OK;
+}
+
+static quern_status copy_metrics(quern_trainer *t) {
+    quern_metric *metrics = NULL;
+    const int32_t count = t->desc.metric_count;
+    QUERN_TRY(arena_allocate(&t->memory, &metrics, count, sizeof *metrics, "metrics"));
+    for (int32_t i = 0; i < count; i++) {
+        metrics[i] = t->desc.metrics[i];
+        QUERN_TRY(arena_copy_string(&t->memory, &metrics[i].name, t->desc.metrics[i].name));
+    }
+    t->desc.metrics = metrics;
+    return QUERN_OK;
+}
+
+static quern_status copy_array(quern_trainer *t, void *out_pointer, const void *from, int64_t count,
+                               size_t bytes, const char *what) {
+    void *copy = NULL;
+    QUERN_TRY(arena_allocate(&t->memory, &copy, count, bytes, what));
+    if (count > 0) memcpy(copy, from, (size_t)count * bytes);
+    memcpy(out_pointer, &copy, sizeof copy);
+    return QUERN_OK;
+}
+
+static quern_status copy_lists(quern_trainer *t) {
+    quern_trainer_desc *d = &t->desc;
+    QUERN_TRY(copy_metrics(t));
+    QUERN_TRY(
+        copy_array(t, &d->outputs, d->outputs, d->output_count, sizeof *d->outputs, "outputs"));
+    QUERN_TRY(copy_array(t, &d->transforms, d->transforms, d->transform_count,
+                         sizeof *d->transforms, "transforms"));
+    return copy_array(t, &d->callbacks, d->callbacks, d->callback_count, sizeof *d->callbacks,
+                      "callbacks");
+}
+
+/* Batches of a training epoch; 0 when the set has no length. */
+static int64_t batches_of_epoch(const quern_trainer_desc *d) {
+    const int64_t length = d->train ? quern_dataset_length(d->train) : -1;
+    if (length <= 0) return 0;
+    return d->drop_last ? length / d->batch_size : count_divide_up(length, d->batch_size);
+}
+
+static quern_status plan_steps(quern_trainer *t) {
+    const quern_trainer_desc *d = &t->desc;
+    int64_t planned = 0;
+    if (!count_multiply(d->epoch_count, batches_of_epoch(d), &planned))
+        return quern_fail(QUERN_INVALID, "trainer: epoch_count %" PRId64 " is too large",
+                          d->epoch_count);
+    if (d->step_limit > 0 && (planned == 0 || d->step_limit < planned)) planned = d->step_limit;
+    t->planned_steps = planned;
+    return QUERN_OK;
+}
+
+static void fill_defaults(quern_trainer_desc *d) {
+    if (!d->loss_weight) d->loss_weight = quern_loss_weight(d->loss);
+    if (d->batch_size == 0) d->batch_size = 64;
+    if (d->worker_count > 0 && d->prefetch == 0) d->prefetch = 2;
+    if (d->epoch_count == 0 && d->step_limit == 0 && d->train) d->epoch_count = 1;
+    if (d->log_every == 0) d->log_every = 50;
+    if (d->run_ahead == 0) d->run_ahead = 2;
+}
+
+quern_status trainer_resolve(quern_trainer *t, const quern_trainer_desc *desc) {
+    QUERN_TRY(check_network(desc));
+    QUERN_TRY(check_numbers(desc));
+    QUERN_TRY(check_unread(desc));
+    t->desc = *desc;
+    t->graph = desc->graph;
+    fill_defaults(&t->desc);
+    QUERN_TRY(copy_lists(t));
+    QUERN_TRY(plan_steps(t));
+    quern_optimizer_desc optimizer;
+    QUERN_TRY(optimizer_resolve(&optimizer, &desc->optimizer, t->planned_steps));
+    t->desc.optimizer = optimizer;
+    return QUERN_OK;
+}

@@ -1,0 +1,48 @@
+/* scalars.c - the named numbers that log, eval_end and epoch_end hand out. The names are made once;
+ * the values lie in one array of the trainer, valid during the event. */
+#include "trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static quern_status name_make(quern_trainer *t, const char **out, const char *set,
+                              const char *metric) {
+    char text[256];
+    snprintf(text, sizeof text, "%s/%.200s", set, metric);
+    return arena_copy_string(&t->memory, out, text);
+}
+
+quern_status scalars_create(quern_trainer *t) {
+    const int32_t count = t->desc.metric_count;
+    QUERN_TRY(arena_allocate(&t->memory, &t->names, 2 * (int64_t)count, sizeof *t->names, "names"));
+    QUERN_TRY(arena_allocate(&t->memory, &t->scalars, 2 * (int64_t)count + 4, sizeof *t->scalars,
+                             "scalars"));
+    for (int32_t i = 0; i < count; i++) {
+        QUERN_TRY(name_make(t, &t->names[i], "train", t->desc.metrics[i].name));
+        QUERN_TRY(name_make(t, &t->names[count + i], "val", t->desc.metrics[i].name));
+        t->eval_values[i + 1] = (double)NAN;
+    }
+    t->eval_values[0] = t->last.norm = t->last.learning_rate = (double)NAN;
+    return QUERN_OK;
+}
+
+int32_t scalars_train(quern_trainer *t, const loss_sums *sums, const double *metrics, bool device) {
+    int32_t count = 0;
+    t->scalars[count++] = (quern_scalar){"train/loss", sums->loss / sums->weight};
+    for (int32_t i = 0; i < t->desc.metric_count; i++)
+        if (t->desc.metrics[i].kind == QUERN_METRIC_MEAN)
+            t->scalars[count++] = (quern_scalar){t->names[i], metrics[2 * i] / metrics[2 * i + 1]};
+    if (!device) return count;
+    t->scalars[count++] = (quern_scalar){"train/learning_rate", t->last.learning_rate};
+    t->scalars[count++] = (quern_scalar){"train/gradient_norm", t->last.norm};
+    return count;
+}
+
+int32_t scalars_eval(quern_trainer *t, int32_t at) {
+    t->scalars[at++] = (quern_scalar){"val/loss", t->eval_values[0]};
+    for (int32_t i = 0; i < t->desc.metric_count; i++)
+        if (t->desc.metrics[i].kind == QUERN_METRIC_MEAN)
+            t->scalars[at++] =
+                (quern_scalar){t->names[t->desc.metric_count + i], t->eval_values[i + 1]};
+    return at;
+}

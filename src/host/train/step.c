@@ -1,0 +1,160 @@
+/* step.c - the application's own loop: one attempt per call on batches that it hands over, and
+ * reading back. The same attempts, records and events (step_begin … log) as inside fit. */
+#include "trainer.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static quern_status step_feed_get(quern_trainer *t, feed **out) {
+    *out = &t->step_feed;
+    if (t->step_feed.slot_count > 0) return QUERN_OK;
+    trainer_unit *unit = NULL;
+    QUERN_TRY(unit_get(&unit, t, UNIT_TRAIN, t->desc.batch_size));
+    return feed_create(t, &t->step_feed,
+                       &(feed_desc){.kind = UNIT_TRAIN, .slot_count = t->desc.run_ahead + 1});
+}
+
+static int32_t field_find(const quern_batch *batch, const char *name) {
+    for (int32_t i = 0; i < batch->field_count; i++)
+        if (batch->names[i] && strcmp(batch->names[i], name) == 0) return i;
+    return -1;
+}
+
+static int32_t input_find(const feed *f, const char *name) {
+    for (int32_t i = 0; i < f->input_count; i++)
+        if (strcmp(f->inputs[i].name, name) == 0) return i;
+    return -1;
+}
+
+static quern_status batch_check(const quern_trainer *t, const feed *f, const quern_batch *batch) {
+    if (batch->sample_count < 1 || batch->sample_count > t->desc.batch_size)
+        return quern_fail(QUERN_INVALID, "step: sample_count is %" PRId64 ", not 1 … %" PRId64,
+                          batch->sample_count, t->desc.batch_size);
+    if (batch->field_count < 0 || batch->field_count > QUERN_FIELD_MAX)
+        return quern_fail(QUERN_INVALID, "step: field_count is %" PRId32 ", not 0 … %d",
+                          batch->field_count, QUERN_FIELD_MAX);
+    for (int32_t i = 0; i < f->input_count; i++) {
+        const int32_t field = field_find(batch, f->inputs[i].name);
+        if (field < 0)
+            return quern_fail(QUERN_INVALID, "step: the batch has no field %s", f->inputs[i].name);
+        if (!batch->data[field] && batch->sample_count != t->desc.batch_size)
+            return quern_fail(QUERN_INVALID,
+                              "step: %s has no data, which takes a whole batch of %" PRId64
+                              " written into quern_trainer_input, not %" PRId64,
+                              f->inputs[i].name, t->desc.batch_size, batch->sample_count);
+    }
+    for (int32_t i = 0; i < batch->field_count; i++)
+        if (!batch->names[i] || input_find(f, batch->names[i]) < 0)
+            return quern_fail(QUERN_INVALID, "step: the graph reads no input %s",
+                              batch->names[i] ? batch->names[i] : "NULL");
+    return QUERN_OK;
+}
+
+/* Host memory goes through a pinned slot, so that the caller has it back at once. Device memory is
+ * copied by the device; without a pointer the data already lies in the input. *slot becomes
+ * SLOT_NONE where the slot does not hold the whole batch. */
+static quern_status batch_take(quern_trainer *t, const feed *f, int32_t *slot,
+                               const trainer_unit *unit, const quern_batch *batch) {
+    bool whole = true;
+    const void *from[QUERN_INPUT_MAX];
+    for (int32_t i = 0; i < f->input_count; i++) {
+        from[i] = batch->data[field_find(batch, f->inputs[i].name)];
+        const quern_view view = program_view(unit->program, f->tensors[i]);
+        if (!from[i] || batch->on_device) {
+            whole = false;
+        } else {
+            void *staged = f->slots[*slot * f->input_count + i];
+            memcpy(staged, from[i], (size_t)view.count * quern_dtype_bytes(view.dtype));
+            from[i] = staged;
+        }
+    }
+    if (whole) return QUERN_OK;
+    *slot = SLOT_NONE;
+    for (int32_t i = 0; i < f->input_count; i++) {
+        const quern_view view = program_view(unit->program, f->tensors[i]);
+        const size_t bytes = (size_t)view.count * quern_dtype_bytes(view.dtype);
+        if (from[i]) QUERN_TRY(t->backend->copy(t->stream, view.data, from[i], bytes));
+    }
+    return QUERN_OK;
+}
+
+static quern_status step_issue(quern_trainer *t, const quern_batch *batch) {
+    feed *f = NULL;
+    attempt a = {.sample_count = batch->sample_count, .batch = t->attempts_issued};
+    QUERN_TRY(step_feed_get(t, &f));
+    QUERN_TRY(batch_check(t, f, batch));
+    QUERN_TRY(unit_get(&a.unit, t, UNIT_TRAIN, batch->sample_count));
+    QUERN_TRY(records_make_room(t));
+    a.feed = f;
+    a.slot = (int32_t)(t->attempts_issued % f->slot_count);
+    QUERN_TRY(batch_take(t, f, &a.slot, a.unit, batch));
+    QUERN_TRY(trainer_emit(t, &(emission){.kind = QUERN_EVENT_step_begin,
+                                          .attempts = t->attempts_issued,
+                                          .batch = a.batch}));
+    QUERN_TRY(attempt_issue(t, &a));
+    return records_keep_up(t);
+}
+
+/* The first failure of the own loop is kept, and every later call returns it: the weights are those
+ * before the failing update. fit starts anew. */
+static quern_status failure_keep(quern_trainer *t, quern_status status) {
+    if (status != QUERN_NOT_FINITE && status != QUERN_DEVICE_LOST) return status;
+    t->failure = status;
+    t->reason = QUERN_STOPPED_FAILURE;
+    error_save(&t->failure_text);
+    return status;
+}
+
+static quern_status failure_again(quern_trainer *t) {
+    if (t->failure != QUERN_OK) error_restore(&t->failure_text);
+    return t->failure;
+}
+
+quern_status quern_trainer_step(quern_trainer *t, const quern_batch *batch) {
+    QUERN_TRY(trainer_enter(t, "step"));
+    QUERN_TRY(failure_again(t));
+    if (!batch) return quern_fail(QUERN_INVALID, "step: batch is NULL");
+    if (t->frozen) QUERN_TRY(state_upload(t));
+    if (t->log_begin_ns == 0) t->fit_begin_ns = t->log_begin_ns = trainer_now(t);
+    return failure_keep(t, step_issue(t, batch));
+}
+
+void *quern_trainer_input(quern_trainer *t, const char *name) {
+    feed *f = NULL;
+    trainer_unit *unit = NULL;
+    if (step_feed_get(t, &f) != QUERN_OK ||
+        unit_get(&unit, t, UNIT_TRAIN, t->desc.batch_size) != QUERN_OK)
+        return NULL;
+    const int32_t input = input_find(f, name);
+    if (input < 0 || trainer_wait_stream(t) != QUERN_OK) return NULL;
+    return program_view(unit->program, f->tensors[input]).data;
+}
+
+quern_status quern_trainer_read(quern_trainer *t, const quern_tensor *tensor, void *to,
+                                size_t bytes) {
+    if (!tensor || tensor->graph != t->graph)
+        return quern_fail(QUERN_INVALID, "read: the tensor is not of the trainer's graph");
+    if (!t->last_unit) return quern_fail(QUERN_INVALID, "read: no attempt has been issued");
+    if (!tensor->contiguous)
+        return quern_fail(QUERN_INVALID, "read: %s is strided; read quern_contiguous() of it",
+                          tensor->name);
+    const quern_view view = program_view(t->last_unit->program, tensor);
+    const size_t expected = (size_t)view.count * quern_dtype_bytes(view.dtype);
+    if (!view.data)
+        return quern_fail(QUERN_INVALID, "read: %s is not one of the trainer's outputs",
+                          tensor->name);
+    if (bytes != expected)
+        return quern_fail(QUERN_SHAPE, "read: %s has %zu bytes, not %zu", tensor->name, expected,
+                          bytes);
+    if (bytes > 0) QUERN_TRY(t->backend->copy(t->stream, to, view.data, bytes));
+    return trainer_wait_stream(t);
+}
+
+quern_status quern_trainer_wait(quern_trainer *t, quern_result *result) {
+    QUERN_TRY(trainer_enter(t, "wait"));
+    quern_status status = failure_again(t);
+    if (status == QUERN_OK) status = failure_keep(t, records_drain(t));
+    if (t->log_begin_ns != 0) t->train_ns = trainer_now(t) - t->fit_begin_ns - t->evaluate_ns;
+    if (result) trainer_fill_result(t, result);
+    return status;
+}

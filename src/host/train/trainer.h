@@ -1,0 +1,257 @@
+/* trainer.h - the trainer object, and what its files do for each other.
+ *
+ * Who does what, from the outside in:
+ *   resolve.c   the desc's defaults and checks        plan.c      bytes before anything is
+ * allocated create.c    create and destroy                    loop.c      fit: epochs, limits, the
+ * ends attempt.c   issues one attempt                    records.c   reads its record, fires what
+ * follows unit.c      one compiled batch size, captured     feed.c      a loader and its staging
+ * slots evaluate.c  evaluation, predict, confusion        step.c      the application's own loop
+ *   emit.c      callbacks: order, legality, stop      diagnose.c  names what is not finite
+ *
+ * Two views of the run live side by side: what was *issued* (attempts_issued, the loader's place)
+ * and what is *known*, from the records read back (attempts, step, sums). Only the known one is
+ * shown in events that follow a record; everything a trigger depends on is known, because nothing
+ * is issued past the earliest attempt at which a trigger could fall (records_make_room). */
+#ifndef QUERN_TRAIN_TRAINER_H
+#define QUERN_TRAIN_TRAINER_H
+
+#include "../base/memory.h"
+#include "../base/report.h"
+#include "../base/size.h"
+#include "../data/loader.h"
+#include "../device/device.h"
+#include "../graph/program.h"
+#include "../optim/optimizer.h"
+#include <quern/train.h>
+
+#include <stdatomic.h>
+
+#define RUN_AHEAD_MAX 8
+#define METRIC_MAX 64
+#define SLOT_NONE (-1)
+
+/* An attempt is issued in segments; a callback inside the step splits the capture behind one. */
+typedef enum segment {
+    SEGMENT_FORWARD,  /* forward, weigh, metric sums;       loss_ready follows */
+    SEGMENT_BACKWARD, /* seed, backward;                   grads_ready follows */
+    SEGMENT_NORM,     /* global norm, from which the clip; update_begin follows */
+    SEGMENT_UPDATE,   /* decide, update, commit, record */
+    SEGMENT_COUNT,
+} segment;
+
+typedef enum unit_kind { UNIT_TRAIN, UNIT_EVALUATE, UNIT_PREDICT, UNIT_KIND_COUNT } unit_kind;
+
+/* A program for one batch size and what the trainer issues around it. */
+typedef struct trainer_unit trainer_unit;
+struct trainer_unit {
+    trainer_unit *next;
+    unit_kind kind;
+    int64_t batch_size;
+    quern_program *program;
+    task_weigh weigh;
+    task_seed seed;
+    task_accumulate *sums;
+    quern_kernel_args weigh_args, seed_args, *sum_args;
+    int32_t sum_count;
+    backend_capture *captures[SEGMENT_COUNT]; /* [first segment of its run]; NULL: eager */
+    void *own_arena, *own_inputs;             /* when the trainer's are too small for it */
+    size_t own_arena_bytes, own_input_bytes;
+};
+
+/* Pinned staging slots, and the loader that fills them. */
+typedef struct feed {
+    loader *loader; /* NULL: the application's own batches */
+    int32_t input_count, slot_count;
+    loader_input inputs[QUERN_INPUT_MAX];
+    const quern_tensor *tensors[QUERN_INPUT_MAX];
+    void **slots; /* [slot_count][input_count] */
+    void *block;  /* pinned; all slots */
+    size_t block_bytes;
+} feed;
+
+/* An attempt that is issued, until its record has been read. */
+typedef struct attempt {
+    trainer_unit *unit;
+    feed *feed;
+    int32_t slot; /* SLOT_NONE: the caller's own device memory */
+    int64_t sample_count, batch;
+} attempt;
+
+/* Where a metric's sums lie; weight < 0: the number of samples at the sums' sample place. */
+typedef struct metric_place {
+    int64_t value, weight, count;
+} metric_place;
+
+typedef struct loss_sums {
+    double loss, weight;
+    int64_t samples, attempts;
+} loss_sums;
+
+/* What the host and the device hand each other. */
+typedef struct trainer_pinned {
+    task_state state; /* the state that a run begins with */
+    int32_t skip;     /* 1 */
+    task_record ring[RUN_AHEAD_MAX + 2];
+} trainer_pinned;
+
+struct quern_trainer {
+    quern_trainer_desc desc; /* resolved; what it points to is in `memory` */
+    quern_device *device;
+    const quern_host *host;
+    const quern_backend *backend;
+    quern_stream *stream; /* the device's: parameters are read in order with the steps */
+    quern_graph *graph;
+    arena memory;
+    int64_t planned_steps;
+
+    quern_parameters *parameters;
+    trainer_unit *units;
+    bound_optimizer optimizer;
+    quern_memory planned;
+    void *arena_block, *input_block;
+    task_state *state; /* device */
+    trainer_pinned *pinned;
+    task_record_args record;
+    quern_kernel_args record_args;
+    backend_event *events[RUN_AHEAD_MAX + 1]; /* of attempts, and of evaluation batches */
+    double *sums, *sums_read;                 /* device; pinned: training, then evaluation */
+    int64_t train_sum_count, eval_sum_count;
+    metric_place train_places[METRIC_MAX], eval_places[METRIC_MAX];
+
+    feed train_feed, eval_feed, predict_feed, step_feed;
+    const quern_dataset *eval_bound; /* what eval_feed's loader reads */
+
+    /* issued */
+    attempt in_flight[RUN_AHEAD_MAX + 1]; /* ring, by attempt */
+    int32_t in_flight_count;
+    int64_t attempts_issued;
+    bool skip_next;
+    trainer_unit *last_unit;
+
+    /* known */
+    int64_t attempts, step, samples, epoch, epochs_started;
+    int64_t next_batch; /* of the open epoch, to be fetched */
+    int64_t batch;      /* of the epoch or evaluation, for events */
+    bool epoch_open, epoch_ending;
+    task_record last;
+    loss_sums since_log, of_epoch;
+    double log_metrics[2 * METRIC_MAX], epoch_metrics[2 * METRIC_MAX]; /* value, weight */
+    int64_t evaluated_step;                                            /* -1: never */
+    bool evaluated;                     /* sums_read holds an evaluation's sums */
+    double eval_values[METRIC_MAX + 1]; /* of the last validation: loss, then metrics */
+    bool frozen; /* the device refuses updates until state is uploaded again */
+
+    /* this fit */
+    bool fitting, emitting, opened;
+    int64_t step_target, epoch_target;
+    int64_t fit_begin_ns, log_begin_ns, evaluate_ns, log_evaluate_ns, fit_samples;
+    int64_t train_ns, host_waits;
+
+    /* how it ends */
+    atomic_int stop_flag;
+    bool stopping, end_eval;
+    quern_stop_reason reason;
+    quern_status failure; /* sticky: of the device */
+    error_text failure_text;
+
+    const quern_callback **callbacks; /* in run order */
+    bool subscribed[QUERN_EVENT_COUNT];
+    quern_status callback_status; /* quern_event_fail */
+    error_text callback_text;
+    quern_scalar *scalars;
+    const char **names; /* "train/<metric>" then "val/<metric>", metric_count each */
+};
+
+/* resolve.c: fills trainer->desc, ->planned_steps; copies what the desc points to. */
+QUERN_MUST_CHECK quern_status trainer_resolve(quern_trainer *t, const quern_trainer_desc *desc);
+
+/* plan.c: the units that create knows it needs, and every byte of device memory. parameters may
+ * have been planned only. */
+QUERN_MUST_CHECK quern_status trainer_plan(quern_trainer *t);
+void trainer_place_sums(quern_trainer *t);
+
+/* unit.c */
+QUERN_MUST_CHECK quern_status unit_plan(trainer_unit **out, quern_trainer *t, unit_kind kind,
+                                        int64_t batch_size);
+QUERN_MUST_CHECK quern_status unit_bind(quern_trainer *t, trainer_unit *unit);
+void unit_release(quern_trainer *t, trainer_unit *unit);
+trainer_unit *unit_find(const quern_trainer *t, unit_kind kind, int64_t batch_size);
+/* Finds it, or compiles one more and logs that. */
+QUERN_MUST_CHECK quern_status unit_get(trainer_unit **out, quern_trainer *t, unit_kind kind,
+                                       int64_t batch_size);
+/* Issues segments [first, last]: a replayed capture where there is one. */
+QUERN_MUST_CHECK quern_status unit_issue(quern_trainer *t, const trainer_unit *unit, segment first,
+                                         segment last);
+/* The last segment before an event that somebody inside the step subscribed to. */
+segment unit_run_end(const quern_trainer *t, segment first);
+
+/* feed.c: dataset NULL: bound later, or (without loader) the application's own batches. */
+typedef struct feed_desc {
+    unit_kind kind;
+    const quern_dataset *dataset;
+    bool loader;
+    int32_t slot_count, worker_count;
+} feed_desc;
+QUERN_MUST_CHECK quern_status feed_create(quern_trainer *t, feed *out, const feed_desc *desc);
+void feed_release(quern_trainer *t, feed *f);
+/* Copies a slot into the unit's inputs, in the stream's order. */
+QUERN_MUST_CHECK quern_status feed_upload(quern_trainer *t, const feed *f, int32_t slot,
+                                          const trainer_unit *unit);
+
+/* emit.c: fires an event; what it asks for is taken down in the trainer (stopping, epoch_ending,
+ * end_eval, skip_next). CALLBACK (or what quern_event_fail said) when one failed. */
+typedef struct emission {
+    quern_event_kind kind;
+    int64_t attempts, batch;
+    quern_outcome outcome;
+    quern_status status;
+    const char *reason;
+    int32_t scalar_count; /* of trainer->scalars */
+    double samples_per_second;
+} emission;
+QUERN_MUST_CHECK quern_status trainer_emit(quern_trainer *t, const emission *e);
+/* The same with the counters that are known. */
+QUERN_MUST_CHECK quern_status trainer_emit_known(quern_trainer *t, quern_event_kind kind);
+/* Begins to end the run early, once; fires stop_requested. */
+QUERN_MUST_CHECK quern_status trainer_begin_stop(quern_trainer *t, quern_stop_reason reason);
+/* Takes down a quern_trainer_stop. */
+QUERN_MUST_CHECK quern_status trainer_poll_stop(quern_trainer *t);
+QUERN_MUST_CHECK quern_status callbacks_sort(quern_trainer *t);
+void callbacks_close(quern_trainer *t);
+
+/* attempt.c: copies the slot, issues, fires the events inside the step. */
+QUERN_MUST_CHECK quern_status attempt_issue(quern_trainer *t, const attempt *a);
+/* The state on the device becomes what is known, unfrozen, with an empty window. */
+QUERN_MUST_CHECK quern_status state_upload(quern_trainer *t);
+
+/* records.c */
+/* Reads until no more than run_ahead are in flight. */
+QUERN_MUST_CHECK quern_status records_keep_up(quern_trainer *t);
+/* Reads as long as the next attempt to be issued could lie behind a trigger. */
+QUERN_MUST_CHECK quern_status records_make_room(quern_trainer *t);
+QUERN_MUST_CHECK quern_status records_drain(quern_trainer *t);
+/* After a failure: counters are brought up to date, nothing fires, slots come back. */
+void records_drain_silently(quern_trainer *t);
+/* The log event for what came since the last one. */
+QUERN_MUST_CHECK quern_status records_log(quern_trainer *t);
+/* Waits, counted. */
+QUERN_MUST_CHECK quern_status trainer_wait_stream(quern_trainer *t);
+
+/* diagnose.c: NOT_FINITE with a sentence that names step and first bad tensor. */
+quern_status diagnose_not_finite(quern_trainer *t, const attempt *a, const task_record *record);
+
+/* evaluate.c: the validation of a fit, with its events; values go to eval_values and scalars. */
+QUERN_MUST_CHECK quern_status trainer_validate(quern_trainer *t);
+
+/* scalars.c */
+int32_t scalars_train(quern_trainer *t, const loss_sums *sums, const double *metrics, bool device);
+int32_t scalars_eval(quern_trainer *t, int32_t at);
+QUERN_MUST_CHECK quern_status scalars_create(quern_trainer *t);
+
+/* loop.c: what a result says at any moment. */
+void trainer_fill_result(quern_trainer *t, quern_result *out);
+int64_t trainer_now(const quern_trainer *t);
+/* INVALID inside a callback. */
+QUERN_MUST_CHECK quern_status trainer_enter(const quern_trainer *t, const char *function);
+
+#endif

@@ -1,0 +1,240 @@
+/* unit.c - a program for one batch size, the tasks around it, and their capture.
+ *
+ * An attempt of a training unit is four segments (trainer.h). Segments that no callback wants to
+ * look between are captured together and replayed with one launch; without capture the same calls
+ * are issued one by one. Everything that the calls point to lives in the unit and stays as it is.
+ * Owns the program and the captures; allocates when a unit is planned and bound, never after. */
+#include "trainer.h"
+
+#include <inttypes.h>
+
+static quern_status outputs_collect(quern_trainer *t, unit_kind kind, quern_program_desc *out) {
+    const quern_trainer_desc *d = &t->desc;
+    quern_tensor **outputs = NULL;
+    int32_t count = 0;
+    const int64_t capacity = (int64_t)d->output_count + 2 * (int64_t)d->metric_count;
+    QUERN_TRY(arena_allocate(&t->memory, &outputs, capacity, sizeof *outputs, "outputs"));
+    if (kind != UNIT_EVALUATE)
+        for (int32_t i = 0; i < d->output_count; i++) outputs[count++] = d->outputs[i];
+    for (int32_t i = 0; kind != UNIT_PREDICT && i < d->metric_count; i++) {
+        const quern_metric *m = &d->metrics[i];
+        if (kind == UNIT_TRAIN && m->kind == QUERN_METRIC_CONFUSION) continue;
+        outputs[count++] = m->value;
+        if (m->weight) outputs[count++] = m->weight;
+    }
+    out->outputs = outputs;
+    out->output_count = count;
+    return QUERN_OK;
+}
+
+quern_status unit_plan(trainer_unit **out, quern_trainer *t, unit_kind kind, int64_t batch_size) {
+    trainer_unit *unit = NULL;
+    quern_program_desc desc = {
+        .graph = t->graph,
+        .parameters = t->parameters,
+        .batch_size = batch_size,
+        .training = kind == UNIT_TRAIN,
+        .loss = kind == UNIT_PREDICT ? NULL : t->desc.loss,
+        .loss_weight = kind == UNIT_PREDICT ? NULL : t->desc.loss_weight,
+        .no_fusion = t->desc.no_fusion,
+    };
+    QUERN_TRY(outputs_collect(t, kind, &desc));
+    QUERN_TRY(arena_allocate(&t->memory, &unit, 1, sizeof *unit, "compiled batch size"));
+    unit->kind = kind;
+    unit->batch_size = batch_size;
+    QUERN_TRY(program_plan(&unit->program, &desc));
+    unit->next = t->units;
+    t->units = unit;
+    *out = unit;
+    return QUERN_OK;
+}
+
+static void sum_add(quern_trainer *t, trainer_unit *unit, double *sums, const quern_tensor *value) {
+    const int32_t i = unit->sum_count++;
+    unit->sums[i] = (task_accumulate){.sums = sums, .constant = (double)unit->batch_size};
+    if (value) unit->sums[i].value = program_view(unit->program, value);
+    unit->sum_args[i] = (quern_kernel_args){
+        .attributes = &unit->sums[i], .run = &t->state->run, .stream = t->stream};
+}
+
+static quern_status sums_prepare(quern_trainer *t, trainer_unit *unit) {
+    const bool train = unit->kind == UNIT_TRAIN;
+    const metric_place *places = train ? t->train_places : t->eval_places;
+    double *sums = train ? t->sums : t->sums + t->train_sum_count;
+    const int64_t capacity = 2 + 2 * (int64_t)t->desc.metric_count;
+    QUERN_TRY(arena_allocate(&t->memory, &unit->sums, capacity, sizeof *unit->sums, "sums"));
+    QUERN_TRY(
+        arena_allocate(&t->memory, &unit->sum_args, capacity, sizeof *unit->sum_args, "sums"));
+    if (!train) {
+        sum_add(t, unit, &sums[0], t->desc.loss);
+        sum_add(t, unit, &sums[1], t->desc.loss_weight);
+    }
+    for (int32_t i = 0; i < t->desc.metric_count; i++) {
+        const quern_metric *m = &t->desc.metrics[i];
+        if (places[i].count == 0) continue;
+        sum_add(t, unit, &sums[places[i].value], m->value);
+        if (m->kind == QUERN_METRIC_MEAN) sum_add(t, unit, &sums[places[i].weight], m->weight);
+    }
+    return QUERN_OK;
+}
+
+static quern_status tasks_prepare(quern_trainer *t, trainer_unit *unit) {
+    if (unit->kind == UNIT_PREDICT) return QUERN_OK;
+    QUERN_TRY(sums_prepare(t, unit));
+    if (unit->kind == UNIT_EVALUATE) return QUERN_OK;
+    unit->weigh = (task_weigh){.state = t->state,
+                               .loss = program_view(unit->program, t->desc.loss),
+                               .samples = unit->batch_size};
+    if (t->desc.loss_weight) unit->weigh.weight = program_view(unit->program, t->desc.loss_weight);
+    unit->seed = (task_seed){.state = t->state,
+                             .gradient = program_gradient_view(unit->program, t->desc.loss)};
+    if (!unit->seed.gradient.data)
+        return quern_fail(QUERN_INVALID, "trainer: loss %s depends on no trainable parameter",
+                          t->desc.loss->name);
+    unit->weigh_args =
+        (quern_kernel_args){.attributes = &unit->weigh, .run = &t->state->run, .stream = t->stream};
+    unit->seed_args = unit->weigh_args;
+    unit->seed_args.attributes = &unit->seed;
+    return QUERN_OK;
+}
+
+static quern_status call_task(const quern_trainer *t, task_id task, const quern_kernel_args *args) {
+    return t->backend->call(t->stream, t->backend->tasks[task], args);
+}
+
+static quern_status issue_forward(const quern_trainer *t, const trainer_unit *unit) {
+    QUERN_TRY(program_issue(unit->program, PROGRAM_FORWARD, t->stream));
+    if (unit->kind == UNIT_TRAIN) QUERN_TRY(call_task(t, TASK_weigh, &unit->weigh_args));
+    for (int32_t i = 0; i < unit->sum_count; i++)
+        QUERN_TRY(call_task(t, TASK_accumulate, &unit->sum_args[i]));
+    return QUERN_OK;
+}
+
+static quern_status issue_segment(const quern_trainer *t, const trainer_unit *unit, segment s) {
+    switch (s) {
+    case SEGMENT_FORWARD: return issue_forward(t, unit);
+    case SEGMENT_BACKWARD:
+        QUERN_TRY(call_task(t, TASK_seed, &unit->seed_args));
+        return program_issue(unit->program, PROGRAM_BACKWARD, t->stream);
+    case SEGMENT_NORM: return optimizer_issue_norm(&t->optimizer);
+    case SEGMENT_UPDATE:
+        QUERN_TRY(optimizer_issue_decide(&t->optimizer));
+        QUERN_TRY(optimizer_issue_update(&t->optimizer));
+        QUERN_TRY(optimizer_issue_commit(&t->optimizer));
+        return call_task(t, TASK_record, &t->record_args);
+    case SEGMENT_COUNT: break;
+    }
+    return QUERN_OK;
+}
+
+static quern_status issue_segments(const quern_trainer *t, const trainer_unit *unit, segment first,
+                                   segment last) {
+    for (int s = first; s <= (int)last; s++) QUERN_TRY(issue_segment(t, unit, (segment)s));
+    return QUERN_OK;
+}
+
+segment unit_run_end(const quern_trainer *t, segment first) {
+    static const quern_event_kind behind[SEGMENT_UPDATE] = {
+        [SEGMENT_FORWARD] = QUERN_EVENT_loss_ready,
+        [SEGMENT_BACKWARD] = QUERN_EVENT_grads_ready,
+        [SEGMENT_NORM] = QUERN_EVENT_update_begin,
+    };
+    int s = first;
+    while (s < SEGMENT_UPDATE && !t->subscribed[behind[s]]) s++;
+    return (segment)s;
+}
+
+/* The capture is ended whatever happened inside it, so that the stream runs again. */
+static quern_status capture_run(quern_trainer *t, trainer_unit *unit, segment first, segment last) {
+    QUERN_TRY(t->backend->capture_begin(t->stream));
+    const quern_status issued = issue_segments(t, unit, first, last);
+    error_text text;
+    if (issued != QUERN_OK) error_save(&text);
+    const quern_status ended = t->backend->capture_end(t->stream, &unit->captures[first]);
+    if (issued == QUERN_OK) return ended;
+    error_restore(&text);
+    return issued;
+}
+
+static quern_status unit_capture(quern_trainer *t, trainer_unit *unit) {
+    if (t->desc.no_capture) return QUERN_OK;
+    if (unit->kind != UNIT_TRAIN) return capture_run(t, unit, SEGMENT_FORWARD, SEGMENT_FORWARD);
+    for (int first = 0; first < SEGMENT_COUNT;) {
+        const segment last = unit_run_end(t, (segment)first);
+        QUERN_TRY(capture_run(t, unit, (segment)first, last));
+        first = (int)last + 1;
+    }
+    return QUERN_OK;
+}
+
+quern_status unit_issue(quern_trainer *t, const trainer_unit *unit, segment first, segment last) {
+    if (unit->captures[first]) return t->backend->capture_launch(unit->captures[first], t->stream);
+    return issue_segments(t, unit, first, last);
+}
+
+/* Programs share the trainer's blocks; one that needs more (a size compiled later) has its own. */
+static quern_status blocks_choose(quern_trainer *t, trainer_unit *unit, void **block,
+                                  void **inputs) {
+    const size_t arena_bytes = program_arena_bytes(unit->program);
+    const size_t input_bytes = program_input_bytes(unit->program);
+    *block = t->arena_block;
+    *inputs = t->input_block;
+    if (arena_bytes > t->planned.activation_bytes) {
+        unit->own_arena_bytes = arena_bytes;
+        QUERN_TRY(t->backend->allocate(t->device->memory, &unit->own_arena, arena_bytes));
+        *block = unit->own_arena;
+    }
+    if (input_bytes > t->planned.input_bytes) {
+        unit->own_input_bytes = input_bytes;
+        QUERN_TRY(t->backend->allocate(t->device->memory, &unit->own_inputs, input_bytes));
+        *inputs = unit->own_inputs;
+    }
+    return QUERN_OK;
+}
+
+quern_status unit_bind(quern_trainer *t, trainer_unit *unit) {
+    void *block = NULL, *inputs = NULL;
+    QUERN_TRY(blocks_choose(t, unit, &block, &inputs));
+    QUERN_TRY(program_bind(unit->program, block, inputs, &t->state->run));
+    QUERN_TRY(tasks_prepare(t, unit));
+    return unit_capture(t, unit);
+}
+
+void unit_release(quern_trainer *t, trainer_unit *unit) {
+    for (int s = 0; s < SEGMENT_COUNT; s++)
+        if (unit->captures[s]) t->backend->capture_destroy(unit->captures[s]);
+    quern_program_destroy(unit->program);
+    if (unit->own_arena)
+        t->backend->release(t->device->memory, unit->own_arena, unit->own_arena_bytes);
+    if (unit->own_inputs)
+        t->backend->release(t->device->memory, unit->own_inputs, unit->own_input_bytes);
+    *unit = (trainer_unit){.kind = UNIT_KIND_COUNT, .next = unit->next};
+}
+
+trainer_unit *unit_find(const quern_trainer *t, unit_kind kind, int64_t batch_size) {
+    for (trainer_unit *u = t->units; u; u = u->next)
+        if (u->kind == kind && u->batch_size == batch_size) return u;
+    return NULL;
+}
+
+quern_status unit_get(trainer_unit **out, quern_trainer *t, unit_kind kind, int64_t batch_size) {
+    static const char *const names[] = {"training", "evaluation", "prediction"};
+    *out = unit_find(t, kind, batch_size);
+    if (*out) return QUERN_OK;
+    log_write(t->host, QUERN_LOG_INFO,
+              "a batch of %" PRId64 " samples comes for the first time in %s: one more program is "
+              "compiled",
+              batch_size, names[kind]);
+    trainer_unit *unit = NULL;
+    QUERN_TRY(unit_plan(&unit, t, kind, batch_size));
+    const quern_status status = unit_bind(t, unit);
+    if (status != QUERN_OK) {
+        error_text text;
+        error_save(&text);
+        unit_release(t, unit);
+        error_restore(&text);
+        return status;
+    }
+    *out = unit;
+    return QUERN_OK;
+}
