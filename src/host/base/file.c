@@ -134,7 +134,7 @@ quern_status file_read_all(const quern_host *host, const char *path, size_t limi
                            size_t *bytes) {
     *data = NULL;
     *bytes = 0;
-    int64_t size;
+    int64_t size = 0;
     QUERN_TRY(expected_size(host, path, limit, &size));
     const int64_t file = open_retrying(host, path, QUERN_FILE_READ);
     if (file < 0) return fail_with_cause(QUERN_INPUT, "opening", path, file);
