@@ -1,0 +1,93 @@
+/* devices.c - `quern devices`: what can compute here, and why nothing else can. */
+#include "commands.h"
+#include "json.h"
+
+typedef struct listing {
+    FILE *to;
+    bool json;
+    int count;
+} listing;
+
+static void write_text(FILE *to, const quern_device_info *info) {
+    const bool cuda = info->kind == QUERN_DEVICE_CUDA;
+    fprintf(to, "%s:%d  %s, %d %s, %.1f of %.1f GB free", cuda ? "cuda" : "cpu", (int)info->index,
+            info->name, (int)info->thread_count, cuda ? "multiprocessors" : "threads",
+            (double)info->memory_free_bytes / 1e9, (double)info->memory_bytes / 1e9);
+    if (cuda)
+        fprintf(to, ", capability %d.%d, %s", info->capability / 10, info->capability % 10,
+                info->uuid);
+    fputc('\n', to);
+}
+
+static void write_json(FILE *to, const quern_device_info *info) {
+    json j;
+    json_begin(&j, to, "");
+    json_text(&j, "kind", info->kind == QUERN_DEVICE_CUDA ? "cuda" : "cpu");
+    json_count(&j, "index", info->index);
+    json_text(&j, "name", info->name);
+    json_count(&j, "threads", info->thread_count);
+    json_count(&j, "capability", info->capability);
+    json_text(&j, "uuid", info->uuid);
+    json_text(&j, "pci", info->pci);
+    json_count(&j, "memory_bytes", info->memory_bytes);
+    json_count(&j, "memory_free_bytes", info->memory_free_bytes);
+    json_end(&j);
+}
+
+static quern_status list_device(listing *l, quern_device_kind kind, int32_t index) {
+    quern_device *device = NULL;
+    quern_device_info info;
+    quern_status status =
+        quern_device_create(&device, &(quern_device_desc){.kind = kind, .index = index});
+    if (status == QUERN_OK) status = quern_device_info_get(device, &info);
+    quern_device_destroy(device);
+    if (status != QUERN_OK) return status;
+    if (l->json && l->count > 0) fputs(", ", l->to);
+    if (l->json)
+        write_json(l->to, &info);
+    else
+        write_text(l->to, &info);
+    l->count++;
+    return QUERN_OK;
+}
+
+static quern_status list_kind(listing *l, quern_device_kind kind, char *reason, size_t bytes) {
+    reason[0] = '\0';
+    const int32_t count = quern_device_count(kind, reason, bytes);
+    quern_status status = QUERN_OK;
+    for (int32_t i = 0; i < count && status == QUERN_OK; i++) status = list_device(l, kind, i);
+    return status;
+}
+
+static quern_status list_all(listing *l) {
+    char reason[1024];
+    if (l->json) {
+        fputs("{\"version\": ", l->to);
+        json_write_text(l->to, quern_version());
+        fputs(", \"devices\": [", l->to);
+    }
+    quern_status status = list_kind(l, QUERN_DEVICE_CPU, reason, sizeof reason);
+    if (status == QUERN_OK) status = list_kind(l, QUERN_DEVICE_CUDA, reason, sizeof reason);
+    if (status != QUERN_OK) return status;
+    if (l->json) {
+        fputs("], \"cuda_reason\": ", l->to);
+        json_write_text(l->to, reason[0] ? reason : NULL);
+        fputs("}\n", l->to);
+    } else if (reason[0]) {
+        fprintf(l->to, "no CUDA device: %s\n", reason);
+    }
+    return QUERN_OK;
+}
+
+int command_devices(const options *o) {
+    sheet s;
+    quern_status status = sheet_open(&s);
+    if (status != QUERN_OK) return command_fail(status);
+    listing l = {.to = s.to, .json = o->json};
+    status = list_all(&l);
+    if (status == QUERN_OK)
+        status = sheet_print(&s);
+    else
+        sheet_release(&s);
+    return status == QUERN_OK ? 0 : command_fail(status);
+}

@@ -1,0 +1,97 @@
+/* main.c - quern, the command: `quern COMMAND [OPTIONS]`. Results go to standard output, all else
+ * to standard error; exit codes are those of status.h, 130 and 143 after a signal. The command is
+ * a client of the library: it includes nothing but <quern/…>. */
+#include "commands.h"
+#include "json.h"
+
+#include <signal.h>
+#include <string.h>
+
+int command_fail(quern_status status) {
+    fprintf(stderr, "quern: %s\n", quern_error());
+    return quern_status_exit_code(status);
+}
+
+const char *command_status_name(quern_status status) {
+    const char *name = quern_status_name(status);
+    return strncmp(name, "QUERN_", 6) == 0 ? name + 6 : name;
+}
+
+static void write_help(FILE *to) {
+    fprintf(to, "quern %s - train neural networks\n\nusage: quern COMMAND [OPTIONS]\n\n",
+            quern_version());
+#define X(name, bit, value, help) fprintf(to, "  %-10s %s\n", #name, help);
+    COMMAND_LIST(X)
+#undef X
+    fputs("\nquern COMMAND --help lists a command's options; quern --version prints the version.\n"
+          "Exit codes: 0 done, 1 a fault of quern, 2 usage, 3 input, 4 writing, 5 host memory,\n"
+          "6 device memory, 7 device, 9 not finite, 10 no such device, 11 callback, 130 and 143\n"
+          "stopped by SIGINT and SIGTERM.\n",
+          to);
+}
+
+static void write_command_help(FILE *to, command of) {
+#define X(name, bit, value, help)                                                                  \
+    if (of == bit)                                                                                 \
+        fprintf(to, "usage: quern %s%s [OPTIONS]\n%s\n\n", #name, of == INSPECT ? " PATH" : "",    \
+                help);
+    COMMAND_LIST(X)
+#undef X
+    const option_row *rows = option_table();
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if (!(rows[i].commands & (int)of)) continue;
+        char left[64];
+        snprintf(left, sizeof left, "--%s%s%s", rows[i].name, rows[i].argument ? " " : "",
+                 rows[i].argument ? rows[i].argument : "");
+        fprintf(to, "  %-22s %s", left, rows[i].help);
+        if (rows[i].choices && strcmp(rows[i].name, "model") != 0)
+            fprintf(to, " (%s)", rows[i].choices + 1);
+        if (rows[i].preset) fprintf(to, "; default %s", rows[i].preset);
+        fputc('\n', to);
+    }
+}
+
+static int print_help(command of) {
+    sheet s;
+    quern_status status = sheet_open(&s);
+    if (status != QUERN_OK) return command_fail(status);
+    if (of == COMMAND_NONE)
+        write_help(s.to);
+    else
+        write_command_help(s.to, of);
+    status = sheet_print(&s);
+    return status == QUERN_OK ? 0 : command_fail(status);
+}
+
+static int print_version(void) {
+    sheet s;
+    quern_status status = sheet_open(&s);
+    if (status != QUERN_OK) return command_fail(status);
+    fprintf(s.to, "quern %s\n", quern_version());
+    status = sheet_print(&s);
+    return status == QUERN_OK ? 0 : command_fail(status);
+}
+
+static int run_command(const options *o) {
+    switch (o->command) {
+#define X(name, bit, value, help)                                                                  \
+    case bit: return command_##name(o);
+        COMMAND_LIST(X)
+#undef X
+    case COMMAND_NONE: break;
+    }
+    return 2;
+}
+
+int main(int argument_count, char **arguments) {
+    options o;
+    /* A file size limit then fails a write instead of killing the process. */
+    signal(SIGXFSZ, SIG_IGN);
+    if (argument_count > 1 && strcmp(arguments[1], "--help") == 0) return print_help(COMMAND_NONE);
+    if (argument_count > 1 && strcmp(arguments[1], "--version") == 0) return print_version();
+    const quern_status status = options_read(&o, argument_count, arguments);
+    if (status != QUERN_OK) return command_fail(status);
+    const int code = o.help ? print_help(o.command) : run_command(&o);
+    options_release(&o);
+    return code;
+}

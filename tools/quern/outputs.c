@@ -1,0 +1,179 @@
+/* outputs.c - what a run leaves behind and what it says. */
+#include "train.h"
+#include "commands.h"
+#include "json.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void write_floats(json *j, const char *key, const float *values, int32_t count) {
+    json_key(j, key);
+    fputc('[', j->to);
+    for (int32_t i = 0; i < count; i++) {
+        if (i > 0) fputs(", ", j->to);
+        json_write_number(j->to, (double)values[i]);
+    }
+    fputc(']', j->to);
+}
+
+/* What the run computes with that no option says. */
+static void write_data(json *j, const samples *s) {
+    json_count(j, "train-samples", quern_dataset_length(s->train));
+    json_count(j, "validation-samples", s->valid ? quern_dataset_length(s->valid) : 0);
+    json_count(j, "classes", s->class_count);
+    json_number(j, "data-scale", (double)s->transform.scale);
+    write_floats(j, "data-mean", s->transform.mean, s->transform.channel_count);
+    write_floats(j, "data-deviation", s->transform.deviation, s->transform.channel_count);
+}
+
+static void write_resolved(json *j, const quern_trainer *trainer) {
+    const quern_trainer_desc *d = quern_trainer_resolved(trainer);
+    json_number(j, "beta1", d->optimizer.beta1);
+    json_number(j, "beta2", d->optimizer.beta2);
+    json_number(j, "epsilon", d->optimizer.epsilon);
+    json_count(j, "schedule-updates", d->optimizer.schedule.total);
+    json_count(j, "planned-updates", quern_trainer_planned_steps(trainer));
+    json_count(j, "prefetch", d->prefetch);
+    json_count(j, "run-ahead", d->run_ahead);
+}
+
+static void write_config(const training *t, FILE *to, const char *gap) {
+    const option_row *rows = option_table();
+    json j;
+    json_begin(&j, to, gap);
+    json_text(&j, "quern", quern_version());
+    json_text(&j, "command", "train");
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if (!(rows[i].commands & TRAIN)) continue;
+        json_key(&j, rows[i].name);
+        if (i == OPTION_run_dir)
+            json_write_text(to, t->dir.path);
+        else
+            option_write_json(t->options, i, to);
+    }
+    json_text(&j, "device-name", t->device_name);
+    write_data(&j, &t->data);
+    if (t->trainer) write_resolved(&j, t->trainer);
+    json_end(&j);
+}
+
+quern_status outputs_config_line(const training *t, char **out) {
+    sheet s;
+    *out = NULL;
+    quern_status status = sheet_open(&s);
+    if (status != QUERN_OK) return status;
+    write_config(t, s.to, " ");
+    status = sheet_finish(&s);
+    if (status == QUERN_OK)
+        *out = s.data;
+    else
+        sheet_release(&s);
+    return status;
+}
+
+quern_status outputs_write_config(const training *t) {
+    char path[4096];
+    sheet s;
+    quern_status status = run_dir_file(&t->dir, "config.json", path, sizeof path);
+    if (status == QUERN_OK) status = sheet_open(&s);
+    if (status != QUERN_OK) return status;
+    write_config(t, s.to, "\n  ");
+    fputc('\n', s.to);
+    return sheet_save(&s, path);
+}
+
+static void read_confusion(training *t) {
+    const int64_t count = t->data.class_count * t->data.class_count;
+    t->confusion = calloc((size_t)count, sizeof *t->confusion);
+    if (!t->confusion || !t->data.valid) return;
+    if (quern_trainer_confusion(t->trainer, "confusion", t->confusion, count) == QUERN_OK) return;
+    free(t->confusion);
+    t->confusion = NULL;
+}
+
+quern_status outputs_write_results(training *t, quern_status run, const char *reason) {
+    char path[4096];
+    quern_status status = QUERN_OK;
+    if (run == QUERN_OK) {
+        status = run_dir_file(&t->dir, "model.safetensors", path, sizeof path);
+        if (status == QUERN_OK)
+            status = weights_save(path, t->options, &t->net, &t->data,
+                                  quern_trainer_parameters(t->trainer));
+    }
+    if (run == QUERN_OK && status == QUERN_OK) read_confusion(t);
+    if (status != QUERN_OK) return status;
+    status = run_dir_file(&t->dir, "report.html", path, sizeof path);
+    if (status != QUERN_OK) return status;
+    const report r = {.options = t->options,
+                      .history = &t->history,
+                      .result = &t->result,
+                      .device = t->device_name,
+                      .status = command_status_name(run),
+                      .reason = reason,
+                      .parameter_count = quern_graph_parameter_elements(t->net.graph),
+                      .class_count = t->data.class_count,
+                      .confusion = t->data.valid ? t->confusion : NULL};
+    return report_write(&r, path);
+}
+
+quern_status outputs_print_json(const training *t, quern_status run, const char *reason) {
+    const quern_result *r = &t->result;
+    const size_t peak = r->peak_bytes > 0 ? r->peak_bytes : t->memory.peak_bytes;
+    sheet s;
+    json j;
+    const quern_status status = sheet_open(&s);
+    if (status != QUERN_OK) return status;
+    json_begin(&j, s.to, "");
+    json_text(&j, "status", command_status_name(run));
+    json_text(&j, "reason", reason);
+    json_count(&j, "steps", r->step);
+    json_count(&j, "epochs", r->epochs);
+    json_number(&j, "train_seconds", r->train_seconds);
+    json_number(&j, "samples_per_second", r->samples_per_second);
+    json_number(&j, "train/loss", r->train_loss);
+    json_number(&j, "val/loss", r->valid_loss);
+    json_number(&j, "val/accuracy", r->valid_accuracy);
+    json_count(&j, "parameters", t->net.graph ? quern_graph_parameter_elements(t->net.graph) : 0);
+    json_count(&j, "peak_bytes", (int64_t)peak);
+    json_text(&j, "device", t->device ? t->device_name : NULL);
+    json_count(&j, "seed", t->options->seed);
+    json_text(&j, "run_dir", t->has_dir ? t->dir.path : NULL);
+    json_end(&j);
+    fputc('\n', s.to);
+    return sheet_print(&s);
+}
+
+void outputs_print_start(const training *t) {
+    const options *o = t->options;
+    char limit[64] = "", valid[64] = "none";
+    if (o->steps) snprintf(limit, sizeof limit, ", at most %" PRId64 " updates", o->steps);
+    if (t->data.valid)
+        snprintf(valid, sizeof valid, "%" PRId64, quern_dataset_length(t->data.valid));
+    fprintf(stderr, "quern %s\n", quern_version());
+    fprintf(stderr, "device      %s, %s\n", t->device_name, o->precision);
+    fprintf(stderr, "model       %s, %" PRId64 " parameters\n", o->model,
+            quern_graph_parameter_elements(t->net.graph));
+    fprintf(stderr, "data        %s, %" PRId64 " training, %s validation samples\n", o->data,
+            quern_dataset_length(t->data.train), valid);
+    fprintf(stderr, "batch       %" PRId64 " x 1 accumulation x 1 rank\n", o->batch_size);
+    fprintf(stderr, "optimizer   %s, learning rate %g, schedule %s%s\n", o->optimizer, o->lr,
+            o->schedule, limit);
+    fprintf(stderr, "seed        %" PRId64 "\n", o->seed);
+    fprintf(stderr, "memory      %.1f MB planned peak\n", (double)t->memory.peak_bytes / 1e6);
+    fprintf(stderr, "run         %s\n", t->dir.path);
+}
+
+void outputs_print_text(const training *t) {
+    const quern_result *r = &t->result;
+    sheet s;
+    if (sheet_open(&s) != QUERN_OK) return;
+    fprintf(s.to, "%" PRId64 " updates, %" PRId64 " epochs in %.1f s (%.0f samples/s)\n", r->step,
+            r->epochs, r->train_seconds, r->samples_per_second);
+    if (isfinite(r->train_loss)) fprintf(s.to, "training loss       %.4f\n", r->train_loss);
+    if (isfinite(r->valid_loss)) fprintf(s.to, "validation loss     %.4f\n", r->valid_loss);
+    if (isfinite(r->valid_accuracy)) fprintf(s.to, "validation accuracy %.4f\n", r->valid_accuracy);
+    fprintf(s.to, "report              %s/report.html\n", t->dir.path);
+    if (sheet_print(&s) != QUERN_OK) command_fail(QUERN_IO);
+}

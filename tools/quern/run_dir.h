@@ -1,0 +1,18 @@
+/* run_dir.h - the folder of a run: found or made, and probed for writing, before the first step. */
+#ifndef QUERN_TOOL_RUN_DIR_H
+#define QUERN_TOOL_RUN_DIR_H
+
+#include "options.h"
+
+typedef struct run_dir {
+    char path[2048];
+    bool made; /* by this process: taken away again when the run never starts */
+} run_dir;
+
+/* --run-dir, or the first free runs/<model>-<data>-NNN. INVALID: not empty; IO: not writable. */
+quern_status run_dir_open(run_dir *out, const options *o);
+quern_status run_dir_file(const run_dir *d, const char *name, char *out, size_t bytes);
+/* Removes `names` (NULL-terminated) and, if it was made here, the folder. */
+void run_dir_undo(const run_dir *d, const char *const *names);
+
+#endif

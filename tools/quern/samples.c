@@ -1,0 +1,152 @@
+/* samples.c - a name or a path to datasets. */
+#include "session.h"
+#include "nearest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define FASHION_MNIST_FOLDER "/usr/share/datasets/fashion-mnist"
+enum { SYNTHETIC_TRAIN = 10000, SYNTHETIC_VALID = 2000, HEADER_LINE_MAX = 1 << 16 };
+
+static const char *const known_names[] = {"fashion-mnist", "synthetic"};
+enum { KNOWN_COUNT = sizeof known_names / sizeof *known_names };
+
+static bool is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static bool is_known(const char *name) {
+    for (int i = 0; i < KNOWN_COUNT; i++)
+        if (strcmp(known_names[i], name) == 0) return true;
+    return false;
+}
+
+quern_status samples_check(const char *name) {
+    struct stat info;
+    if (is_known(name) || stat(name, &info) == 0) return QUERN_OK;
+    if (strpbrk(name, "/.")) return quern_fail(QUERN_INPUT, "data %s: %s", name, strerror(errno));
+    nearest n = {.wanted = name};
+    for (int i = 0; i < KNOWN_COUNT; i++) nearest_offer(&n, known_names[i]);
+    return quern_fail(QUERN_INVALID,
+                      "--data: \"%s\" is neither a known name nor a path; the nearest is \"%s\"",
+                      name, n.best);
+}
+
+static quern_status open_mnist(samples *s, quern_device *device, const char *folder) {
+    const quern_status status = quern_dataset_mnist(&s->train, device, folder, false);
+    return status == QUERN_OK ? quern_dataset_mnist(&s->valid, device, folder, true) : status;
+}
+
+/* $QUERN_DATA_DIR is the folder of the files, or holds one named after the set. */
+static quern_status open_fashion_mnist(samples *s, quern_device *device) {
+    const char *folder = getenv("QUERN_DATA_DIR");
+    char below[4096];
+    if (!folder || !*folder) return open_mnist(s, device, FASHION_MNIST_FOLDER);
+    const int length = snprintf(below, sizeof below, "%s/fashion-mnist", folder);
+    if (length < 0 || (size_t)length >= sizeof below)
+        return quern_fail(QUERN_INPUT, "QUERN_DATA_DIR is longer than a path can be");
+    return open_mnist(s, device, is_folder(below) ? below : folder);
+}
+
+static quern_status open_synthetic(samples *s, quern_device *device) {
+    const quern_status status = quern_dataset_synthetic(
+        &s->train, device, &(quern_synthetic_desc){.length = SYNTHETIC_TRAIN});
+    if (status != QUERN_OK) return status;
+    return quern_dataset_synthetic(
+        &s->valid, device,
+        &(quern_synthetic_desc){.length = SYNTHETIC_VALID, .first_index = SYNTHETIC_TRAIN});
+}
+
+/* The column named "label", else the last one, as a number from 0. */
+static quern_status find_label_column(const char *path, char *out, size_t bytes) {
+    FILE *file = fopen(path, "rb");
+    if (!file) return quern_fail(QUERN_INPUT, "open %s: %s", path, strerror(errno));
+    char *line = malloc(HEADER_LINE_MAX);
+    if (!line || !fgets(line, HEADER_LINE_MAX, file)) {
+        free(line);
+        fclose(file);
+        return quern_fail(QUERN_INPUT, "%s: offset 0: expected a first line, found nothing", path);
+    }
+    int column = 0, found = -1;
+    for (char *cell = line;; column++) {
+        const size_t length = strcspn(cell, ",\r\n");
+        if (length == 5 && memcmp(cell, "label", 5) == 0) found = column;
+        if (length == 7 && memcmp(cell, "\"label\"", 7) == 0) found = column;
+        if (cell[length] != ',') break;
+        cell += length + 1;
+    }
+    snprintf(out, bytes, "%d", found >= 0 ? found : column);
+    free(line);
+    fclose(file);
+    return QUERN_OK;
+}
+
+static quern_status open_csv(samples *s, quern_device *device, const char *path) {
+    char column[16];
+    const quern_status status = find_label_column(path, column, sizeof column);
+    if (status != QUERN_OK) return status;
+    return quern_dataset_csv(&s->train, device,
+                             &(quern_csv_desc){.path = path, .label_column = column});
+}
+
+static const quern_field *find_field(const quern_dataset *dataset, const char *name) {
+    const quern_field *fields = NULL;
+    const int32_t count = dataset ? quern_dataset_fields(dataset, &fields) : 0;
+    for (int32_t i = 0; i < count; i++)
+        if (strcmp(fields[i].name, name) == 0) return &fields[i];
+    return NULL;
+}
+
+static quern_status describe(samples *s, const char *name) {
+    const quern_field *input = find_field(s->train, "image");
+    if (!input) input = find_field(s->train, "x");
+    const quern_field *label = find_field(s->train, "label");
+    const quern_field *other = find_field(s->valid, "label");
+    if (!input || !label)
+        return quern_fail(QUERN_INPUT, "data %s: expected inputs and labels", name);
+    s->input = *input;
+    s->class_count = label->class_count;
+    if (other && other->class_count > s->class_count) s->class_count = other->class_count;
+    if (s->class_count < 1 || s->class_count > CLASS_MAX)
+        return quern_fail(QUERN_INPUT, "data %s: expected 1 to %d classes, found %lld", name,
+                          CLASS_MAX, (long long)s->class_count);
+    s->transform = (quern_transform){.field = s->input.name,
+                                     .scale = s->input.dtype == QUERN_U8 ? 1.0f / 255.0f : 1.0f};
+    return QUERN_OK;
+}
+
+quern_status samples_open(samples *s, quern_device *device, const char *name) {
+    *s = (samples){0};
+    quern_status status = samples_check(name);
+    if (status != QUERN_OK) return status;
+    if (strcmp(name, "fashion-mnist") == 0)
+        status = open_fashion_mnist(s, device);
+    else if (strcmp(name, "synthetic") == 0)
+        status = open_synthetic(s, device);
+    else if (is_folder(name))
+        status = open_mnist(s, device, name);
+    else if (strlen(name) > 4 && strcmp(name + strlen(name) - 4, ".csv") == 0)
+        status = open_csv(s, device, name);
+    else
+        status = quern_fail(QUERN_INPUT, "data %s: expected a folder or a .csv file", name);
+    if (status == QUERN_OK) status = describe(s, name);
+    if (status != QUERN_OK) samples_release(s);
+    return status;
+}
+
+quern_status samples_measure(samples *s) {
+    return quern_transform_measure(&s->transform, s->train);
+}
+
+const quern_dataset *samples_for_evaluation(const samples *s) {
+    return s->valid ? s->valid : s->train;
+}
+
+void samples_release(samples *s) {
+    quern_dataset_destroy(s->valid);
+    quern_dataset_destroy(s->train);
+    *s = (samples){0};
+}

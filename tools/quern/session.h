@@ -1,0 +1,56 @@
+/* session.h - what train, eval and predict share: a device, a data set, a model as a graph. */
+#ifndef QUERN_TOOL_SESSION_H
+#define QUERN_TOOL_SESSION_H
+
+#include "options.h"
+
+enum { CLASS_MAX = 4096 };
+
+/* The data set, opened. `valid` is NULL when the source has only one part. */
+typedef struct samples {
+    quern_dataset *train, *valid;
+    quern_field input; /* "image" or "x" */
+    int64_t class_count;
+    quern_transform transform;
+} samples;
+
+/* A name that is unknown and no path is INVALID, with the nearest; a path that is missing INPUT. */
+quern_status samples_check(const char *name);
+quern_status samples_open(samples *out, quern_device *device, const char *name);
+/* Mean and deviation of the training set; U8 values are scaled by 1/255 first. */
+quern_status samples_measure(samples *s);
+const quern_dataset *samples_for_evaluation(const samples *s);
+void samples_release(samples *s);
+
+typedef struct model {
+    quern_graph *graph;
+    quern_tensor *input, *target, *logits, *probabilities, *loss;
+    quern_metric metrics[2]; /* accuracy, confusion */
+} model;
+quern_status model_create(model *out, quern_device *device, const char *name,
+                          const quern_field *input, int64_t class_count);
+void model_release(model *m);
+
+/* INVALID when --device is no device name: before anything is opened. */
+quern_status session_device_check(const options *o);
+quern_status session_device(quern_device **out, const options *o);
+/* The part of a trainer's desc that all three commands have in common. */
+quern_trainer_desc session_trainer(const options *o, const model *m, const samples *s);
+
+/* The graph's trained state in a file, with what eval and predict need to use it. */
+quern_status weights_save(const char *path, const options *o, const model *m, const samples *s,
+                          quern_parameters *parameters);
+
+/* A trained model ready to be evaluated. */
+typedef struct trained {
+    quern_device *device;
+    quern_safetensors *file;
+    samples data;
+    model net;
+    quern_trainer *trainer;
+    const quern_dataset *subject; /* what is evaluated */
+} trained;
+quern_status trained_open(trained *out, const options *o);
+void trained_release(trained *t);
+
+#endif

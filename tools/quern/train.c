@@ -1,0 +1,232 @@
+/* train.c - `quern train`: everything that can be refused is refused before the first step. */
+#include "train.h"
+#include "commands.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static quern_status check_options(const options *o) {
+    quern_status status = QUERN_OK;
+    if (!o->model) return quern_fail(QUERN_INVALID, "train needs --model");
+    if (!o->data) return quern_fail(QUERN_INVALID, "train needs --data");
+    if (o->period && strcmp(o->schedule, "step") != 0)
+        return quern_fail(QUERN_INVALID, "--period: the schedule %s does not read it", o->schedule);
+    if (!o->period && strcmp(o->schedule, "step") == 0)
+        return quern_fail(QUERN_INVALID, "--schedule step needs --period");
+    status = session_device_check(o);
+    if (status != QUERN_OK) return status;
+    status = samples_check(o->data);
+    /* A missing path is no usage error: it is found again, and reported, when the set is opened. */
+    return status == QUERN_INPUT ? QUERN_OK : status;
+}
+
+static quern_optimizer_kind optimizer_kind(const char *name) {
+    static const char *const names[] = {
+#define X(optimizer, states, reads) #optimizer,
+        QUERN_OPTIMIZER_LIST(X)
+#undef X
+    };
+    for (int i = 0; i < QUERN_OPTIMIZER_COUNT; i++)
+        if (strcmp(names[i], name) == 0) return (quern_optimizer_kind)i;
+    return QUERN_OPTIMIZER_adamw;
+}
+
+static quern_schedule_kind schedule_kind(const char *name) {
+    if (strcmp(name, "step") == 0) return QUERN_SCHEDULE_STEP;
+    if (strcmp(name, "linear") == 0) return QUERN_SCHEDULE_LINEAR;
+    if (strcmp(name, "cosine") == 0) return QUERN_SCHEDULE_COSINE;
+    return QUERN_SCHEDULE_CONSTANT;
+}
+
+static quern_optimizer_desc optimizer_desc(const options *o) {
+    return (quern_optimizer_desc){
+        .kind = optimizer_kind(o->optimizer),
+        .learning_rate = o->lr > 0 ? o->lr : (double)QUERN_ZERO,
+        .momentum = o->momentum,
+        .weight_decay = o->weight_decay,
+        .clip_norm = o->clip_norm,
+        .schedule = {.kind = schedule_kind(o->schedule), .warmup = o->warmup, .period = o->period}};
+}
+
+static void write_progress(void *self, const char *text, size_t bytes) {
+    (void)self;
+    while (bytes > 0) {
+        const ssize_t written = write(STDERR_FILENO, text, bytes);
+        if (written <= 0) return; /* nobody reads: training goes on */
+        text += written;
+        bytes -= (size_t)written;
+    }
+}
+
+static int32_t terminal_width(void) {
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+    return 80;
+}
+
+static quern_status open_progress(training *t) {
+    const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+    const bool terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+    return quern_progress_create(
+        &t->progress, t->device,
+        &(quern_progress_desc){.write = write_progress,
+                               .terminal = terminal,
+                               .color = terminal && !(no_color && *no_color),
+                               .width = terminal ? terminal_width() : 80});
+}
+
+static quern_status open_device_and_data(training *t) {
+    const options *o = t->options;
+    quern_device_info info;
+    quern_status status = session_device(&t->device, o);
+    if (status == QUERN_OK) status = quern_device_info_get(t->device, &info);
+    if (status != QUERN_OK) return status;
+    snprintf(t->device_name, sizeof t->device_name, "%s:%d %s",
+             info.kind == QUERN_DEVICE_CUDA ? "cuda" : "cpu", (int)info.index, info.name);
+    status = samples_open(&t->data, t->device, o->data);
+    if (status != QUERN_OK) return status;
+    const int64_t length = quern_dataset_length(t->data.train);
+    if (length == 0) return quern_fail(QUERN_INPUT, "data %s: no samples", o->data);
+    if (o->batch_size > length)
+        return quern_fail(QUERN_INVALID,
+                          "--batch-size: %lld is larger than the training set, %lld samples",
+                          (long long)o->batch_size, (long long)length);
+    return samples_measure(&t->data);
+}
+
+static quern_status open_run(training *t) {
+    char path[4096];
+    quern_status status = run_dir_open(&t->dir, t->options);
+    if (status != QUERN_OK) return status;
+    t->has_dir = true;
+    status = run_dir_file(&t->dir, "metrics.jsonl", path, sizeof path);
+    char *header = NULL;
+    if (status == QUERN_OK) status = outputs_config_line(t, &header);
+    if (status == QUERN_OK)
+        status = quern_jsonl_create(&t->jsonl, t->device,
+                                    &(quern_history_desc){.path = path, .header = header});
+    free(header);
+    return status;
+}
+
+static quern_action check_signal(void *self, const quern_event *event) {
+    (void)self;
+    (void)event;
+    return signals_received() ? QUERN_STOP : QUERN_CONTINUE;
+}
+
+static quern_status open_trainer(training *t) {
+    const options *o = t->options;
+    quern_callback callbacks[4] = {
+        {.name = "signals", .fit_begin = check_signal},
+        quern_jsonl_callback(t->jsonl),
+        history_callback(&t->history),
+    };
+    int32_t count = 3;
+    if (t->progress) callbacks[count++] = quern_progress_callback(t->progress);
+    quern_trainer_desc desc = session_trainer(o, &t->net, &t->data);
+    desc.train = t->data.train;
+    desc.valid = t->data.valid;
+    desc.epoch_count = o->epochs ? o->epochs : o->steps ? 0 : 1;
+    desc.step_limit = o->steps;
+    desc.log_every = o->log_every;
+    desc.optimizer = optimizer_desc(o);
+    desc.callbacks = callbacks;
+    desc.callback_count = count;
+    quern_status status = quern_trainer_memory(&t->memory, &desc);
+    if (status == QUERN_OK) status = quern_trainer_create(&t->trainer, &desc);
+    return status;
+}
+
+static quern_status prepare(training *t) {
+    history_open(&t->history);
+    quern_status status = open_device_and_data(t);
+    if (status == QUERN_OK)
+        status = model_create(&t->net, t->device, t->options->model, &t->data.input,
+                              t->data.class_count);
+    if (status == QUERN_OK) status = open_run(t);
+    if (status == QUERN_OK && !t->options->quiet) status = open_progress(t);
+    if (status == QUERN_OK) status = open_trainer(t);
+    if (status == QUERN_OK) status = outputs_write_config(t);
+    return status;
+}
+
+/* A run that ends within an epoch has not been validated there yet. */
+static quern_status validate_end(training *t) {
+    const curve *c = &t->history.curves[CURVE_VALID_LOSS];
+    const bool done = c->count > 0 && (int64_t)c->points[c->count - 1].step == t->result.step;
+    if (!t->data.valid || done) return QUERN_OK;
+    quern_scalar scalars[8];
+    int32_t count = 0;
+    const quern_status status =
+        quern_trainer_evaluate(t->trainer, t->data.valid, scalars, 8, &count);
+    for (int32_t i = 0; i < count && i < 8 && status == QUERN_OK; i++) {
+        const char *slash = strrchr(scalars[i].name, '/');
+        const char *name = slash ? slash + 1 : scalars[i].name;
+        if (strcmp(name, "loss") == 0) t->result.valid_loss = scalars[i].value;
+        if (strcmp(name, "accuracy") == 0) t->result.valid_accuracy = scalars[i].value;
+    }
+    return status;
+}
+
+static quern_status run(training *t) {
+    if (!t->options->quiet) outputs_print_start(t);
+    t->started = true;
+    signals_watch(t->trainer);
+    quern_status status = quern_trainer_fit(t->trainer, &t->result);
+    signals_watch(NULL);
+    t->stop_signal = signals_received();
+    if (status == QUERN_OK && !t->stop_signal) status = validate_end(t);
+    return status;
+}
+
+static void release(training *t) {
+    static const char *const names[] = {"metrics.jsonl", "config.json", NULL};
+    quern_trainer_destroy(t->trainer);
+    quern_progress_destroy(t->progress);
+    quern_jsonl_destroy(t->jsonl);
+    model_release(&t->net);
+    samples_release(&t->data);
+    quern_device_destroy(t->device);
+    history_release(&t->history);
+    free(t->confusion);
+    if (t->has_dir && !t->started) run_dir_undo(&t->dir, names);
+}
+
+static const char *end_reason(const training *t, quern_status status) {
+    if (status != QUERN_OK) return quern_error();
+    return t->stop_signal ? "signal" : quern_stop_reason_name(t->result.reason);
+}
+
+int command_train(const options *o) {
+    quern_status status = check_options(o);
+    if (status != QUERN_OK) return command_fail(status);
+    training t = {.options = o};
+    t.result.train_loss = t.result.valid_loss = t.result.valid_accuracy = NAN;
+    signals_install();
+    status = prepare(&t);
+    if (status == QUERN_OK) status = run(&t);
+    char reason[1024];
+    snprintf(reason, sizeof reason, "%s", end_reason(&t, status));
+    if (t.started) {
+        const quern_status written = outputs_write_results(&t, status, reason);
+        if (status == QUERN_OK && written != QUERN_OK) {
+            status = written;
+            snprintf(reason, sizeof reason, "%s", quern_error());
+        }
+    }
+    int code = quern_status_exit_code(status);
+    if (status != QUERN_OK) fprintf(stderr, "quern: %s\n", reason);
+    quern_status printed = QUERN_OK;
+    if (o->json)
+        printed = outputs_print_json(&t, status, reason);
+    else if (status == QUERN_OK)
+        outputs_print_text(&t);
+    if (printed != QUERN_OK && status == QUERN_OK) code = command_fail(printed);
+    if (code == 0 && t.stop_signal) code = 128 + t.stop_signal;
+    release(&t);
+    return code;
+}

@@ -1,0 +1,42 @@
+/* train.h - one run of `quern train`, from its options to its files. */
+#ifndef QUERN_TOOL_TRAIN_H
+#define QUERN_TOOL_TRAIN_H
+
+#include "report.h"
+#include "run_dir.h"
+#include "session.h"
+
+typedef struct training {
+    const options *options;
+    quern_device *device;
+    char device_name[160];
+    samples data;
+    run_dir dir;
+    bool has_dir, started; /* started: the first step may have been taken */
+    model net;
+    quern_jsonl *jsonl;
+    quern_progress *progress;
+    history history;
+    quern_trainer *trainer;
+    quern_memory memory;
+    quern_result result;
+    double *confusion;
+    int stop_signal; /* 0, SIGINT or SIGTERM */
+} training;
+
+/* The run's files: config.json before it, report.html and model.safetensors after it. */
+quern_status outputs_write_config(const training *t);
+quern_status outputs_write_results(training *t, quern_status status, const char *reason);
+/* The configuration as one line of JSON, the header of metrics.jsonl; the caller frees it. */
+quern_status outputs_config_line(const training *t, char **out);
+/* The object that scripts read. */
+quern_status outputs_print_json(const training *t, quern_status status, const char *reason);
+void outputs_print_text(const training *t);
+void outputs_print_start(const training *t);
+
+/* SIGINT and SIGTERM ask for an orderly end; a second one exits at once. */
+void signals_install(void);
+void signals_watch(quern_trainer *trainer); /* NULL: no more */
+int signals_received(void);
+
+#endif
