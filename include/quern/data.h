@@ -27,12 +27,12 @@ QUERN_BEGIN_C
 
 /* One field of a sample, without the batch axis. */
 typedef struct quern_field {
-    const char *name;
+    const char *name; /* at most 63 bytes */
     quern_dtype dtype;
-    int32_t rank; /* 0: one number */
-    int64_t dim[QUERN_RANK_MAX - 1];
-    int64_t class_count; /* > 0: the values are class indices in [0, class_count) */
-} quern_field;           /* name: at most 63 bytes; dims: positive */
+    int32_t rank;                    /* 0: one number */
+    int64_t dim[QUERN_RANK_MAX - 1]; /* positive */
+    int64_t class_count;             /* > 0: the values are class indices in [0, class_count) */
+} quern_field;
 
 /* The application's own dataset fills this and passes it to quern_dataset_custom(). All functions
  * may be called from several loader threads at once, `next` from one at a time. */
