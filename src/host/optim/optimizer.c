@@ -31,7 +31,7 @@ static quern_status layout_of(const quern_optimizer_desc *d, const quern_paramet
 
 quern_status optimizer_bytes(const quern_optimizer_desc *resolved,
                              const quern_parameters *parameters, size_t *out) {
-    layout l;
+    layout l = {0};
     QUERN_TRY(layout_of(resolved, parameters, &l));
     *out = l.bytes;
     return QUERN_OK;
@@ -113,7 +113,7 @@ static void bind_tasks(bound_optimizer *o, const layout *l, task_state *state, b
 
 quern_status optimizer_bind(bound_optimizer *out, const optimizer_bind_desc *desc) {
     bound_optimizer *o = out;
-    layout l;
+    layout l = {0};
     *o = (bound_optimizer){
         .desc = *desc->desc,
         .device = desc->parameters->graph->device,
