@@ -1,0 +1,115 @@
+/* csv_history.c - a table: event, step, epoch, seconds, then a column per scalar that the trainer
+ * named at init. A cell without a value in that event is empty; NaN is written nan. */
+#include "history.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+struct quern_csv_history {
+    history history;
+    bool header_there; /* appending to a table */
+    const char **columns;
+    int64_t column_count;
+};
+
+static bool header_exists(quern_device *device, const quern_history_desc *desc) {
+    quern_file_info info = {0};
+    const quern_files *files = &device->host.files;
+    return desc->append && files->info(files->self, desc->path, &info) == 0 && info.byte_count > 0;
+}
+
+quern_status quern_csv_history_create(quern_csv_history **out, quern_device *device,
+                                      const quern_history_desc *desc) {
+    quern_csv_history *csv = NULL;
+    *out = NULL;
+    if (desc && desc->header) return quern_fail(QUERN_INVALID, "CSV history does not read header");
+    QUERN_TRY(memory_allocate(&device->host, &csv, 1, sizeof *csv, "CSV history"));
+    const quern_status status = history_open(&csv->history, device, desc, "CSV history");
+    if (status != QUERN_OK) {
+        memory_release(&device->host, csv, 1, sizeof *csv);
+        return status;
+    }
+    csv->header_there = header_exists(device, desc);
+    *out = csv;
+    return QUERN_OK;
+}
+
+/* RFC 4180: a name with a comma, a quote or a line break is quoted. */
+static void add_name(text *line, const char *name) {
+    if (!strpbrk(name, ",\"\r\n")) {
+        text_add(line, ",%s", name);
+        return;
+    }
+    text_add(line, ",\"");
+    for (; *name; name++) text_add(line, *name == '"' ? "\"\"" : "%c", *name);
+    text_add(line, "\"");
+}
+
+static quern_status columns_keep(quern_csv_history *csv, const quern_event *event) {
+    int64_t capacity = csv->column_count;
+    QUERN_TRY(memory_grow(csv->history.host, &csv->columns, &capacity, 0, event->scalar_count,
+                          sizeof *csv->columns, "columns"));
+    csv->column_count = capacity;
+    for (int64_t i = 0; i < capacity; i++)
+        csv->columns[i] = i < event->scalar_count ? event->scalars[i].name : NULL;
+    return QUERN_OK;
+}
+
+static quern_action begin(void *self, const quern_event *event) {
+    quern_csv_history *csv = self;
+    quern_status status = history_reserve(&csv->history, event);
+    if (status == QUERN_OK) status = columns_keep(csv, event);
+    if (status != QUERN_OK) return quern_event_fail(event, status);
+    if (csv->header_there) return QUERN_CONTINUE;
+    csv->header_there = true;
+    text line = history_line(&csv->history);
+    text_add(&line, "event,step,epoch,seconds");
+    for (int32_t i = 0; i < event->scalar_count; i++) add_name(&line, event->scalars[i].name);
+    return history_write(&csv->history, event, &line);
+}
+
+static const quern_scalar *scalar_find(const quern_event *event, const char *name) {
+    for (int32_t i = 0; i < event->scalar_count; i++)
+        if (strcmp(event->scalars[i].name, name) == 0) return &event->scalars[i];
+    return NULL;
+}
+
+static void add_number(text *line, double value) {
+    if (isfinite(value))
+        text_add_json_number(line, value);
+    else
+        text_add(line, isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
+}
+
+static quern_action write_row(void *self, const quern_event *event) {
+    quern_csv_history *csv = self;
+    text line = history_line(&csv->history);
+    text_add(&line, "%s,%" PRId64 ",%" PRId64 ",", quern_event_name(event->kind), event->step,
+             event->epoch);
+    add_number(&line, event->seconds);
+    for (int64_t i = 0; i < csv->column_count && csv->columns[i]; i++) {
+        const quern_scalar *scalar = scalar_find(event, csv->columns[i]);
+        text_add(&line, ",");
+        if (scalar) add_number(&line, scalar->value);
+    }
+    return history_write(&csv->history, event, &line);
+}
+
+quern_callback quern_csv_history_callback(quern_csv_history *csv) {
+    return (quern_callback){.name = "csv_history",
+                            .band = QUERN_BAND_LOGGER,
+                            .self = csv,
+                            .init = begin,
+                            .log = write_row,
+                            .eval_end = write_row,
+                            .epoch_end = write_row};
+}
+
+void quern_csv_history_destroy(quern_csv_history *csv) {
+    if (!csv) return;
+    const quern_host *host = csv->history.host;
+    memory_release(host, csv->columns, csv->column_count, sizeof *csv->columns);
+    history_close(&csv->history);
+    memory_release(host, csv, 1, sizeof *csv);
+}

@@ -1,0 +1,63 @@
+/* tape.c - records every event in order: golden tapes are tests of the loop's order. */
+#include "../../base/memory.h"
+#include "../../base/report.h"
+#include "../../device/device.h"
+#include <quern/callbacks.h>
+
+#include <inttypes.h>
+
+struct quern_tape {
+    const quern_host *host;
+    quern_tape_entry *entries;
+    int64_t capacity, count;
+    bool inside_step;
+};
+
+quern_status quern_tape_create(quern_tape **out, quern_device *device, int64_t capacity,
+                               bool inside_step) {
+    quern_tape *tape = NULL;
+    *out = NULL;
+    if (capacity < 1)
+        return quern_fail(QUERN_INVALID, "tape: a capacity of %" PRId64 " records nothing",
+                          capacity);
+    QUERN_TRY(memory_allocate(&device->host, &tape, 1, sizeof *tape, "tape"));
+    tape->host = &device->host;
+    tape->capacity = capacity;
+    tape->inside_step = inside_step;
+    const quern_status status =
+        memory_allocate(&device->host, &tape->entries, capacity, sizeof *tape->entries, "tape");
+    if (status == QUERN_OK)
+        *out = tape;
+    else
+        memory_release(&device->host, tape, 1, sizeof *tape);
+    return status;
+}
+
+static quern_action record(void *self, const quern_event *event) {
+    quern_tape *tape = self;
+    if (tape->count < tape->capacity)
+        tape->entries[tape->count++] = (quern_tape_entry){event->kind, event->step, event->attempts,
+                                                          event->epoch, event->batch};
+    return QUERN_CONTINUE;
+}
+
+quern_callback quern_tape_callback(quern_tape *tape) {
+#define X(name, actions, text) .name = record,
+    quern_callback callback = {
+        .name = "tape", .band = QUERN_BAND_MONITOR, .self = tape, QUERN_EVENT_LIST(X)};
+#undef X
+    if (!tape->inside_step)
+        callback.loss_ready = callback.grads_ready = callback.update_begin = NULL;
+    return callback;
+}
+
+int64_t quern_tape_entries(const quern_tape *tape, const quern_tape_entry **out) {
+    *out = tape->entries;
+    return tape->count;
+}
+
+void quern_tape_destroy(quern_tape *tape) {
+    if (!tape) return;
+    memory_release(tape->host, tape->entries, tape->capacity, sizeof *tape->entries);
+    memory_release(tape->host, tape, 1, sizeof *tape);
+}
