@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 enum { CHUNKS = 1000 };
 
@@ -98,6 +99,35 @@ TEST_CASE(Pool, several_callers_at_once_each_get_all_their_chunks) {
         REQUIRE(pthread_create(&callers[i], NULL, run_often, &tallies[i]) == 0);
     for (int i = 0; i < 3; i++) pthread_join(callers[i], NULL);
     for (int i = 0; i < 3; i++) CHECK(each_ran(&tallies[i], 50, 300));
+    pool_destroy(p);
+}
+
+typedef struct straggle {
+    pthread_t caller;
+    atomic_int started, finished;
+} straggle;
+
+/* The worker's chunk outlasts the caller's by far. */
+static void straggle_chunk(void *context, int64_t chunk) {
+    straggle *s = context;
+    (void)chunk;
+    atomic_fetch_add(&s->started, 1);
+    for (int ms = 0; ms < 2000 && atomic_load(&s->started) < 2; ms++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    if (!pthread_equal(pthread_self(), s->caller))
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    atomic_fetch_add(&s->finished, 1);
+}
+
+TEST_CASE(Pool, a_run_is_over_only_when_its_last_chunk_is) {
+    const quern_host host = quern_host_default();
+    pool *p;
+    REQUIRE_OK(pool_create(&p, &host, 2));
+    for (int i = 0; i < 5; i++) {
+        straggle s = {.caller = pthread_self()};
+        pool_run(p, 2, straggle_chunk, &s);
+        CHECK(atomic_load(&s.finished) == 2);
+    }
     pool_destroy(p);
 }
 
