@@ -13,6 +13,7 @@
 #define TOL_PRODUCT_F32 1e-5     /* sums of products, k <= 4096, accumulated in F32 */
 #define TOL_NORM_F32 2e-5        /* mean and variance, then a division by the deviation */
 #define TOL_DIFFERENCES 1e-7     /* DESIGN 9.1: analytic against central differences, F64 */
-#define TOL_ACCUMULATE_F64 1e-12 /* (g0 + g) - g0 - g: one rounding of a sum of order 10 */
+#define TOL_ACCUMULATE_F64 1e-12 /* g0 + 2 g in two steps: roundings of a sum of order 10 */
+#define TOL_ACCUMULATE_F32 1e-6  /* the same in F32 */
 
 #endif

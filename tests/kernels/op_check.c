@@ -1,0 +1,274 @@
+/* op_check.c - see op_case.h for what is checked, op_world.h for how one call is made. */
+#include "op_check.h"
+
+#include "op_world.h"
+#include "tolerances.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct {
+    quern_op_id op;
+    double forward_tolerance, backward_tolerance;
+    int32_t case_count;
+} current;
+
+#define ALL UINT32_MAX
+#define HELD(condition, ...) quern_test_check_say((condition), __FILE__, __LINE__, __VA_ARGS__)
+
+static double *read_view(const quern_view *view) {
+    double *values = malloc(((size_t)view->count + 1) * sizeof *values);
+    if (values == NULL) abort();
+    view_read(view, values);
+    return values;
+}
+
+/* The largest magnitude; NaN when there is one. */
+static double largest(const double *values, int64_t count) {
+    double most = 0;
+    for (int64_t i = 0; i < count; i++)
+        if (!(fabs(values[i]) <= most)) most = fabs(values[i]);
+    return most;
+}
+
+/* Whether max |a - b| <= tolerance max(1, max |b|). NaN fails. */
+static bool close_to(const double *a, const double *b, int64_t count, double tolerance,
+                     double *worst) {
+    const double bound = tolerance * fmax(1.0, largest(b, count));
+    bool held = true;
+    *worst = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double error = fabs(a[i] - b[i]);
+        if (!(error <= *worst)) *worst = error;
+        held = held && error <= bound;
+    }
+    return held;
+}
+
+static bool run_both(op_world *w, const char *what) {
+    const char *label = w->c->label;
+    bool held =
+        HELD(world_forward(w) == QUERN_OK, "%s: %s: forward: %s", label, what, quern_error());
+    held = held && HELD(world_guards_hold(w), "%s: %s: forward wrote outside", label, what);
+    if (!held || !w->plan.backward) return held;
+    held = HELD(world_backward(w, ALL, false) == QUERN_OK, "%s: %s: backward: %s", label, what,
+                quern_error());
+    return held && HELD(world_guards_hold(w), "%s: %s: backward wrote outside", label, what);
+}
+
+/* sum r (y(x + h) - y(x - h)) / 2h for element `at` of input i: differencing before summing keeps
+ * the rounding of large sums out of it. */
+static double difference(op_world *w, int32_t i, int64_t at) {
+    double *x = &w->values[i][at], *plus[QUERN_OUTPUT_MAX] = {0};
+    const double was = *x, h = 1e-5 * fmax(1.0, fabs(was));
+    long double loss = 0;
+    *x = was + h;
+    bool ran = world_forward(w) == QUERN_OK;
+    for (int32_t o = 0; o < w->output_count; o++)
+        if (w->grad_out[o].data != NULL) plus[o] = read_view(&w->out[o]);
+    *x = was - h;
+    ran = ran && world_forward(w) == QUERN_OK;
+    for (int32_t o = 0; o < w->output_count; o++) {
+        if (plus[o] == NULL) continue;
+        double *minus = read_view(&w->out[o]);
+        for (int64_t k = 0; k < w->out[o].count; k++)
+            loss += (long double)w->weights[o][k] * ((long double)plus[o][k] - minus[k]);
+        free(minus);
+        free(plus[o]);
+    }
+    *x = was;
+    return ran ? (double)(loss / (((long double)was + h) - ((long double)was - h))) : (double)NAN;
+}
+
+/* All elements of a small tensor, about `samples` spread evenly over a large one. */
+static void check_input_gradient(op_world *w, int32_t i, const double *analytic) {
+    const int64_t count = w->in[i].count;
+    int64_t work = 1;
+    for (int32_t k = 0; k < w->input_count; k++) work += w->in[k].count;
+    const int64_t samples = work < 2000 ? 400 : work < 50000 ? 64 : 12;
+    const int64_t step = count > samples ? count / samples : 1;
+    double most = 1, worst = 0, worst_a = 0, worst_n = 0;
+    for (int64_t at = 0; at < count; at += step) {
+        const double n = difference(w, i, at), a = analytic[at], error = fabs(a - n);
+        most = fmax(most, fmax(fabs(a), fabs(n)));
+        if (!(error <= worst)) worst = error, worst_a = a, worst_n = n;
+    }
+    HELD(worst <= TOL_DIFFERENCES * most,
+         "%s: gradient of input %d: analytic %.12g, differences %.12g, off by %.3g of %.3g",
+         w->c->label, i, worst_a, worst_n, worst, most);
+}
+
+static void check_differences(op_world *w) {
+    double *analytic[QUERN_INPUT_MAX] = {0};
+    for (int32_t i = 0; i < w->input_count; i++)
+        if (w->grad_in[i].data != NULL) analytic[i] = read_view(&w->grad_in[i]);
+    for (int32_t i = 0; i < w->input_count && !quern_test_failed(); i++)
+        if (analytic[i] != NULL) check_input_gradient(w, i, analytic[i]);
+    for (int32_t i = 0; i < w->input_count; i++) free(analytic[i]);
+}
+
+static void compare_views(const char *label, const char *what, int32_t index, const quern_view *a,
+                          const quern_view *b, double tolerance) {
+    double *left = read_view(a), *right = read_view(b), worst = 0;
+    const bool held = close_to(left, right, a->count, tolerance, &worst);
+    HELD(held, "%s: %s %d: F32 and F64 differ by %.3g of %.3g, allowed %.3g", label, what, index,
+         worst, fmax(1.0, largest(right, b->count)), tolerance);
+    free(left);
+    free(right);
+}
+
+static void check_precision(const op_world *f32, const op_world *f64) {
+    const op_case *c = f32->c;
+    const double forward =
+        c->forward_tolerance > 0 ? c->forward_tolerance : current.forward_tolerance;
+    const double backward =
+        c->backward_tolerance > 0 ? c->backward_tolerance : current.backward_tolerance;
+    for (int32_t i = 0; i < f32->output_count; i++)
+        compare_views(c->label, "output", i, &f32->out[i], &f64->out[i], forward);
+    for (int32_t i = 0; i < f32->input_count; i++)
+        if (f32->grad_in[i].data != NULL)
+            compare_views(c->label, "gradient", i, &f32->grad_in[i], &f64->grad_in[i], backward);
+}
+
+/* Bits of outputs and gradients; the gaps of strided views are not looked at. */
+static void check_same_bits(const op_world *a, const op_world *b, const char *what) {
+    for (int32_t n = 0; n < a->output_count + a->input_count; n++) {
+        const bool output = n < a->output_count;
+        const int32_t i = output ? n : n - a->output_count;
+        const quern_view *va = output ? &a->out[i] : &a->grad_in[i];
+        const quern_view *vb = output ? &b->out[i] : &b->grad_in[i];
+        if (va->data == NULL) continue;
+        double *left = read_view(va), *right = read_view(vb);
+        const bool same = memcmp(left, right, (size_t)va->count * sizeof *left) == 0;
+        HELD(same, "%s: %s: %s %d has other bits", a->c->label, what,
+             output ? "output" : "gradient", i);
+        free(left);
+        free(right);
+    }
+}
+
+/* g0 + g and then g0 + 2 g. The start is the input's own values: finite and of order 1. */
+static void check_accumulate(op_world *w, double tolerance) {
+    for (int32_t times = 1; times <= 2; times++) {
+        bool held = HELD(world_backward(w, ALL, false) == QUERN_OK, "%s", quern_error());
+        double *gradient[QUERN_INPUT_MAX] = {0};
+        for (int32_t i = 0; i < w->input_count; i++) {
+            if (w->grad_in[i].data == NULL) continue;
+            gradient[i] = read_view(&w->grad_in[i]);
+            view_write(&w->grad_in[i], w->values[i]);
+        }
+        for (int32_t k = 0; k < times; k++)
+            held = held && HELD(world_backward(w, ALL, true) == QUERN_OK, "%s", quern_error());
+        for (int32_t i = 0; i < w->input_count; i++) {
+            if (gradient[i] == NULL) continue;
+            double *sum = read_view(&w->grad_in[i]), worst = 0;
+            for (int64_t k = 0; k < w->in[i].count; k++)
+                gradient[i][k] = w->values[i][k] + times * gradient[i][k];
+            held = close_to(sum, gradient[i], w->in[i].count, tolerance, &worst);
+            HELD(held, "%s: accumulating %d times into gradient %d is off by %.3g", w->c->label,
+                 times, i, worst);
+            free(sum);
+            free(gradient[i]);
+        }
+    }
+    HELD(world_guards_hold(w), "%s: an accumulating backward wrote outside", w->c->label);
+}
+
+/* Each gradient wanted alone has the bits that it has among the others. */
+static void check_wanted_alone(op_world *w, const op_world *all) {
+    for (int32_t i = 0; i < w->input_count; i++) {
+        if (w->grad_in[i].data == NULL) continue;
+        HELD(world_backward(w, UINT32_C(1) << i, false) == QUERN_OK, "%s", quern_error());
+        double *alone = read_view(&w->grad_in[i]), *among = read_view(&all->grad_in[i]);
+        HELD(memcmp(alone, among, (size_t)w->in[i].count * sizeof *alone) == 0,
+             "%s: gradient %d has other bits when it is wanted alone", w->c->label, i);
+        free(alone);
+        free(among);
+    }
+}
+
+static void check_repeats(const op_world *first, quern_dtype real) {
+    for (int32_t threads = 1; threads <= 3; threads++) {
+        op_session session = {0};
+        op_world w = {0};
+        if (HELD(session_open(&session, threads) == QUERN_OK, "%s", quern_error()) &&
+            HELD(world_create(&w, current.op, first->c, real, &session) == QUERN_OK, "%s",
+                 quern_error()) &&
+            run_both(&w, "threads")) {
+            check_same_bits(&w, first, threads == 1 ? "run again" : "other thread count");
+            w.inplace = true;
+            if (run_both(&w, "in place")) check_same_bits(&w, first, "in place");
+            w.inplace = false;
+            if (w.plan.backward && run_both(&w, "alone")) check_wanted_alone(&w, first);
+        }
+        world_destroy(&w);
+        session_close(&session);
+    }
+}
+
+/* A real type that the backend lacks is refused by plan, with the type's name. */
+static void check_unsupported(const op_case *c, const op_session *session) {
+    static const bool copies[QUERN_OP_ID_COUNT] = {[QUERN_OP_ID_contiguous] = true,
+                                                   [QUERN_OP_ID_concat] = true,
+                                                   [QUERN_OP_ID_gather] = true,
+                                                   [QUERN_OP_ID_embedding] = true};
+    op_world w = {0};
+    const quern_status status = world_create(&w, current.op, c, QUERN_BF16, session);
+    if (!copies[current.op] || w.plan.backward) {
+        HELD(status == QUERN_UNSUPPORTED, "%s: BF16 is not refused", c->label);
+        CHECK_ERROR_HAS("BF16");
+    }
+    world_destroy(&w);
+}
+
+void op_check(const op_case *c) {
+    op_session session = {0};
+    op_world f64 = {0}, f32 = {0};
+    const char *name = graph_op((int32_t)current.op)->name;
+    current.case_count++;
+    if (!HELD(session_open(&session, 1) == QUERN_OK, "%s", quern_error())) goto done;
+    if (!HELD(world_create(&f64, current.op, c, QUERN_F64, &session) == QUERN_OK,
+              "%s: %s: plan: %s", name, c->label, quern_error()))
+        goto done;
+    if (!HELD(world_create(&f32, current.op, c, QUERN_F32, &session) == QUERN_OK,
+              "%s: %s: plan: %s", name, c->label, quern_error()))
+        goto done;
+    if (!run_both(&f64, "F64") || !run_both(&f32, "F32")) goto done;
+    check_precision(&f32, &f64);
+    check_repeats(&f64, QUERN_F64);
+    check_repeats(&f32, QUERN_F32);
+    check_unsupported(c, &session);
+    if (f64.plan.backward) {
+        check_accumulate(&f32, TOL_ACCUMULATE_F32);
+        check_accumulate(&f64, TOL_ACCUMULATE_F64);
+        if (!c->no_differences && run_both(&f64, "F64")) check_differences(&f64);
+    }
+done:
+    world_destroy(&f32);
+    world_destroy(&f64);
+    session_close(&session);
+}
+
+quern_status op_run(quern_op_id op, const op_case *c, quern_dtype real, double *out,
+                    int64_t count) {
+    op_session session = {0};
+    op_world w = {0};
+    quern_status status = session_open(&session, 1);
+    if (status == QUERN_OK) status = world_create(&w, op, c, real, &session);
+    if (status == QUERN_OK) status = world_forward(&w);
+    if (status == QUERN_OK && HELD(w.out[0].count == count, "%s: output count", c->label))
+        view_read(&w.out[0], out);
+    world_destroy(&w);
+    session_close(&session);
+    return status;
+}
+
+void op_cases_run(quern_op_id op, double forward_tolerance, double backward_tolerance,
+                  void (*cases)(void)) {
+    current.op = op;
+    current.forward_tolerance = forward_tolerance;
+    current.backward_tolerance = backward_tolerance;
+    current.case_count = 0;
+    cases();
+    HELD(current.case_count > 0, "%s has no case", graph_op((int32_t)op)->name);
+}
