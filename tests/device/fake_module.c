@@ -1,6 +1,6 @@
-/* A module as the loader meets it: the CPU's table under a CUDA module's name. FAKE_ABI and
- * FAKE_HASH_CHANGE make it one that was built for another version; FAKE_DEVICES says how many
- * devices its driver finds; FAKE_NO_ENTRY leaves the entry out. */
+/* A module as the loader meets it. FAKE_WORKS: the CPU's table under a CUDA module's name, one
+ * device; without it, a driver that finds none. FAKE_ABI and FAKE_HASH_CHANGE make it one that was
+ * built for another version; FAKE_NO_ENTRY leaves the entry out. */
 #include "kernels/module.h"
 
 #include <inttypes.h>
@@ -12,16 +12,14 @@
 #ifndef FAKE_HASH_CHANGE
 #define FAKE_HASH_CHANGE 0
 #endif
-#ifndef FAKE_DEVICES
-#define FAKE_DEVICES 1
-#endif
-
-static int32_t fake_count(char *reason, size_t bytes) {
-    if (bytes > 0) snprintf(reason, bytes, "%s", FAKE_DEVICES ? "" : "the driver is too old");
-    return FAKE_DEVICES;
-}
 
 static quern_backend table;
+
+static int32_t fake_count(char *reason, size_t bytes) {
+    const bool works = table.open != NULL;
+    if (bytes > 0) snprintf(reason, bytes, "%s", works ? "" : "the driver is too old");
+    return works ? 1 : 0;
+}
 
 #ifdef FAKE_NO_ENTRY
 #define ENTRY another_entry
@@ -40,7 +38,9 @@ const quern_backend *ENTRY(uint32_t abi, uint64_t hash, const quern_services *se
                              (unsigned)FAKE_ABI, own_hash, (unsigned)abi, hash);
         return NULL;
     }
+#ifdef FAKE_WORKS
     table = quern_backend_cpu;
+#endif
     table.name = "fake";
     table.kind = QUERN_BACKEND_CUDA;
     table.count = fake_count;
