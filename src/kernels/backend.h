@@ -3,7 +3,10 @@
  * Work is issued to streams, which run it in order, asynchronously. A failure on a stream sticks:
  * later work on it is dropped, and the next wait returns it. `call` issues one kernel function;
  * args (and all it points to) must stay unchanged until the work has run. While a stream captures,
- * call, copy and fill are recorded instead of run; launching the capture issues all of it again.
+ * call, copy and fill are recorded instead of run; launching the capture issues all of it again;
+ * waiting, events and launches are INVALID on it. An event recorded by a failed stream hands the
+ * failure to whoever waits for it. A stream is fed by one thread at a time, any thread may wait;
+ * destroying a stream, an event or a capture first lets the work that refers to it run.
  *
  * The CPU implements each slot truly: a stream is a thread with an ordered queue, host memory is
  * device memory, pinned memory is memory. */
