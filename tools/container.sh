@@ -3,7 +3,7 @@
 # With Docker where there is one; else with buildah as root, on a base that debootstrap makes.
 #
 # QUERN_CONTAINER_DIR  where buildah keeps its storage and the base; default /var/tmp/quern-container
-# QUERN_CONTAINER_DRIVER  buildah's storage driver, default overlay; vfs works everywhere, slower
+# QUERN_CONTAINER_DRIVER  buildah's storage driver, default overlay; vfs is slower
 # BASE_IMAGE           another base image
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -36,7 +36,8 @@ static void own_folder(char folder[MODULE_PATH_MAX]) {
     Dl_info here;
     folder[0] = 0;
     if (dladdr(&services, &here) != 0 && here.dli_fname != NULL && here.dli_fname[0] == '/') {
-        if (strlen(here.dli_fname) < MODULE_PATH_MAX) strcpy(folder, here.dli_fname);
+        const size_t length = strlen(here.dli_fname);
+        if (length < MODULE_PATH_MAX) memcpy(folder, here.dli_fname, length + 1);
     } else { /* a program's own name may be relative to a directory that it has left */
         const ssize_t length = readlink("/proc/self/exe", folder, MODULE_PATH_MAX - 1);
         folder[length > 0 ? length : 0] = 0;

@@ -19,7 +19,9 @@ static double scale_after_warmup(const quern_schedule *s, int64_t m, int64_t spa
     const double final = s->final_scale + 0.0;
     int64_t passed = 0;
     switch (s->kind) {
-    case QUERN_SCHEDULE_STEP: return s->period > 0 ? pow(gamma_of(s), (double)(m / s->period)) : 1;
+    case QUERN_SCHEDULE_STEP:
+        passed = s->period > 0 ? m / s->period : 0;
+        return pow(gamma_of(s), (double)passed);
     case QUERN_SCHEDULE_MULTI_STEP:
         for (int32_t i = 0; i < s->milestone_count && i < MILESTONE_MAX; i++)
             passed += s->milestones[i] <= m;

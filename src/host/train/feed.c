@@ -43,7 +43,7 @@ static quern_status slot_layout(const quern_trainer *t, const feed *f, size_t *o
 }
 
 static quern_status slots_create(quern_trainer *t, feed *f) {
-    size_t offsets[QUERN_INPUT_MAX], slot_bytes = 0;
+    size_t offsets[QUERN_INPUT_MAX] = {0}, slot_bytes = 0;
     QUERN_TRY(slot_layout(t, f, offsets, &slot_bytes));
     const int64_t pointers = (int64_t)f->slot_count * f->input_count;
     QUERN_TRY(arena_allocate(&t->memory, &f->slots, pointers, sizeof *f->slots, "slots"));

@@ -199,7 +199,7 @@ quern_status quern_safetensors_open(quern_safetensors **out, quern_device *devic
     *out = NULL;
     QUERN_TRY(file_read_all(&device->host, path, PTRDIFF_MAX, &data, &bytes));
     const quern_status status = quern_safetensors_parse(out, device, path, data, bytes);
-    if (status != QUERN_OK)
+    if (*out == NULL)
         memory_release(&device->host, data, (int64_t)bytes, 1);
     else
         (*out)->owned = data;
