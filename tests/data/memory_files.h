@@ -19,7 +19,8 @@ typedef struct memory_files {
     int32_t count;
 } memory_files;
 
-/* The default host, with `files` as its file operations: reading only. */
+/* The default host, with `files` as its file operations (reading only) and an allocator that gives
+ * exactly the bytes asked for. */
 quern_host memory_files_host(memory_files *files);
 
 /* A device as far as datasets look at it: a host. NULL: the default one. */

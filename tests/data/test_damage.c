@@ -97,8 +97,8 @@ static quern_status open_and_read(open_function *open, const quern_host *host) {
     return status;
 }
 
-/* Each byte range is given to the parser in a block of exactly its size, so that ASan sees any
- * read beyond. Truncations must fail, except where a shorter text is a whole table too. */
+/* Truncations must fail, except where a shorter text is a whole table too. The parser holds the
+ * file in a block of exactly its size, so that ASan sees any read beyond. */
 static void damage(sample_files *s, open_function *open, bool shorter_may_be_valid) {
     for (int32_t file = 0; file < s->files.count; file++) {
         memory_file *f = &s->files.file[file];
