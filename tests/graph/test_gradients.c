@@ -20,8 +20,8 @@ static void run(fixture *f, quern_tensor *loss) {
 TEST_CASE(Gradients, flow_through_a_dense_network_with_a_loss) {
     fixture f = fixture_open(QUERN_F64);
     quern_tensor *x = input(&f, 5, 0), *y = quern_labels(f.graph, "y");
-    quern_tensor *h = quern_relu(f.graph, quern_dense(f.graph, x, &(quern_dense_desc){7}));
-    quern_tensor *z = quern_dense(f.graph, h, &(quern_dense_desc){3});
+    quern_tensor *h = quern_relu(f.graph, quern_dense(f.graph, x, &(quern_dense_desc){.units = 7}));
+    quern_tensor *z = quern_dense(f.graph, h, &(quern_dense_desc){.units = 3});
     run(&f, quern_softmax_cross_entropy(f.graph, z, y, NULL));
 }
 
@@ -43,7 +43,8 @@ TEST_CASE(Gradients, add_up_over_a_residual_branch) {
     fixture f = fixture_open(QUERN_F64);
     quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 5, 5, 0, 0);
     quern_tensor *h = quern_linear(f.graph, x, w, NULL);
-    quern_tensor *branch = quern_silu(f.graph, quern_dense(f.graph, h, &(quern_dense_desc){5}));
+    quern_tensor *branch =
+        quern_silu(f.graph, quern_dense(f.graph, h, &(quern_dense_desc){.units = 5}));
     run(&f, total(&f, quern_add(f.graph, h, quern_add(f.graph, branch, h))));
 }
 
@@ -139,7 +140,7 @@ TEST_CASE(Gradients, of_a_convolutional_network_with_norms_and_pools) {
     h = quern_gelu(f.graph, quern_batch_normalize(f.graph, h, NULL), NULL);
     h = quern_avg_pool2d(f.graph, h, &(quern_avg_pool2d_desc){.window = {2, 2}});
     h = quern_layer_normalize(f.graph, quern_flatten(f.graph, h), NULL);
-    quern_tensor *z = quern_dense(f.graph, h, &(quern_dense_desc){3});
+    quern_tensor *z = quern_dense(f.graph, h, &(quern_dense_desc){.units = 3});
     run(&f, quern_softmax_cross_entropy(f.graph, z, quern_labels(f.graph, "y"),
                                         &(quern_softmax_cross_entropy_desc){.label_smoothing = 0.1f,
                                                                             .ignore = true,

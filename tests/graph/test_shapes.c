@@ -2,6 +2,7 @@
  * INVALID and a sentence that names op and shapes. Batch stays symbolic. */
 #include "graph_fixture.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static quern_tensor *leaf(fixture *f, quern_dtype dtype, int32_t rank, const int64_t *dim) {
@@ -42,14 +43,16 @@ static void expect(const quern_tensor *t, int32_t rank, const int64_t *dim, cons
     } while (0)
 
 TEST_CASE(Shapes, of_element_wise_ops_broadcast_as_numpy_does) {
-    fixture f = fixture_open(QUERN_F32);
-    quern_graph *g = f.graph;
-    SHAPE_IS(quern_add(g, F(QUERN_B, 3), F(3)), QUERN_B, 3);
-    SHAPE_IS(quern_mul(g, F(QUERN_B, 1, 4), F(5, 1)), QUERN_B, 5, 4);
-    SHAPE_IS(quern_div(g, F(1), F(QUERN_B, 2)), QUERN_B, 2);
-    SHAPE_IS(quern_sub(g, F(0, 3), F(1, 3)), 0, 3);
-    SHAPE_IS(quern_prelu(g, F(QUERN_B, 3, 2, 2), F(3)), QUERN_B, 3, 2, 2);
-    fixture_close(&f);
+    {
+        fixture f = fixture_open(QUERN_F32);
+        quern_graph *g = f.graph;
+        SHAPE_IS(quern_add(g, F(QUERN_B, 3), F(3)), QUERN_B, 3);
+        SHAPE_IS(quern_mul(g, F(QUERN_B, 1, 4), F(5, 1)), QUERN_B, 5, 4);
+        SHAPE_IS(quern_div(g, F(1), F(QUERN_B, 2)), QUERN_B, 2);
+        SHAPE_IS(quern_sub(g, F(0, 3), F(1, 3)), 0, 3);
+        SHAPE_IS(quern_prelu(g, F(QUERN_B, 3, 2, 2), F(3)), QUERN_B, 3, 2, 2);
+        fixture_close(&f);
+    }
     REFUSED(quern_add(g, F(QUERN_B, 3), F(4)), QUERN_SHAPE,
             "add: cannot broadcast F32 (B, 3) and F32 (4)");
     REFUSED(quern_add(g, F(QUERN_B), F(2 * QUERN_B)), QUERN_SHAPE, "(B) and F32 (2B)");
@@ -60,17 +63,19 @@ TEST_CASE(Shapes, of_element_wise_ops_broadcast_as_numpy_does) {
 }
 
 TEST_CASE(Shapes, of_reductions_follow_axes_and_keep) {
-    fixture f = fixture_open(QUERN_F32);
-    quern_graph *g = f.graph;
-    quern_tensor *x = F(QUERN_B, 3, 4);
-    const quern_shape all = quern_tensor_shape(quern_sum(g, x, NULL));
-    CHECK(all.rank == 0);
-    SHAPE_IS(quern_mean(g, x, &(quern_mean_desc){.axis_count = 1, .axes = {-1}}), QUERN_B, 3);
-    SHAPE_IS(quern_max(g, x, &(quern_max_desc){2, {0, 2}, true}), 1, 3, 1);
-    SHAPE_IS(quern_argmax(g, x, NULL), QUERN_B, 3);
-    SHAPE_IS(quern_argmax(g, x, &(quern_argmax_desc){.first = true}), 3, 4);
-    SHAPE_IS(quern_softmax(g, x, &(quern_softmax_desc){.axis = 1}), QUERN_B, 3, 4);
-    fixture_close(&f);
+    {
+        fixture f = fixture_open(QUERN_F32);
+        quern_graph *g = f.graph;
+        quern_tensor *x = F(QUERN_B, 3, 4);
+        const quern_shape all = quern_tensor_shape(quern_sum(g, x, NULL));
+        CHECK(all.rank == 0);
+        SHAPE_IS(quern_mean(g, x, &(quern_mean_desc){.axis_count = 1, .axes = {-1}}), QUERN_B, 3);
+        SHAPE_IS(quern_max(g, x, &(quern_max_desc){2, {0, 2}, true}), 1, 3, 1);
+        SHAPE_IS(quern_argmax(g, x, NULL), QUERN_B, 3);
+        SHAPE_IS(quern_argmax(g, x, &(quern_argmax_desc){.first = true}), 3, 4);
+        SHAPE_IS(quern_softmax(g, x, &(quern_softmax_desc){.axis = 1}), QUERN_B, 3, 4);
+        fixture_close(&f);
+    }
     REFUSED(quern_sum(g, F(2, 3), &(quern_sum_desc){2, {1, -1}, false}), QUERN_INVALID,
             "named twice");
     REFUSED(quern_sum(g, F(2, 3), &(quern_sum_desc){1, {2}, false}), QUERN_SHAPE,
@@ -79,18 +84,20 @@ TEST_CASE(Shapes, of_reductions_follow_axes_and_keep) {
 }
 
 TEST_CASE(Shapes, of_views_keep_the_batch) {
-    fixture f = fixture_open(QUERN_F32);
-    quern_graph *g = f.graph;
-    quern_tensor *x = F(QUERN_B, 3, 4), *parts[2];
-    SHAPE_IS(quern_reshape(g, x, &(quern_reshape_desc){2, {3 * QUERN_B, 4}}), 3 * QUERN_B, 4);
-    SHAPE_IS(quern_permute(g, x, &(quern_permute_desc){{2, 0, 1}}), 4, QUERN_B, 3);
-    SHAPE_IS(quern_slice(g, x, &(quern_slice_desc){-1, 1, 3}), QUERN_B, 3, 2);
-    quern_split(g, x, 2, 2, (int64_t[]){1, 3}, parts);
-    SHAPE_IS(parts[1], QUERN_B, 3, 3);
-    SHAPE_IS(quern_concat(g, parts, 2, &(quern_concat_desc){2}), QUERN_B, 3, 4);
-    SHAPE_IS(quern_gather(g, F(7, 2), I(QUERN_B, 3)), QUERN_B, 3, 2);
-    SHAPE_IS(quern_embedding(g, F(7, 2), I(QUERN_B)), QUERN_B, 2);
-    fixture_close(&f);
+    {
+        fixture f = fixture_open(QUERN_F32);
+        quern_graph *g = f.graph;
+        quern_tensor *x = F(QUERN_B, 3, 4), *parts[2];
+        SHAPE_IS(quern_reshape(g, x, &(quern_reshape_desc){2, {3 * QUERN_B, 4}}), 3 * QUERN_B, 4);
+        SHAPE_IS(quern_permute(g, x, &(quern_permute_desc){{2, 0, 1}}), 4, QUERN_B, 3);
+        SHAPE_IS(quern_slice(g, x, &(quern_slice_desc){-1, 1, 3}), QUERN_B, 3, 2);
+        quern_split(g, x, 2, 2, (int64_t[]){1, 3}, parts);
+        SHAPE_IS(parts[1], QUERN_B, 3, 3);
+        SHAPE_IS(quern_concat(g, parts, 2, &(quern_concat_desc){2}), QUERN_B, 3, 4);
+        SHAPE_IS(quern_gather(g, F(7, 2), I(QUERN_B, 3)), QUERN_B, 3, 2);
+        SHAPE_IS(quern_embedding(g, F(7, 2), I(QUERN_B)), QUERN_B, 2);
+        fixture_close(&f);
+    }
     REFUSED(quern_reshape(g, F(QUERN_B, 3), &(quern_reshape_desc){2, {QUERN_B, 4}}), QUERN_SHAPE,
             "reshape: counts differ: F32 (B, 3) and F32 (B, 4)");
     REFUSED(quern_reshape(g, F(QUERN_B, 3), &(quern_reshape_desc){2, {QUERN_B, QUERN_B}}),
@@ -104,18 +111,21 @@ TEST_CASE(Shapes, of_views_keep_the_batch) {
 }
 
 TEST_CASE(Shapes, of_products_and_convolutions) {
-    fixture f = fixture_open(QUERN_F32);
-    quern_graph *g = f.graph;
-    SHAPE_IS(quern_linear(g, F(QUERN_B, 5, 4), F(7, 4), F(7)), QUERN_B, 5, 7);
-    SHAPE_IS(quern_matmul(g, F(QUERN_B, 2, 3), F(QUERN_B, 3, 5), NULL), QUERN_B, 2, 5);
-    SHAPE_IS(quern_matmul(g, F(3, 2), F(5, 3), &(quern_matmul_desc){true, true}), 2, 5);
-    SHAPE_IS(quern_conv2d(g, F(QUERN_B, 4, 9, 8), F(6, 2, 3, 3), NULL,
-                          &(quern_conv2d_desc){{2, 1}, {1, 0}, {2, 1}, 2}),
-             QUERN_B, 6, 4, 6);
-    SHAPE_IS(quern_max_pool2d(g, F(QUERN_B, 4, 9, 8), &(quern_max_pool2d_desc){.window = {2, 3}}),
-             QUERN_B, 4, 4, 2);
-    SHAPE_IS(quern_global_avg_pool2d(g, F(QUERN_B, 4, 9, 8)), QUERN_B, 4);
-    fixture_close(&f);
+    {
+        fixture f = fixture_open(QUERN_F32);
+        quern_graph *g = f.graph;
+        SHAPE_IS(quern_linear(g, F(QUERN_B, 5, 4), F(7, 4), F(7)), QUERN_B, 5, 7);
+        SHAPE_IS(quern_matmul(g, F(QUERN_B, 2, 3), F(QUERN_B, 3, 5), NULL), QUERN_B, 2, 5);
+        SHAPE_IS(quern_matmul(g, F(3, 2), F(5, 3), &(quern_matmul_desc){true, true}), 2, 5);
+        SHAPE_IS(quern_conv2d(g, F(QUERN_B, 4, 9, 8), F(6, 2, 3, 3), NULL,
+                              &(quern_conv2d_desc){{2, 1}, {1, 0}, {2, 1}, 2}),
+                 QUERN_B, 6, 4, 6);
+        SHAPE_IS(
+            quern_max_pool2d(g, F(QUERN_B, 4, 9, 8), &(quern_max_pool2d_desc){.window = {2, 3}}),
+            QUERN_B, 4, 4, 2);
+        SHAPE_IS(quern_global_avg_pool2d(g, F(QUERN_B, 4, 9, 8)), QUERN_B, 4);
+        fixture_close(&f);
+    }
     REFUSED(quern_linear(g, F(QUERN_B, 4), F(7, 4), F(6)), QUERN_SHAPE,
             "linear: bias must be F32 (7), is F32 (6)");
     REFUSED(quern_matmul(g, F(2, 3), F(4, 5), NULL), QUERN_SHAPE, "matmul: inner axes differ");
@@ -127,20 +137,22 @@ TEST_CASE(Shapes, of_products_and_convolutions) {
 }
 
 TEST_CASE(Shapes, of_norms_losses_and_metrics) {
-    fixture f = fixture_open(QUERN_F32);
-    quern_graph *g = f.graph;
-    quern_tensor *z = F(QUERN_B, 10), *t = I(QUERN_B),
-                 *loss = quern_softmax_cross_entropy(g, z, t, NULL);
-    REQUIRE(loss && quern_loss_weight(loss));
-    CHECK(quern_tensor_shape(loss).rank == 0);
-    CHECK(quern_tensor_shape(quern_loss_weight(loss)).dtype == QUERN_F32);
-    CHECK(quern_loss_weight(z) == NULL);
-    CHECK(quern_loss_weight(quern_mse(g, z, z)) != NULL);
-    SHAPE_IS(quern_confusion_matrix(g, z, t, NULL), 10, 10);
-    SHAPE_IS(quern_layer_norm(g, z, F(10), NULL, NULL), QUERN_B, 10);
-    SHAPE_IS(quern_batch_norm(g, F(QUERN_B, 3, 2, 2), F(3), F(3), F(3), F(3), NULL), QUERN_B, 3, 2,
-             2);
-    fixture_close(&f);
+    {
+        fixture f = fixture_open(QUERN_F32);
+        quern_graph *g = f.graph;
+        quern_tensor *z = F(QUERN_B, 10), *t = I(QUERN_B),
+                     *loss = quern_softmax_cross_entropy(g, z, t, NULL);
+        REQUIRE(loss && quern_loss_weight(loss));
+        CHECK(quern_tensor_shape(loss).rank == 0);
+        CHECK(quern_tensor_shape(quern_loss_weight(loss)).dtype == QUERN_F32);
+        CHECK(quern_loss_weight(z) == NULL);
+        CHECK(quern_loss_weight(quern_mse(g, z, z)) != NULL);
+        SHAPE_IS(quern_confusion_matrix(g, z, t, NULL), 10, 10);
+        SHAPE_IS(quern_layer_norm(g, z, F(10), NULL, NULL), QUERN_B, 10);
+        SHAPE_IS(quern_batch_norm(g, F(QUERN_B, 3, 2, 2), F(3), F(3), F(3), F(3), NULL), QUERN_B, 3,
+                 2, 2);
+        fixture_close(&f);
+    }
     REFUSED(quern_softmax_cross_entropy(g, F(QUERN_B, 10), I(QUERN_B, 1), NULL), QUERN_SHAPE,
             "logits and target do not fit");
     REFUSED(quern_softmax_cross_entropy(g, F(QUERN_B, 10), I(QUERN_B),

@@ -30,6 +30,11 @@ set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${kernel_opti
 set(private_libraries ${QUERN_BLAS_ARCHIVE} ZLIB::ZLIB PkgConfig::JANSSON Threads::Threads m
     ${CMAKE_DL_LIBS})
 
+# The serial BLAS is made safe for several threads: src/kernels/cpu/blas_memory.c says how and why.
+set(blas_wrap --wrap=blas_memory_alloc --wrap=blas_memory_free)
+list(JOIN blas_wrap "," blas_wrap_link)
+set(blas_wrap_link "-Wl,${blas_wrap_link}")
+
 add_library(quern SHARED $<TARGET_OBJECTS:quern_objects>)
 add_library(quern::quern ALIAS quern)
 set_target_properties(quern PROPERTIES
@@ -38,7 +43,7 @@ set_target_properties(quern PROPERTIES
 target_include_directories(quern PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
 target_link_libraries(quern PRIVATE ${private_libraries})
-target_link_options(quern PRIVATE -Wl,--exclude-libs,ALL -Wl,--as-needed)
+target_link_options(quern PRIVATE -Wl,--exclude-libs,ALL -Wl,--as-needed ${blas_wrap_link})
 if(NOT QUERN_SANITIZE)
   target_link_options(quern PRIVATE -Wl,--no-undefined)
 endif()
@@ -48,11 +53,13 @@ set_target_properties(quern_internal PROPERTIES LINKER_LANGUAGE C OUTPUT_NAME qu
 target_include_directories(quern_internal PUBLIC
   ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
 target_link_libraries(quern_internal PUBLIC ${private_libraries})
+target_link_options(quern_internal PUBLIC ${blas_wrap_link})
 
 set(QUERN_STATIC_ARCHIVE ${CMAKE_CURRENT_BINARY_DIR}/libquern.a)
 add_custom_command(OUTPUT ${QUERN_STATIC_ARCHIVE}
   COMMAND ${CMAKE_COMMAND} -E rm -f ${QUERN_STATIC_ARCHIVE}
-  COMMAND ${CMAKE_LINKER} -r -o quern.o $<TARGET_OBJECTS:quern_objects> ${QUERN_BLAS_ARCHIVE}
+  COMMAND ${CMAKE_LINKER} -r ${blas_wrap} -o quern.o $<TARGET_OBJECTS:quern_objects>
+          ${QUERN_BLAS_ARCHIVE}
   COMMAND ${CMAKE_OBJCOPY} --wildcard --keep-global-symbol=quern_* quern.o
   COMMAND ${CMAKE_AR} rcs ${QUERN_STATIC_ARCHIVE} quern.o
   DEPENDS quern_objects $<TARGET_OBJECTS:quern_objects>

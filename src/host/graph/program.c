@@ -224,13 +224,13 @@ quern_status program_issue(const quern_program *p, program_part part, quern_stre
 quern_view program_view(const quern_program *p, const quern_tensor *tensor) {
     const tensor_plan *t = plan_of(p, tensor);
     const bool kept = t->output || tensor->role != ROLE_VALUE;
-    return kept && t->used ? t->bound : (quern_view){.rank = t->view.rank};
+    return kept && t->used ? t->bound : t->view;
 }
 
 quern_view program_gradient_view(const quern_program *p, const quern_tensor *tensor) {
     const tensor_plan *t = plan_of(p, tensor);
     const bool kept = tensor == p->desc.loss || tensor->wants_gradient;
-    return kept && t->reached ? t->bound_gradient : (quern_view){.rank = t->view.rank};
+    return kept && t->reached ? t->bound_gradient : t->view;
 }
 
 bool program_writes_pending(const quern_program *p, const quern_tensor *buffer) {
