@@ -31,7 +31,7 @@ set(private_libraries ${QUERN_BLAS_ARCHIVE} ZLIB::ZLIB PkgConfig::JANSSON Thread
     ${CMAKE_DL_LIBS})
 
 # The serial BLAS is made safe for several threads: src/kernels/cpu/blas_memory.c says how and why.
-set(blas_wrap --wrap=blas_memory_alloc --wrap=blas_memory_free)
+set(blas_wrap --wrap=blas_memory_alloc --wrap=blas_memory_free -u __wrap_blas_memory_alloc)
 list(JOIN blas_wrap "," blas_wrap_link)
 set(blas_wrap_link "-Wl,${blas_wrap_link}")
 
