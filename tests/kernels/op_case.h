@@ -68,4 +68,8 @@ void op_check(const op_case *c);
  * doubles. Returns the kernel's status. */
 quern_status op_run(quern_op_id op, const op_case *c, quern_dtype real, double *out, int64_t count);
 
+/* The same for the gradient of `input`, of the loss that is the sum of all outputs. */
+quern_status op_run_gradient(quern_op_id op, const op_case *c, quern_dtype real, int32_t input,
+                             double *out, int64_t count);
+
 #endif

@@ -263,6 +263,23 @@ quern_status op_run(quern_op_id op, const op_case *c, quern_dtype real, double *
     return status;
 }
 
+quern_status op_run_gradient(quern_op_id op, const op_case *c, quern_dtype real, int32_t input,
+                             double *out, int64_t count) {
+    op_session session = {0};
+    op_world w = {0};
+    quern_status status = session_open(&session, 1);
+    if (status == QUERN_OK) status = world_create(&w, op, c, real, &session);
+    for (int32_t o = 0; status == QUERN_OK && o < w.output_count; o++)
+        for (int64_t k = 0; k < w.out[o].count; k++) w.weights[o][k] = 1;
+    if (status == QUERN_OK) status = world_forward(&w);
+    if (status == QUERN_OK) status = world_backward(&w, UINT32_C(1) << input, false);
+    if (status == QUERN_OK && HELD(w.in[input].count == count, "%s: input count", c->label))
+        view_read(&w.grad_in[input], out);
+    world_destroy(&w);
+    session_close(&session);
+    return status;
+}
+
 void op_cases_run(quern_op_id op, double forward_tolerance, double backward_tolerance,
                   void (*cases)(void)) {
     current.op = op;

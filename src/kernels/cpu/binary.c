@@ -87,9 +87,7 @@ static void input_backward(const quern_kernel_args *args, const binary_op *op, i
 }
 
 void binary_backward(const quern_kernel_args *args, const binary_op *op) {
-    /* ga may overwrite gy, so gb is made first then; else in order, since a program in which both
-     * inputs are one tensor writes its gradient with a and adds to it with b. */
-    const bool inplace = args->grad_in[0].data == args->grad_out[0].data;
-    input_backward(args, op, inplace ? 1 : 0);
-    input_backward(args, op, inplace ? 0 : 1);
+    /* Where ga may overwrite gy (add, sub), ga is gy: gb still finds it. */
+    input_backward(args, op, 0);
+    input_backward(args, op, 1);
 }

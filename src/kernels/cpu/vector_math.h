@@ -102,7 +102,7 @@ static inline float tanh_f32(float x) {
     p = p * z - 5.37397155531e-2f;
     p = p * z + 1.33314422036e-1f;
     p = p * z - 3.33332819422e-1f;
-    const float small = p * z * x + x;
+    const float small = copysign_f32(p * z * x + x, x); /* -0 stays -0 */
     const float large = copysign_f32(1.0f - 2.0f / (exp_f32(a + a) + 1.0f), x);
     return a < 0.625f ? small : (a >= 0.625f ? large : x);
 }
