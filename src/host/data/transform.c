@@ -1,6 +1,6 @@
 /* transform.c - one field of a sample into one input.
  *
- * Cost: one read and one write per element; the loops have no branch inside a row and vectorise.
+ * Cost: one read and one write per element, in loops that vectorise; a flip is one more pass.
  * Deterministic: yes, each element on its own. Crop and flip as torchvision's RandomCrop(padding)
  * and RandomHorizontalFlip: the raw image is padded with zeros, then cropped, then flipped, then
  * normalised, so the border becomes (0 - mean) / deviation. */
@@ -184,13 +184,42 @@ static affine channel_affine(const field_plan *p, int64_t c) {
     return a;
 }
 
-static void reverse_row(void *row, int64_t width, size_t element_bytes) {
-    uint8_t swap[8], *left = row, *right = left + (size_t)(width - 1) * element_bytes;
-    for (; left < right; left += element_bytes, right -= element_bytes) {
-        memcpy(swap, left, element_bytes);
-        memcpy(left, right, element_bytes);
-        memcpy(right, swap, element_bytes);
+/* One value of any dtype. */
+typedef union element {
+    uint8_t u8;
+    int32_t i32;
+    int64_t i64;
+    float f32;
+    double f64;
+} element;
+
+#define REVERSE(TYPE)                                                                              \
+    static void reverse_##TYPE(void *row, int64_t width) {                                         \
+        for (TYPE *left = row, *right = left + width - 1; left < right; left++, right--) {         \
+            const TYPE swap = *left;                                                               \
+            *left = *right;                                                                        \
+            *right = swap;                                                                         \
+        }                                                                                          \
     }
+REVERSE(uint8_t)
+REVERSE(int32_t)
+REVERSE(int64_t)
+REVERSE(float)
+REVERSE(double)
+
+static void reverse_row(void *row, int64_t width, quern_dtype dtype) {
+    switch (dtype) {
+    case QUERN_F32: reverse_float(row, width); break;
+    case QUERN_F64: reverse_double(row, width); break;
+    case QUERN_I32: reverse_int32_t(row, width); break;
+    case QUERN_I64: reverse_int64_t(row, width); break;
+    default: reverse_uint8_t(row, width); break;
+    }
+}
+
+static void fill(uint8_t *to, int64_t count, const element *value, size_t element_bytes) {
+    for (int64_t i = 0; i < count; i++)
+        memcpy(to + (size_t)i * element_bytes, value, element_bytes);
 }
 
 typedef struct augmentation {
@@ -211,36 +240,43 @@ static augmentation draw(const field_plan *p, uint64_t seed, int64_t epoch, int6
     };
 }
 
-/* One row of the crop: what lies outside the image is converted from zeros. */
-static void convert_row(const field_plan *p, const uint8_t *row, int64_t shift, uint8_t *to,
-                        const affine *a) {
-    static const uint64_t zeros[64];
+/* The window of one channel. Its rows lie in the image one behind the other, so that one run of
+ * elements covers them all; what it brings in around the edges is then overwritten by the border,
+ * which is a converted zero. */
+static void crop_channel(const field_plan *p, const uint8_t *from, uint8_t *to,
+                         const augmentation *g, const affine *a) {
     convert_function *convert = converts[p->from][p->to];
     const size_t from_bytes = quern_dtype_bytes(p->from), to_bytes = quern_dtype_bytes(p->to);
-    int64_t begin = shift < 0 ? -shift : 0, end = shift > 0 ? p->width - shift : p->width;
-    if (row == NULL || begin >= end) begin = end = p->width;
-    for (int64_t i = 0; i < begin; i += 64)
-        convert(zeros, to + (size_t)i * to_bytes, begin - i < 64 ? begin - i : 64, a);
-    if (row != NULL && begin < end)
-        convert(row + (size_t)(begin + shift) * from_bytes, to + (size_t)begin * to_bytes,
+    const int64_t width = p->width, height = p->height, shift = g->down * width + g->right;
+    const int64_t left = g->right < 0 ? -g->right : 0, right = g->right > 0 ? g->right : 0;
+    int64_t top = g->down < 0 ? -g->down : 0, bottom = g->down > 0 ? height - g->down : height;
+    if (top >= bottom || left + right >= width) top = bottom = height;
+    const element zero = {.i64 = 0};
+    element border;
+    convert(&zero, &border, 1, a);
+    const int64_t begin = top * width + left, end = bottom * width - right;
+    if (begin < end)
+        convert(from + (size_t)(begin + shift) * from_bytes, to + (size_t)begin * to_bytes,
                 end - begin, a);
-    for (int64_t i = end; i < p->width; i += 64)
-        convert(zeros, to + (size_t)i * to_bytes, p->width - i < 64 ? p->width - i : 64, a);
+    fill(to, top * width, &border, to_bytes);
+    fill(to + (size_t)(bottom * width) * to_bytes, (height - bottom) * width, &border, to_bytes);
+    for (int64_t y = top; y < bottom; y++) {
+        uint8_t *row = to + (size_t)(y * width) * to_bytes;
+        fill(row, left, &border, to_bytes);
+        fill(row + (size_t)(width - right) * to_bytes, right, &border, to_bytes);
+    }
 }
 
 static void apply_augmented(const field_plan *p, const uint8_t *from, uint8_t *to,
                             const augmentation *g) {
-    const size_t from_bytes = quern_dtype_bytes(p->from), to_bytes = quern_dtype_bytes(p->to);
-    const size_t from_row = (size_t)p->width * from_bytes, to_row = (size_t)p->width * to_bytes;
-    for (int64_t c = 0; c < p->channels; c++) {
+    const int64_t plane = p->height * p->width;
+    const size_t from_plane = (size_t)plane * quern_dtype_bytes(p->from);
+    const size_t to_bytes = quern_dtype_bytes(p->to), to_plane = (size_t)plane * to_bytes;
+    for (int64_t c = 0; c < p->channels; c++, from += from_plane, to += to_plane) {
         const affine a = channel_affine(p, c);
-        const uint8_t *plane = from + (size_t)(c * p->height) * from_row;
-        for (int64_t y = 0; y < p->height; y++, to += to_row) {
-            const int64_t source = y + g->down;
-            const bool inside = source >= 0 && source < p->height;
-            convert_row(p, inside ? plane + (size_t)source * from_row : NULL, g->right, to, &a);
-            if (g->flip) reverse_row(to, p->width, to_bytes);
-        }
+        crop_channel(p, from, to, g, &a);
+        for (int64_t y = 0; y < p->height && g->flip; y++)
+            reverse_row(to + (size_t)(y * p->width) * to_bytes, p->width, p->to);
     }
 }
 
