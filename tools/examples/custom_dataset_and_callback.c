@@ -27,7 +27,7 @@ static quern_status spirals_read(void *self, int64_t index, void *const *field_d
     const int64_t n = ((spirals *)self)->first + index;
     const int32_t label = (int32_t)(n % 2);
     const double radius = 0.1 + 0.9 * fmod((double)n * 0.6180339887, 1.0);
-    const double angle = 4.0 * radius + (label ? 3.14159265 : 0.0);
+    const double angle = 9.0 * radius + (label ? 3.14159265 : 0.0);
     float *point = field_data[0];
     point[0] = (float)(radius * cos(angle));
     point[1] = (float)(radius * sin(angle));
@@ -106,7 +106,7 @@ static void destroy(objects *o) {
 
 int main(void) {
     objects o = {0};
-    good_enough judge = {.wanted = 0.98};
+    good_enough judge = {.wanted = 0.97};
     quern_result result;
     quern_status status = quern_device_create(
         &o.device, &(quern_device_desc){.kind = QUERN_DEVICE_CPU, .thread_count = 1, .seed = 3});

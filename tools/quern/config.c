@@ -54,12 +54,25 @@ static void listen(cyaml_log_t level, void *context, const char *format, va_list
         copy_line(c->cause, sizeof c->cause, text);
 }
 
-static quern_status explain(const char *path, const complaint *c, cyaml_err_t error) {
+/* The line, from 1, that begins with `key`: libcyaml says where the value before it ended. */
+static int find_line(const char *data, size_t bytes, const char *key) {
+    const size_t length = strlen(key);
+    int line = 1;
+    for (size_t i = 0; i < bytes; line++) {
+        while (i < bytes && (data[i] == ' ' || data[i] == '"' || data[i] == '\'')) i++;
+        if (bytes - i > length && memcmp(data + i, key, length) == 0) return line;
+        while (i < bytes && data[i] != '\n') i++;
+        i++;
+    }
+    return 0;
+}
+
+static quern_status explain(const char *path, const complaint *c, cyaml_err_t error, int line) {
     if (c->key[0]) {
         nearest n = {.wanted = c->key};
         for (int i = 0; i < OPTION_COUNT; i++) nearest_offer(&n, option_table()[i].name);
-        return quern_fail(QUERN_INVALID, "%s: unknown key \"%s\" %s; the nearest is \"%s\"", path,
-                          c->key, c->place, n.best);
+        return quern_fail(QUERN_INVALID, "%s: line %d: unknown key \"%s\"; the nearest is \"%s\"",
+                          path, line, c->key, n.best);
     }
     const bool wrong_type = error == CYAML_ERR_INVALID_VALUE || error == CYAML_ERR_UNEXPECTED_EVENT;
     return quern_fail(wrong_type ? QUERN_INVALID : QUERN_INPUT, "%s: %s%s%s %s", path,
@@ -78,7 +91,7 @@ quern_status config_parse(void **out, const char *path, const void *data, size_t
     *out = NULL;
     if (bytes == 0) return QUERN_OK;
     const cyaml_err_t error = cyaml_load_data(data, bytes, &setup, &schema, (void **)&v, NULL);
-    if (error != CYAML_OK) return explain(path, &c, error);
+    if (error != CYAML_OK) return explain(path, &c, error, find_line(data, bytes, c.key));
     *out = v;
     if (!v) return QUERN_OK;
 #define OPTION(field, ...) texts[OPTION_##field] = v->field;

@@ -21,7 +21,7 @@ static void write_text(FILE *to, const quern_device_info *info) {
 
 static void write_json(FILE *to, const quern_device_info *info) {
     json j;
-    json_begin(&j, to, "");
+    json_begin(&j, to, " ");
     json_text(&j, "kind", info->kind == QUERN_DEVICE_CUDA ? "cuda" : "cpu");
     json_count(&j, "index", info->index);
     json_text(&j, "name", info->name);

@@ -54,7 +54,7 @@ static quern_status print_json(const evaluation *e) {
     json j;
     const quern_status status = sheet_open(&s);
     if (status != QUERN_OK) return status;
-    json_begin(&j, s.to, "");
+    json_begin(&j, s.to, " ");
     json_text(&j, "status", command_status_name(e->status));
     json_text(&j, "reason", e->status == QUERN_OK ? "data" : e->reason);
     json_count(&j, "samples", e->samples);

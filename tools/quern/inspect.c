@@ -23,7 +23,7 @@ static void write_entry_text(FILE *to, const quern_safetensors_entry *e) {
 
 static void write_entry_json(FILE *to, const quern_safetensors_entry *e) {
     json j;
-    json_begin(&j, to, "");
+    json_begin(&j, to, " ");
     json_text(&j, "name", e->name);
     json_text(&j, "dtype", quern_dtype_name(e->dtype));
     json_key(&j, "shape");
@@ -39,7 +39,7 @@ static void write_tensors(FILE *to, const quern_safetensors *file, bool as_json)
     const quern_safetensors_note *notes = NULL;
     const int64_t count = quern_safetensors_entries(file, &entries);
     const int64_t note_count = quern_safetensors_notes(file, &notes);
-    json j = {.to = to, .gap = ""};
+    json j = {.to = to, .gap = " "};
     if (as_json) fputs("\"notes\": {", to);
     for (int64_t i = 0; i < note_count; i++)
         if (as_json)

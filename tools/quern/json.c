@@ -45,8 +45,9 @@ void json_begin(json *j, FILE *to, const char *gap) {
 }
 
 void json_key(json *j, const char *key) {
-    if (j->field_count++ > 0) fputc(',', j->to);
-    fputs(j->gap, j->to);
+    const bool several_lines = strchr(j->gap, '\n') != NULL;
+    if (j->field_count > 0) fputc(',', j->to);
+    if (j->field_count++ > 0 || several_lines) fputs(j->gap, j->to);
     json_write_text(j->to, key);
     fputs(": ", j->to);
 }

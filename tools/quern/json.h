@@ -12,7 +12,7 @@ void json_write_number(FILE *to, double value);    /* shortest that reads back; 
 /* An object, field by field. */
 typedef struct json {
     FILE *to;
-    const char *gap; /* between fields: "\n  " or " " */
+    const char *gap; /* before fields: "\n  ", or " " for one line */
     int field_count;
 } json;
 void json_begin(json *j, FILE *to, const char *gap);

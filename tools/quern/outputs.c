@@ -125,7 +125,7 @@ quern_status outputs_print_json(const training *t, quern_status run, const char 
     json j;
     const quern_status status = sheet_open(&s);
     if (status != QUERN_OK) return status;
-    json_begin(&j, s.to, "");
+    json_begin(&j, s.to, " ");
     json_text(&j, "status", command_status_name(run));
     json_text(&j, "reason", reason);
     json_count(&j, "steps", r->step);

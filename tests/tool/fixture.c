@@ -1,0 +1,157 @@
+#include "fixture.h"
+#include "quern_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void become(const run_setup *s, const char *directory, const char *const *arguments,
+                   const int *out, const int *error) {
+    if (chdir(directory) != 0) _exit(126);
+    int target = out[1];
+    if (s->stdout_path) target = open(s->stdout_path, O_WRONLY);
+    if (target < 0 || dup2(target, STDOUT_FILENO) < 0 || dup2(error[1], STDERR_FILENO) < 0)
+        _exit(126);
+    close(out[0]);
+    close(error[0]);
+    if (s->file_limit > 0) {
+        const struct rlimit limit = {(rlim_t)s->file_limit, (rlim_t)s->file_limit};
+        if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(126);
+    }
+    const char *equals = s->environment ? strchr(s->environment, '=') : NULL;
+    char name[64];
+    if (equals) {
+        snprintf(name, sizeof name, "%.*s", (int)(equals - s->environment), s->environment);
+        if (setenv(name, equals + 1, 1) != 0) _exit(126);
+    }
+    execv(arguments[0], (char *const *)arguments);
+    _exit(127);
+}
+
+/* Reads what is there; false at the end of the stream. */
+static bool drain(int file, char *to, size_t *used) {
+    char ignored[4096];
+    const size_t room = OUTPUT_MAX - 1 - *used;
+    const ssize_t bytes = room > 0 ? read(file, to + *used, room) : read(file, ignored, 4096);
+    if (bytes < 0) return errno == EINTR;
+    if (room > 0) *used += (size_t)bytes;
+    to[*used] = '\0';
+    return bytes > 0;
+}
+
+static void watch(const run_setup *s, run_result *r, pid_t child, int out, int error) {
+    size_t out_used = 0, error_used = 0;
+    bool sent = s->signal == 0;
+    struct pollfd files[2] = {{.fd = out, .events = POLLIN}, {.fd = error, .events = POLLIN}};
+    while (files[0].fd >= 0 || files[1].fd >= 0) {
+        if (poll(files, 2, -1) < 0) continue;
+        if (files[0].revents && !drain(out, r->out, &out_used)) files[0].fd = -1;
+        if (files[1].revents && !drain(error, r->error, &error_used)) files[1].fd = -1;
+        if (!sent && strstr(r->error, " step ")) {
+            kill(child, s->signal);
+            sent = true;
+        }
+    }
+}
+
+run_result *run_program(temporary *t, const run_setup *setup, const char *const *arguments) {
+    static run_result result;
+    int out[2], error[2], state = 0;
+    memset(&result, 0, sizeof result);
+    result.exit_code = -1;
+    if (pipe(out) != 0 || pipe(error) != 0) return &result;
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0)
+        become(setup, setup->directory ? setup->directory : t->path, arguments, out, error);
+    close(out[1]);
+    close(error[1]);
+    if (child > 0) watch(setup, &result, child, out[0], error[0]);
+    close(out[0]);
+    close(error[0]);
+    while (child > 0 && waitpid(child, &state, 0) < 0 && errno == EINTR) continue;
+    if (child > 0 && WIFEXITED(state)) result.exit_code = WEXITSTATUS(state);
+    if (child > 0 && WIFSIGNALED(state)) result.killed_by = WTERMSIG(state);
+    return &result;
+}
+
+static void put_count(unsigned char *to, int value) {
+    to[0] = 0;
+    to[1] = 0;
+    to[2] = (unsigned char)(value >> 8);
+    to[3] = (unsigned char)value;
+}
+
+static bool write_pair(temporary *t, const char *folder, const char *part, int count) {
+    char name[128];
+    const size_t image_bytes = 16 + (size_t)count * 784, label_bytes = 8 + (size_t)count;
+    unsigned char *images = calloc(image_bytes, 1), *labels = calloc(label_bytes, 1);
+    bool written = images && labels;
+    if (written) {
+        images[2] = labels[2] = 8;
+        images[3] = 3;
+        labels[3] = 1;
+        put_count(images + 4, count);
+        put_count(images + 8, 28);
+        put_count(images + 12, 28);
+        put_count(labels + 4, count);
+        for (int i = 0; i < count; i++) {
+            labels[8 + i] = (unsigned char)(i % 10);
+            for (int p = 0; p < 784; p++)
+                images[16 + i * 784 + p] =
+                    (unsigned char)(p / 56 == i % 10 ? 200 + (i + p) % 50 : (i * 7 + p) % 60);
+        }
+        snprintf(name, sizeof name, "%s/%s-images-idx3-ubyte", folder, part);
+        written = temporary_write(t, name, images, image_bytes);
+        snprintf(name, sizeof name, "%s/%s-labels-idx1-ubyte", folder, part);
+        written = written && temporary_write(t, name, labels, label_bytes);
+    }
+    free(images);
+    free(labels);
+    return written;
+}
+
+bool fixture_mnist(temporary *t, const char *name, int train_count, int test_count) {
+    if (mkdir(temporary_join(t, name), 0777) != 0) return false;
+    return write_pair(t, name, "train", train_count) && write_pair(t, name, "t10k", test_count);
+}
+
+bool fixture_csv(temporary *t, const char *name, int rows) {
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *to = open_memstream(&text, &bytes);
+    if (!to) return false;
+    fputs("width,height,label\n", to);
+    for (int i = 0; i < rows; i++)
+        fprintf(to, "%d.%d,%d,%d\n", (i % 3) * 4, i % 10, (i % 3) * -3, i % 3);
+    const bool closed = fclose(to) == 0;
+    const bool written = closed && temporary_write(t, name, text, bytes);
+    free(text);
+    return written;
+}
+
+json_t *fixture_json(const run_result *r) {
+    json_error_t error;
+    json_t *object = json_loads(r->out, JSON_REJECT_DUPLICATES, &error);
+    CHECK_SAY(object != NULL, "stdout is not one JSON object: %s\n%s", error.text, r->out);
+    return object;
+}
+
+const char *fixture_json_text(json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+double fixture_json_number(json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}

@@ -1,0 +1,183 @@
+/* What is refused before anything runs: exit code 2, one sentence, the nearest valid name. */
+#include "fixture.h"
+#include "quern_test.h"
+
+#include <string.h>
+
+typedef struct misuse {
+    const char *sentence;
+    const char *arguments[12];
+} misuse;
+
+static const misuse misuses[] = {
+    {"no command", {NULL}},
+    {"unknown command \"trian\"; the nearest is \"train\"", {"trian"}},
+    {"unknown option --ste; the nearest is --steps", {"train", "--ste", "3"}},
+    {"unknown option --epoch; the nearest is --epochs", {"train", "--epoch=3"}},
+    {"unknown option --lR; the nearest is --lr", {"train", "--lR", "1"}},
+    {"--lr needs a value", {"train", "--lr"}},
+    {"--json takes no value", {"train", "--json=1"}},
+    {"unexpected argument \"mlp\"", {"train", "mlp"}},
+    {"unexpected argument \"-s\"", {"train", "-s"}},
+    {"devices does not take --seed", {"devices", "--seed", "1"}},
+    {"predict does not take --json", {"predict", "--json"}},
+    {"train needs --model", {"train", "--data", "synthetic"}},
+    {"train needs --data", {"train", "--model", "mlp"}},
+    {"unknown name \"lenett\"; the nearest is \"lenet\"",
+     {"train", "--model", "lenett", "--data", "synthetic"}},
+    {"\"fashion-mnits\" is neither a known name nor a path; the nearest is \"fashion-mnist\"",
+     {"train", "--model", "mlp", "--data", "fashion-mnits"}},
+    {"unknown name \"adamm\"; the nearest is \"adam",
+     {"train", "--model", "mlp", "--data", "synthetic", "--optimizer", "adamm"}},
+    {"unknown name \"cosin\"; the nearest is \"cosine\"",
+     {"train", "--model", "mlp", "--data", "synthetic", "--schedule", "cosin"}},
+    {"unknown name \"f23\"; the nearest is \"f32\"",
+     {"train", "--model", "mlp", "--data", "synthetic", "--precision", "f23"}},
+    {"unknown device \"gpu\"; the nearest is",
+     {"train", "--model", "mlp", "--data", "synthetic", "--device", "gpu"}},
+    {"unknown device \"cuda:x\"",
+     {"train", "--model", "mlp", "--data", "synthetic", "--device", "cuda:x"}},
+    {"--lr: expected a number from 0 to 1e+30, found \"-0.1\"", {"train", "--lr", "-0.1"}},
+    {"--lr: expected a number from 0 to 1e+30, found \"nan\"", {"train", "--lr", "nan"}},
+    {"--lr: expected a number from 0 to 1e+30, found \"inf\"", {"train", "--lr=inf"}},
+    {"--lr: expected a number from 0 to 1e+30, found \"1e-3x\"", {"train", "--lr=1e-3x"}},
+    {"--lr: expected a number from 0 to 1e+30, found \"\"", {"train", "--lr="}},
+    {"--epochs: expected an integer from 1", {"train", "--epochs", "0"}},
+    {"--epochs: expected an integer from 1", {"train", "--epochs", "1.5"}},
+    {"--epochs: expected an integer from 1", {"train", "--epochs", "+1"}},
+    {"--steps: expected an integer from 1", {"train", "--steps", "99999999999999999999"}},
+    {"--batch-size: expected an integer from 1", {"train", "--batch-size", "0"}},
+    {"--batch-size: expected an integer from 1", {"train", "--batch-size", "-4"}},
+    {"--seed: expected an integer from 0", {"train", "--seed", "0x10"}},
+    {"--momentum: expected a number from 0 to 1", {"train", "--momentum", "2"}},
+    {"--schedule step needs --period",
+     {"train", "--model", "mlp", "--data", "synthetic", "--schedule", "step"}},
+    {"--period: the schedule constant does not read it",
+     {"train", "--model", "mlp", "--data", "synthetic", "--period", "3"}},
+    {"inspect needs a run folder", {"inspect"}},
+    {"expected one of --run-dir and --weights", {"eval"}},
+    {"expected one of --run-dir and --weights", {"eval", "--run-dir", "a", "--weights", "b"}},
+    {"expected one of --run-dir and --weights", {"predict"}},
+};
+
+TEST_CASE(Usage, every_misuse_is_exit_code_2_with_a_sentence_and_no_output) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    for (size_t i = 0; i < sizeof misuses / sizeof *misuses; i++) {
+        const char *arguments[ARGUMENT_MAX] = {QUERN_COMMAND};
+        for (int k = 0; k < 12; k++) arguments[k + 1] = misuses[i].arguments[k];
+        const run_result *r = run_program(&t, &(run_setup){0}, arguments);
+        CHECK_SAY(r->exit_code == 2, "%s: exit code %d", misuses[i].sentence, r->exit_code);
+        CHECK_HAS(r->error, misuses[i].sentence);
+        CHECK_HAS(r->error, "quern: ");
+        CHECK_TEXT(r->out, "");
+    }
+    temporary_end(&t);
+}
+
+TEST_CASE(Usage, a_usage_error_prints_no_json_object) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    const run_result *r = COMMAND(&t, "train", "--json", "--model", "mpl", "--data", "synthetic");
+    CHECK(r->exit_code == 2);
+    CHECK_TEXT(r->out, "");
+    temporary_end(&t);
+}
+
+TEST_CASE(Usage, help_and_version_go_to_standard_output) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    const run_result *r = COMMAND(&t, "--help");
+    CHECK(r->exit_code == 0);
+    CHECK_HAS(r->out, "inspect");
+    CHECK_TEXT(r->error, "");
+    r = COMMAND(&t, "train", "--help");
+    CHECK(r->exit_code == 0);
+    CHECK_HAS(r->out, "--weight-decay F");
+    CHECK_HAS(r->out, "adamw|adam|sgd|rmsprop|adagrad|lion");
+    CHECK(strstr(r->out, "--weights") == NULL);
+    r = COMMAND(&t, "--version");
+    CHECK(r->exit_code == 0);
+    CHECK_HAS(r->out, "quern 0.");
+    temporary_end(&t);
+}
+
+TEST_CASE(Usage, a_full_standard_output_is_exit_code_4) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    const run_setup full = {.stdout_path = "/dev/full"};
+    const run_result *r = COMMAND_WITH(&t, &full, "--help");
+    CHECK(r->exit_code == 4);
+    CHECK_HAS(r->error, "write standard output: No space left on device");
+    CHECK(COMMAND_WITH(&t, &full, "devices")->exit_code == 4);
+    temporary_end(&t);
+}
+
+TEST_CASE(Usage, devices_are_listed_and_an_absent_cuda_is_explained) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    const run_result *r = COMMAND(&t, "devices");
+    CHECK(r->exit_code == 0);
+    CHECK_HAS(r->out, "cpu:0");
+    r = COMMAND(&t, "devices", "--json");
+    json_t *object = fixture_json(r);
+    json_t *devices = json_object_get(object, "devices");
+    CHECK_TEXT(fixture_json_text(json_array_get(devices, 0), "kind"), "cpu");
+    CHECK(fixture_json_number(json_array_get(devices, 0), "threads") >= 1);
+    CHECK(json_array_size(devices) > 1 || fixture_json_text(object, "cuda_reason")[0] != '\0');
+    json_decref(object);
+    temporary_end(&t);
+}
+
+TEST_CASE(Usage, a_yaml_file_sets_options_and_the_command_line_has_precedence) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    REQUIRE(fixture_csv(&t, "table.csv", 90));
+    static const char yaml[] = "model: mlp\ndata: table.csv\nbatch-size: 30\nsteps: 7\nseed: 5\n";
+    REQUIRE(temporary_write(&t, "c.yaml", yaml, sizeof yaml - 1));
+    const run_result *r = COMMAND(&t, "train", "--config", "c.yaml", "--steps", "2", "--json",
+                                  "--run-dir", "run", "--quiet");
+    CHECK(r->exit_code == 0);
+    json_t *object = fixture_json(r);
+    CHECK(fixture_json_number(object, "steps") == 2);
+    CHECK(fixture_json_number(object, "seed") == 5);
+    json_decref(object);
+    char config[8192] = "";
+    CHECK(temporary_read(&t, "run/config.json", config, sizeof config - 1) > 0);
+    CHECK_HAS(config, "\"batch-size\": 30");
+    CHECK_HAS(config, "\"steps\": 2");
+    temporary_end(&t);
+}
+
+typedef struct bad_yaml {
+    const char *text, *sentence;
+    int exit_code;
+} bad_yaml;
+
+TEST_CASE(Usage, a_wrong_yaml_file_names_the_file_the_place_and_the_nearest_key) {
+    static const bad_yaml cases[] = {
+        {"model: mlp\nbach-size: 3\n", "unknown key \"bach-size\"", 2},
+        {"model: mlp\nbach-size: 3\n", "the nearest is \"batch-size\"", 2},
+        {"model: mlp\nbach-size: 3\n", "c.yaml: line 2: ", 2},
+        {"model: [a, b]\n", "c.yaml", 2},
+        {"lr: fast\n", "--lr: expected a number", 2},
+        {"json: maybe\n", "json: expected true or false", 2},
+        {"weights: a\n", "train does not take weights", 2},
+        {"config: c.yaml\n", "config is no key", 2},
+        {"model: \"mlp\n", "c.yaml", 3},
+        {"\x01\x02", "c.yaml", 3},
+    };
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        REQUIRE(temporary_write(&t, "c.yaml", cases[i].text, strlen(cases[i].text)));
+        const run_result *r = COMMAND(&t, "train", "--config", "c.yaml");
+        CHECK_SAY(r->exit_code == cases[i].exit_code, "%s: exit code %d: %s", cases[i].text,
+                  r->exit_code, r->error);
+        CHECK_HAS(r->error, cases[i].sentence);
+    }
+    const run_result *r = COMMAND(&t, "train", "--config", "missing.yaml");
+    CHECK(r->exit_code == 3);
+    CHECK_HAS(r->error, "missing.yaml: No such file");
+    temporary_end(&t);
+}
