@@ -1,0 +1,197 @@
+/* cases_network.c - the cases of products, convolutions, pools, normalisations and losses.
+ * F32 takes other paths than F64 where channels are few and images eight or more; comparing the
+ * two types is then comparing two algorithms. */
+#include "op_case.h"
+
+#define INDEX(count) .domain = OP_INDEX, .below = (count), .dtype = QUERN_I32
+
+void op_cases_linear(void) {
+    op_check(&(op_case){
+        .label = "one row", .in = {{DIMS(1, 5)}, {DIMS(3, 5)}, {DIMS(3)}}, .out = {{DIMS(1, 3)}}});
+    op_check(&(op_case){.label = "no bias, two leading axes",
+                        .in = {{DIMS(2, 3, 7)}, {DIMS(4, 7)}, {.absent = true}},
+                        .out = {{DIMS(2, 3, 4)}}});
+    op_check(&(op_case){.label = "one past a tile both ways",
+                        .in = {{DIMS(65, 9)}, {DIMS(129, 9)}, {DIMS(129)}},
+                        .out = {{DIMS(65, 129)}}});
+    op_check(&(op_case){.label = "an empty batch",
+                        .in = {{DIMS(0, 5)}, {DIMS(3, 5)}, {DIMS(3)}},
+                        .out = {{DIMS(0, 3)}}});
+}
+
+void op_cases_linear_relu(void) {
+    op_check(&(op_case){
+        .label = "one row", .in = {{DIMS(1, 5)}, {DIMS(3, 5)}, {DIMS(3)}}, .out = {{DIMS(1, 3)}}});
+    op_check(&(op_case){.label = "no bias, two leading axes",
+                        .in = {{DIMS(2, 3, 7)}, {DIMS(4, 7)}, {.absent = true}},
+                        .out = {{DIMS(2, 3, 4)}}});
+    op_check(&(op_case){.label = "one past a tile both ways",
+                        .in = {{DIMS(65, 3)}, {DIMS(129, 3)}, {DIMS(129)}},
+                        .out = {{DIMS(65, 129)}}});
+}
+
+void op_cases_matmul(void) {
+    op_check(&(op_case){.label = "plain",
+                        .attributes = &(quern_matmul_desc){0},
+                        .in = {{DIMS(3, 5)}, {DIMS(5, 4)}},
+                        .out = {{DIMS(3, 4)}}});
+    op_check(&(op_case){.label = "a transposed, a batch",
+                        .attributes = &(quern_matmul_desc){.transpose_a = true},
+                        .in = {{DIMS(2, 3, 5, 2)}, {DIMS(2, 3, 5, 4)}},
+                        .out = {{DIMS(2, 3, 2, 4)}}});
+    op_check(&(op_case){.label = "b transposed, a batch",
+                        .attributes = &(quern_matmul_desc){.transpose_b = true},
+                        .in = {{DIMS(3, 2, 5)}, {DIMS(3, 7, 5)}},
+                        .out = {{DIMS(3, 2, 7)}}});
+    op_check(&(op_case){.label = "both transposed, one past a tile",
+                        .attributes = &(quern_matmul_desc){true, true},
+                        .in = {{DIMS(2, 65)}, {DIMS(129, 2)}},
+                        .out = {{DIMS(65, 129)}}});
+}
+
+void op_cases_conv2d(void) {
+    static const quern_conv2d_desc plain = {{1, 1}, {0, 0}, {1, 1}, 1};
+    static const quern_conv2d_desc padded = {{1, 1}, {2, 1}, {1, 1}, 1};
+    static const quern_conv2d_desc all = {{2, 1}, {1, 2}, {1, 2}, 2};
+    op_check(&(op_case){.label = "one image",
+                        .attributes = &plain,
+                        .in = {{DIMS(1, 2, 5, 6)}, {DIMS(3, 2, 3, 2)}, {DIMS(3)}},
+                        .out = {{DIMS(1, 3, 3, 5)}}});
+    op_check(&(op_case){.label = "stride, padding, dilation and groups",
+                        .attributes = &all,
+                        .in = {{DIMS(2, 4, 7, 5)}, {DIMS(6, 2, 3, 2)}, {DIMS(6)}},
+                        .out = {{DIMS(2, 6, 4, 7)}}});
+    op_check(&(op_case){.label = "nine images, two blocks of channels, odd width",
+                        .attributes = &padded,
+                        .in = {{DIMS(9, 2, 4, 5)}, {DIMS(7, 2, 3, 3)}, {DIMS(7)}},
+                        .out = {{DIMS(9, 7, 6, 5)}}});
+    op_check(&(op_case){.label = "eight images, many channels in, wide, no bias",
+                        .attributes = &plain,
+                        .in = {{DIMS(8, 8, 3, 10)}, {DIMS(2, 8, 2, 2)}, {.absent = true}},
+                        .out = {{DIMS(8, 2, 2, 9)}}});
+    op_check(&(op_case){.label = "a window of one pixel",
+                        .attributes = &plain,
+                        .in = {{DIMS(10, 3, 2, 3)}, {DIMS(4, 3, 1, 1)}, {DIMS(4)}},
+                        .out = {{DIMS(10, 4, 2, 3)}}});
+}
+
+void op_cases_max_pool2d(void) {
+    op_check(&(op_case){.label = "two by two",
+                        .attributes = &(quern_pool2d_desc){{2, 2}, {2, 2}, {0, 0}, false},
+                        .in = {{DIMS(2, 3, 6, 8), .domain = OP_DISTINCT}},
+                        .out = {{DIMS(2, 3, 3, 4)}}});
+    op_check(&(op_case){.label = "two by two, a row and a column left over",
+                        .attributes = &(quern_pool2d_desc){{2, 2}, {2, 2}, {0, 0}, false},
+                        .in = {{DIMS(1, 2, 5, 19), .domain = OP_DISTINCT}},
+                        .out = {{DIMS(1, 2, 2, 9)}}});
+    op_check(&(op_case){.label = "overlapping and padded",
+                        .attributes = &(quern_pool2d_desc){{3, 2}, {2, 1}, {1, 1}, false},
+                        .in = {{DIMS(2, 2, 6, 5), .domain = OP_DISTINCT}},
+                        .out = {{DIMS(2, 2, 3, 6)}}});
+}
+
+void op_cases_avg_pool2d(void) {
+    op_check(&(op_case){.label = "two by two",
+                        .attributes = &(quern_pool2d_desc){{2, 2}, {2, 2}, {0, 0}, false},
+                        .in = {{DIMS(2, 3, 5, 4)}},
+                        .out = {{DIMS(2, 3, 2, 2)}}});
+    op_check(&(op_case){.label = "overlapping, padding counts",
+                        .attributes = &(quern_pool2d_desc){{3, 2}, {2, 1}, {1, 1}, false},
+                        .in = {{DIMS(2, 2, 6, 5)}},
+                        .out = {{DIMS(2, 2, 3, 6)}}});
+    op_check(&(op_case){.label = "overlapping, padding does not count",
+                        .attributes = &(quern_pool2d_desc){{3, 2}, {2, 1}, {1, 1}, true},
+                        .in = {{DIMS(2, 2, 6, 5)}},
+                        .out = {{DIMS(2, 2, 3, 6)}}});
+}
+
+void op_cases_global_avg_pool2d(void) {
+    op_check(&(op_case){.label = "odd planes", .in = {{DIMS(2, 3, 5, 7)}}, .out = {{DIMS(2, 3)}}});
+    op_check(&(op_case){.label = "one pixel", .in = {{DIMS(3, 2, 1, 1)}}, .out = {{DIMS(3, 2)}}});
+}
+
+void op_cases_batch_norm(void) {
+    static const quern_batch_norm_desc desc = {1e-5f, 0.1f};
+    op_check(&(op_case){.label = "images",
+                        .attributes = &desc,
+                        .in = {{DIMS(4, 3, 5, 7)},
+                               {DIMS(3)},
+                               {DIMS(3)},
+                               {DIMS(3), .no_gradient = true},
+                               {DIMS(3), .domain = OP_POSITIVE, .no_gradient = true}},
+                        .out = {{DIMS(4, 3, 5, 7)},
+                                {DIMS(3), .no_gradient = true},
+                                {DIMS(3), .no_gradient = true}}});
+    op_check(&(op_case){
+        .label = "vectors, far from zero",
+        .attributes = &desc,
+        .in = {{DIMS(33, 5), .offset = 8},
+               {DIMS(5)},
+               {DIMS(5)},
+               {DIMS(5), .no_gradient = true},
+               {DIMS(5), .domain = OP_POSITIVE, .no_gradient = true}},
+        .out = {{DIMS(33, 5)}, {DIMS(5), .no_gradient = true}, {DIMS(5), .no_gradient = true}}});
+}
+
+void op_cases_layer_norm(void) {
+    static const quern_layer_norm_desc desc = {1e-5f};
+    op_check(&(op_case){.label = "three axes",
+                        .attributes = &desc,
+                        .in = {{DIMS(2, 3, 33)}, {DIMS(33)}, {DIMS(33)}},
+                        .out = {{DIMS(2, 3, 33)}}});
+    op_check(&(op_case){.label = "many rows, no bias",
+                        .attributes = &desc,
+                        .in = {{DIMS(70, 5)}, {DIMS(5)}, {.absent = true}},
+                        .out = {{DIMS(70, 5)}}});
+}
+
+void op_cases_softmax_cross_entropy(void) {
+    static const double targets[] = {3, -1, 0, 9, -1};
+    op_check(&(op_case){.label = "ten classes",
+                        .attributes = &(quern_softmax_cross_entropy_desc){0},
+                        .in = {{DIMS(33, 10)}, {DIMS(33), INDEX(10)}},
+                        .out = {{SCALAR}}});
+    op_check(&(op_case){.label = "smoothed, leading axes, more classes than lanes",
+                        .attributes = &(quern_softmax_cross_entropy_desc){.label_smoothing = 0.1f},
+                        .in = {{DIMS(2, 3, 37)}, {DIMS(2, 3), INDEX(37)}},
+                        .out = {{SCALAR}}});
+    op_check(&(op_case){.label = "ignored rows",
+                        .attributes =
+                            &(quern_softmax_cross_entropy_desc){.ignore = true, .ignore_index = -1},
+                        .in = {{DIMS(5, 10)}, {DIMS(5), INDEX(10), .values = targets}},
+                        .out = {{SCALAR}}});
+}
+
+static void pair_cases(const void *attributes, op_domain target) {
+    op_check(&(op_case){.label = "33",
+                        .attributes = attributes,
+                        .in = {{DIMS(3, 11)}, {DIMS(3, 11), .domain = target}},
+                        .out = {{SCALAR}}});
+    op_check(&(op_case){.label = "one",
+                        .attributes = attributes,
+                        .in = {{DIMS(1)}, {DIMS(1), .domain = target}},
+                        .out = {{SCALAR}}});
+}
+
+/* Differences of these are far from the kinks at 0 and at delta: p in [2.5, 4], t below 2. */
+static void kinked_cases(const void *attributes) {
+    op_check(&(op_case){.label = "above",
+                        .attributes = attributes,
+                        .in = {{DIMS(37), .domain = OP_POSITIVE, .offset = 2}, {DIMS(37)}},
+                        .out = {{SCALAR}}});
+    op_check(&(op_case){.label = "below",
+                        .attributes = attributes,
+                        .in = {{DIMS(37)}, {DIMS(37), .domain = OP_POSITIVE, .offset = 2}},
+                        .out = {{SCALAR}}});
+}
+
+void op_cases_binary_cross_entropy_with_logits(void) { pair_cases(NULL, OP_PROBABILITY); }
+
+void op_cases_mse(void) { pair_cases(NULL, OP_ANY); }
+
+void op_cases_l1(void) { kinked_cases(NULL); }
+
+void op_cases_huber(void) {
+    kinked_cases(&(quern_huber_desc){8});     /* all within delta */
+    kinked_cases(&(quern_huber_desc){0.25f}); /* all outside */
+}
