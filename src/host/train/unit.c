@@ -129,7 +129,7 @@ static quern_status issue_segment(const quern_trainer *t, const trainer_unit *un
 
 static quern_status issue_segments(const quern_trainer *t, const trainer_unit *unit, segment first,
                                    segment last) {
-    for (int s = first; s <= (int)last; s++) QUERN_TRY(issue_segment(t, unit, (segment)s));
+    for (int s = (int)first; s <= (int)last; s++) QUERN_TRY(issue_segment(t, unit, (segment)s));
     return QUERN_OK;
 }
 
@@ -139,7 +139,7 @@ segment unit_run_end(const quern_trainer *t, segment first) {
         [SEGMENT_BACKWARD] = QUERN_EVENT_grads_ready,
         [SEGMENT_NORM] = QUERN_EVENT_update_begin,
     };
-    int s = first;
+    int s = (int)first;
     while (s < SEGMENT_UPDATE && !t->subscribed[behind[s]]) s++;
     return (segment)s;
 }
