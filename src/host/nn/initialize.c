@@ -64,6 +64,7 @@ quern_status quern_parameters_create(quern_parameters **out, quern_graph *graph,
     if (!graph) return quern_fail(QUERN_INVALID, "parameters: graph is NULL");
     QUERN_TRY(graph_status(graph));
     QUERN_TRY(memory_allocate(graph->host, &p, 1, sizeof *p, "parameters"));
+    p->graph = graph;
     quern_status status = parameters_plan(p, graph);
     if (status == QUERN_OK) status = parameters_allocate(p, desc && desc->gradients);
     if (status == QUERN_OK) status = fill(p);
@@ -71,14 +72,19 @@ quern_status quern_parameters_create(quern_parameters **out, quern_graph *graph,
         *out = p;
         return QUERN_OK;
     }
-    parameters_release(p);
-    memory_release(graph->host, p, 1, sizeof *p);
+    error_text reason;
+    error_save(&reason);
+    quern_parameters_destroy(p);
+    error_restore(&reason);
     return status;
 }
 
 void quern_parameters_destroy(quern_parameters *parameters) {
     if (!parameters) return;
     const quern_host *host = parameters->graph->host;
+    /* Work issued earlier (the clearing of these blocks, a program's pass) still writes to them. */
+    const quern_status last = device_of(parameters)->backend->stream_wait(stream_of(parameters));
+    (void)last;
     parameters_release(parameters);
     memory_release(host, parameters, 1, sizeof *parameters);
 }

@@ -130,12 +130,12 @@ quern_status optimizer_bind(bound_optimizer *out, const optimizer_bind_desc *des
     QUERN_TRY(backend->allocate(o->device->memory, &o->memory, l.bytes));
     o->memory_bytes = l.bytes;
     o->block_bytes = l.block_bytes;
-    QUERN_TRY(backend->fill(o->stream, o->memory, 0, l.bytes));
     QUERN_TRY(schedule_ring_create(&o->schedule, o->device, &o->desc.schedule,
                                    (void *)((char *)o->memory + l.schedule_start)));
     QUERN_TRY(bind_commit(o, desc->state));
     bind_tasks(o, &l, desc->state, desc->stop_on_not_finite);
-    return QUERN_OK;
+    /* last: after a failure above nothing is under way, and release may free at once */
+    return backend->fill(o->stream, o->memory, 0, l.bytes);
 }
 
 void optimizer_release(bound_optimizer *o) {
