@@ -144,14 +144,14 @@ TEST_CASE(OpTruth, reductions_of_nothing) {
 TEST_CASE(OpTruth, a_sum_is_exact_however_it_is_sliced) {
     double *x = malloc(70001 * sizeof *x), y = 0;
     REQUIRE(x != NULL);
-    for (int64_t i = 0; i < 70001; i++) x[i] = (double)(i % 8);
+    for (int64_t i = 0; i < 70001; i++) x[i] = (double)(i % 8 + 1);
     REQUIRE_OK(op_run(QUERN_OP_ID_sum,
                       &(op_case){.label = "sliced",
                                  .attributes = &(quern_reduce_desc){.axis_count = 1},
                                  .in = {{DIMS(70001), .values = x}},
                                  .out = {{SCALAR}}},
                       QUERN_F32, &y, 1));
-    CHECK_NEAR(y, 8750 * 28.0, 0); /* 70000 = 8750 * 8, and one more 0 */
+    CHECK_NEAR(y, 8750 * 36.0 + 1, 0); /* 70000 = 8750 * 8, and one more 1 */
     free(x);
 }
 
@@ -166,6 +166,12 @@ TEST_CASE(OpTruth, softmax_does_not_change_with_a_shift) {
            .attributes = &axis);
     EXPECT(softmax, y, 1e-7, .in = {{DIMS(3, 1), .values = shifted}}, .out = {{DIMS(3, 1)}},
            .attributes = &axis);
+    /* along an axis that is not the last: columns (1000, 1001, 1002) and (0, 1, 2) */
+    EXPECT(softmax,
+           ((double[]){0.0900305732, 0.0900305732, 0.2447284711, 0.2447284711, 0.6652409558,
+                       0.6652409558}),
+           1e-7, .in = {{DIMS(3, 2), .values = (double[]){1000, 0, 1001, 1, 1002, 2}}},
+           .out = {{DIMS(3, 2)}}, .attributes = &axis);
     EXPECT(log_softmax, logarithms, 3e-7, .in = {{DIMS(3), .values = shifted}}, .out = {{DIMS(3)}},
            .attributes = &axis);
 }
@@ -229,6 +235,10 @@ TEST_CASE(OpTruth, an_index_out_of_range_is_named) {
     CHECK_ERROR_HAS(sentence);
     CHECK_STATUS(op_run(QUERN_OP_ID_embedding, &rows, QUERN_F32, y, 9), QUERN_INPUT);
     CHECK_ERROR_HAS(sentence);
+    op_case negative = rows;
+    negative.in[1].values = (double[]){-1, 0, 0};
+    CHECK_STATUS(op_run(QUERN_OP_ID_gather, &negative, QUERN_F32, y, 9), QUERN_INPUT);
+    CHECK_ERROR_HAS("index -1 at position 0 is outside [0, 3)");
     op_case metric = rows;
     metric.attributes = &(quern_confusion_matrix_desc){0};
     CHECK_STATUS(op_run(QUERN_OP_ID_confusion_matrix, &metric, QUERN_F32, y, 9), QUERN_INPUT);
