@@ -62,13 +62,18 @@ TEST_CASE(Graph, puts_scopes_before_names) {
     quern_scope_pop(f.graph);
     quern_tensor *v = fixture_parameter(&f, "weight", 2, 2, 0, 0);
     quern_scope_pop(f.graph);
+    quern_scope_push(f.graph, "layer2.1");
+    quern_tensor *u = fixture_parameter(&f, "weight", 1, 0, 0, 0);
+    quern_scope_pop(f.graph);
+    CHECK_TEXT(quern_tensor_name(u), "layer2.1.weight");
+    CHECK_TEXT(quern_tensor_name(fixture_parameter(&f, "top", 1, 0, 0, 0)), "top");
     CHECK_TEXT(quern_tensor_name(w), "layer1.0.weight");
     CHECK_TEXT(quern_tensor_name(v), "layer1.weight");
     CHECK_TEXT(quern_tensor_name(y), "layer1.0.relu");
     CHECK_TEXT(quern_tensor_name(z), "layer1.0.relu_2");
     CHECK(quern_tensor_find(f.graph, "layer1.0.weight") == w);
     CHECK(quern_tensor_find(f.graph, "nobody") == NULL);
-    CHECK(quern_graph_parameter_elements(f.graph) == 8);
+    CHECK(quern_graph_parameter_elements(f.graph) == 10);
     fixture_close(&f);
 }
 

@@ -96,16 +96,20 @@ static bool scoped_name(const quern_graph *graph, const char *name, char *out, s
 void quern_scope_push(quern_graph *graph, const char *prefix) {
     char name[sizeof graph->scope];
     if (graph->status != QUERN_OK) return;
-    if (!prefix || !scoped_name(graph, prefix, name, sizeof name))
-        graph_stick(graph, quern_fail(QUERN_INVALID, "scope under %s is missing or too long",
-                                      graph->scope));
-    else
-        memcpy(graph->scope, name, sizeof name);
+    if (!prefix || graph->scope_depth == GRAPH_SCOPE_DEPTH ||
+        !scoped_name(graph, prefix, name, sizeof name)) {
+        graph_stick(graph, quern_fail(QUERN_INVALID,
+                                      "scope under \"%s\" is missing, over %d deep "
+                                      "or too long",
+                                      graph->scope, GRAPH_SCOPE_DEPTH));
+        return;
+    }
+    graph->scope_starts[graph->scope_depth++] = (int32_t)strlen(graph->scope);
+    memcpy(graph->scope, name, sizeof name);
 }
 
 void quern_scope_pop(quern_graph *graph) {
-    char *dot = strrchr(graph->scope, '.');
-    *(dot ? dot : graph->scope) = '\0';
+    if (graph->scope_depth > 0) graph->scope[graph->scope_starts[--graph->scope_depth]] = '\0';
 }
 
 static quern_status tensor_append(quern_graph *graph, quern_tensor **out, const char *name,

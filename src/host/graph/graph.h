@@ -42,6 +42,8 @@ struct graph_node {
     quern_tensor *out[QUERN_OUTPUT_MAX];
 };
 
+#define GRAPH_SCOPE_DEPTH 32
+
 struct quern_graph {
     quern_device *device;
     const quern_host *host;
@@ -54,6 +56,7 @@ struct quern_graph {
     graph_node *nodes, **nodes_end;
     int32_t tensor_count, node_count, parameter_count;
     char scope[256];
+    int32_t scope_starts[GRAPH_SCOPE_DEPTH], scope_depth; /* lengths of `scope` before each push */
 };
 
 /* The row of a built-in op. */
