@@ -17,7 +17,7 @@ static bool layer_exists(quern_graph *graph, const char *name) {
 bool layer_begin(layer *l, quern_graph *graph, const quern_tensor *x, const char *kind,
                  const char *name) {
     char numbered[48];
-    *l = (layer){.graph = graph, .outer = strlen(graph->scope), .fan_in = 1};
+    *l = (layer){.graph = graph, .fan_in = 1};
     if (graph->status != QUERN_OK) return false;
     if (!x) {
         graph_stick(graph, quern_fail(QUERN_INVALID, "%s%s%s: x is NULL", kind, name ? " " : "",
@@ -30,11 +30,13 @@ bool layer_begin(layer *l, quern_graph *graph, const quern_tensor *x, const char
         name = numbered;
     }
     quern_scope_push(graph, name);
-    return graph->status == QUERN_OK;
+    l->scoped = graph->status == QUERN_OK;
+    return l->scoped;
 }
 
-/* Not quern_scope_pop: a layer's name may hold dots ("layer1.0.conv1"). */
-void layer_end(layer *l) { l->graph->scope[l->outer] = '\0'; }
+void layer_end(layer *l) {
+    if (l->scoped) quern_scope_pop(l->graph);
+}
 
 static quern_init uniform_by_fan(const layer *l) {
     const float bound = (float)(1 / sqrt((double)(l->fan_in > 0 ? l->fan_in : 1)));

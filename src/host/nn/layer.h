@@ -7,7 +7,7 @@
 /* A layer being built: everything named inside is called "<scope>.<layer>.<name>". */
 typedef struct layer {
     quern_graph *graph;
-    size_t outer; /* length of the scope around it */
+    bool scoped; /* its scope is open */
     int64_t fan_in;
     quern_init init; /* of the weights; kind ZERO: the default, uniform in ±1/sqrt(fan_in) */
 } layer;
