@@ -2,11 +2,12 @@
  *
  * Who does what, from the outside in:
  *   resolve.c   the desc's defaults and checks        plan.c      bytes before anything is
- * allocated create.c    create and destroy                    loop.c      fit: epochs, limits, the
- * ends attempt.c   issues one attempt                    records.c   reads its record, fires what
- * follows unit.c      one compiled batch size, captured     feed.c      a loader and its staging
- * slots evaluate.c  evaluation, predict, confusion        step.c      the application's own loop
- *   emit.c      callbacks: order, legality, stop      diagnose.c  names what is not finite
+ *   create.c    create and destroy                                allocated
+ *   loop.c      fit: epochs, limits, the ends         attempt.c   issues one attempt
+ *   records.c   reads its record, fires what follows  unit.c      one compiled batch size, captured
+ *   feed.c      a loader and its staging slots        evaluate.c  evaluation, predict, confusion
+ *   step.c      the application's own loop            emit.c      callbacks: order, legality, stop
+ *   diagnose.c  names what is not finite              scalars.c   what events carry
  *
  * Two views of the run live side by side: what was *issued* (attempts_issued, the loader's place)
  * and what is *known*, from the records read back (attempts, step, sums). Only the known one is
@@ -168,7 +169,8 @@ QUERN_MUST_CHECK quern_status trainer_resolve(quern_trainer *t, const quern_trai
 /* plan.c: the units that create knows it needs, and every byte of device memory. parameters may
  * have been planned only. */
 QUERN_MUST_CHECK quern_status trainer_plan(quern_trainer *t);
-void trainer_place_sums(quern_trainer *t);
+/* DEVICE_MEMORY: puts the plan, and the largest batch that fits, before this thread's sentence. */
+quern_status memory_explain(const quern_trainer_desc *desc);
 
 /* unit.c */
 QUERN_MUST_CHECK quern_status unit_plan(trainer_unit **out, quern_trainer *t, unit_kind kind,
