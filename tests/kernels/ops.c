@@ -3,22 +3,34 @@
 #include "op_check.h"
 #include "tolerances.h"
 
+#define OP_ALIAS(op)
 #define OP_CASES(op, forward, backward)                                                            \
     extern void op_cases_##op(void);                                                               \
     TEST_CASE(Op, op) { op_cases_run(QUERN_OP_ID_##op, forward, backward, op_cases_##op); }
 #include "op_cases.def"
 #undef OP_CASES
+#undef OP_ALIAS
 
 enum {
-#define OP_CASES(op, forward, backward) HAS_ROW_##op = 1,
+#define OP_ALIAS(op) HAS_ROW_##op = QUERN_OP_ALIAS,
+#define OP_CASES(op, forward, backward) HAS_ROW_##op = 0,
 #include "op_cases.def"
 #undef OP_CASES
-    HAS_ROW_reshape = 1, /* aliases run no kernel */
-    HAS_ROW_permute = 1,
-    HAS_ROW_slice = 1,
+#undef OP_ALIAS
 };
 
+enum {
+    INPLACE = QUERN_OP_INPLACE,
+    GRAD_INPLACE = QUERN_OP_GRAD_INPLACE,
+    STRIDED = QUERN_OP_STRIDED,
+    ALIAS = QUERN_OP_ALIAS,
+    NO_GRADIENT = QUERN_OP_NO_GRADIENT,
+    RANDOM = QUERN_OP_RANDOM,
+    FUSED = QUERN_OP_FUSED,
+    INDEX_INPUT1 = QUERN_OP_INDEX_INPUT1,
+};
 #define QUERN_OP(name, desc, in, out, reads, flags, shape, formula)                                \
-    _Static_assert(HAS_ROW_##name == 1, "an op of ops.def has no row in op_cases.def");
+    _Static_assert(((flags)&ALIAS) == HAS_ROW_##name,                                              \
+                   "an op needs cases in op_cases.def, an alias a row OP_ALIAS");
 #include <quern/ops.def>
 #undef QUERN_OP
