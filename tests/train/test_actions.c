@@ -112,8 +112,8 @@ static void check_end_epoch(int kind) {
     const char *name = quern_event_name(a.kind);
     CHECK_SAY(s == QUERN_OK, "%s: %s", name, quern_error());
     CHECK(r.reason == QUERN_STOPPED_EPOCHS && r.epochs == 3);
-    const bool late = kind == QUERN_EVENT_update_end || kind == QUERN_EVENT_step_end ||
-                      kind == QUERN_EVENT_log;
+    const bool late =
+        kind == QUERN_EVENT_update_end || kind == QUERN_EVENT_step_end || kind == QUERN_EVENT_log;
     const int64_t first = kind == QUERN_EVENT_epoch_begin || kind == QUERN_EVENT_fetch_begin ? 0
                           : late                                                             ? 3
                                                                                              : 1;
@@ -260,8 +260,7 @@ TEST_CASE(Actions, a_fit_after_a_failure_goes_on) {
         const int64_t before = r.epochs;
         CHECK_SAY(quern_trainer_fit(w.trainer, &r) == QUERN_OK, "%s: %s", quern_event_name(a.kind),
                   quern_error());
-        CHECK_SAY(r.epochs == before + 2, "%s: %d epochs", quern_event_name(a.kind),
-                  (int)r.epochs);
+        CHECK_SAY(r.epochs == before + 2, "%s: %d epochs", quern_event_name(a.kind), (int)r.epochs);
         CHECK(r.step == r.attempts - a.updates[QUERN_OUTCOME_SKIPPED] || r.step == r.attempts - 1);
         world_close(&w);
     }

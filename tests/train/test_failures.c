@@ -60,8 +60,8 @@ static quern_status steep_create(world *w) {
     w->graph = g;
     quern_tensor *x = quern_input(
         g, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, WORLD_FEATURES}});
-    quern_tensor *target = quern_input(
-        g, &(quern_input_desc){.name = "target", .rank = 2, .dim = {QUERN_B, 2}});
+    quern_tensor *target =
+        quern_input(g, &(quern_input_desc){.name = "target", .rank = 2, .dim = {QUERN_B, 2}});
     quern_tensor *fine = quern_parameter(
         g, &(quern_parameter_desc){.name = "fine",
                                    .rank = 2,
@@ -70,10 +70,8 @@ static quern_status steep_create(world *w) {
     quern_tensor *steep =
         quern_parameter(g, &(quern_parameter_desc){.name = "steep", .rank = 1, .dim = {2}});
     quern_tensor *y = quern_add(g, quern_linear(g, x, fine, NULL), quern_sqrt(g, steep));
-    w->desc = (quern_trainer_desc){.graph = g,
-                                   .loss = quern_l1(g, y, target),
-                                   .batch_size = 4,
-                                   .run_ahead = 3};
+    w->desc = (quern_trainer_desc){
+        .graph = g, .loss = quern_l1(g, y, target), .batch_size = 4, .run_ahead = 3};
     return quern_graph_status(g);
 }
 

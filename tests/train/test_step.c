@@ -58,8 +58,7 @@ TEST_CASE(Step, host_device_and_in_place_batches_are_one) {
                 void *x = quern_trainer_input(w.trainer, "x");
                 REQUIRE(x != NULL);
                 memcpy(x, batch.data[1], 4 * sizeof w.train_x[0]);
-                memcpy(quern_trainer_input(w.trainer, "label"), batch.data[0],
-                       4 * sizeof(int32_t));
+                memcpy(quern_trainer_input(w.trainer, "label"), batch.data[0], 4 * sizeof(int32_t));
                 batch.data[0] = batch.data[1] = NULL;
             }
             REQUIRE_OK(quern_trainer_step(w.trainer, &batch));

@@ -16,10 +16,10 @@ static void tape_print(const quern_tape *tape, tape_text *out) {
     out->length = 0;
     out->text[0] = 0;
     for (int64_t i = 0; i < count && out->length < sizeof out->text - 128; i++)
-        out->length += (size_t)snprintf(
-            out->text + out->length, sizeof out->text - out->length, "%s %d %d %d %d\n",
-            quern_event_name(entries[i].kind), (int)entries[i].step, (int)entries[i].attempts,
-            (int)entries[i].epoch, (int)entries[i].batch);
+        out->length += (size_t)snprintf(out->text + out->length, sizeof out->text - out->length,
+                                        "%s %d %d %d %d\n", quern_event_name(entries[i].kind),
+                                        (int)entries[i].step, (int)entries[i].attempts,
+                                        (int)entries[i].epoch, (int)entries[i].batch);
 }
 
 /* A fit of `desc` with a tape, as text: "event step attempts epoch batch" a line. */

@@ -24,22 +24,21 @@ static void fill(float (*x)[WORLD_FEATURES], int32_t *label, uint32_t salt) {
 static quern_status dataset_open(world *w, bool valid, int64_t length) {
     return quern_dataset_arrays(
         valid ? &w->valid : &w->train, w->device,
-        &(quern_arrays_desc){.length = length,
-                             .field_count = 2,
-                             .fields = {{.name = "x", .rank = 1, .dim = {WORLD_FEATURES}},
-                                        {.name = "label", .dtype = QUERN_I32}},
-                             .data = {valid ? w->valid_x : w->train_x,
-                                      valid ? w->valid_label : w->train_label}});
+        &(quern_arrays_desc){
+            .length = length,
+            .field_count = 2,
+            .fields = {{.name = "x", .rank = 1, .dim = {WORLD_FEATURES}},
+                       {.name = "label", .dtype = QUERN_I32}},
+            .data = {valid ? w->valid_x : w->train_x, valid ? w->valid_label : w->train_label}});
 }
 
 static quern_status graph_build(world *w, bool dropout) {
     quern_graph *g = w->graph;
-    w->x = quern_input(g, &(quern_input_desc){
-                              .name = "x", .rank = 2, .dim = {QUERN_B, WORLD_FEATURES}});
+    w->x = quern_input(
+        g, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, WORLD_FEATURES}});
     w->label = quern_labels(g, "label");
-    quern_tensor *h =
-        quern_relu(g, quern_dense(g, w->x, &(quern_dense_desc){.units = WORLD_HIDDEN,
-                                                               .name = "fc1"}));
+    quern_tensor *h = quern_relu(
+        g, quern_dense(g, w->x, &(quern_dense_desc){.units = WORLD_HIDDEN, .name = "fc1"}));
     if (dropout) h = quern_dropout(g, h, &(quern_dropout_desc){.probability = 0.25f});
     w->logits = quern_dense(g, h, &(quern_dense_desc){.units = WORLD_CLASSES, .name = "fc2"});
     w->loss = quern_softmax_cross_entropy(g, w->logits, w->label, NULL);
@@ -56,8 +55,7 @@ static quern_status open_all(world *w, const world_desc *d) {
                                       .host = d->host};
     if ((s = quern_device_create(&w->device, &device))) return s;
     if ((s = dataset_open(w, false, d->train_length ? d->train_length : 10))) return s;
-    if (d->valid_length >= 0 &&
-        (s = dataset_open(w, true, d->valid_length ? d->valid_length : 10)))
+    if (d->valid_length >= 0 && (s = dataset_open(w, true, d->valid_length ? d->valid_length : 10)))
         return s;
     if ((s = quern_graph_create(&w->graph, w->device, NULL))) return s;
     return graph_build(w, d->dropout);
@@ -123,8 +121,7 @@ static void forward(const float *weights, const float *x, double *z) {
     }
     for (int c = 0; c < WORLD_CLASSES; c++) {
         z[c] = (double)b2[c];
-        for (int i = 0; i < WORLD_HIDDEN; i++)
-            z[c] += (double)w2[c * WORLD_HIDDEN + i] * h[i];
+        for (int i = 0; i < WORLD_HIDDEN; i++) z[c] += (double)w2[c * WORLD_HIDDEN + i] * h[i];
     }
 }
 

@@ -31,7 +31,7 @@ static size_t sum_bytes(const quern_trainer *t) {
     return (size_t)(t->train_sum_count + t->eval_sum_count) * sizeof(double);
 }
 
-static quern_status blocks_allocate(quern_trainer *t) {
+static quern_status blocks_create(quern_trainer *t) {
     void *pinned = NULL, *sums = NULL;
     QUERN_TRY(device_block(t, &t->arena_block, t->planned.activation_bytes));
     QUERN_TRY(device_block(t, &t->input_block, t->planned.input_bytes));
@@ -46,19 +46,6 @@ static quern_status blocks_allocate(quern_trainer *t) {
     for (int32_t i = 0; i <= t->desc.run_ahead; i++)
         QUERN_TRY(t->backend->event_create(t->device->memory, &t->events[i]));
     return QUERN_OK;
-}
-
-/* What does not fit is said with the plan, before the first step. */
-static quern_status blocks_create(quern_trainer *t) {
-    const quern_status status = blocks_allocate(t);
-    if (status != QUERN_DEVICE_MEMORY) return status;
-    const quern_memory *m = &t->planned;
-    return error_prefix(status,
-                        "the trainer needs %zu bytes with a batch of %" PRId64
-                        " (parameters %zu, gradients %zu, optimizer %zu, activations %zu, "
-                        "inputs %zu)",
-                        m->peak_bytes, t->desc.batch_size, m->parameter_bytes, m->gradient_bytes,
-                        m->optimizer_bytes, m->activation_bytes, m->input_bytes);
 }
 
 static quern_status update_prepare(quern_trainer *t) {
@@ -154,7 +141,7 @@ quern_status quern_trainer_create(quern_trainer **out, const quern_trainer_desc 
     error_save(&text);
     quern_trainer_destroy(t);
     error_restore(&text);
-    return status;
+    return status == QUERN_DEVICE_MEMORY ? memory_explain(desc) : status;
 }
 
 static void device_release(quern_trainer *t, void *block, size_t bytes) {

@@ -3,11 +3,22 @@
  * Pinned staging is host memory and is not counted. */
 #include "trainer.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 static quern_status plan_units_of(quern_trainer *t, unit_kind kind, const quern_dataset *dataset,
                                   bool drop_last) {
     const int64_t full = t->desc.batch_size;
     const int64_t length = dataset ? quern_dataset_length(dataset) : -1;
     trainer_unit *unit = NULL;
+    if (length == 0)
+        return quern_fail(QUERN_INPUT, "trainer: the %s set has no samples",
+                          kind == UNIT_TRAIN ? "training" : "validation");
+    if (length > 0 && length < full && drop_last)
+        return quern_fail(QUERN_INPUT,
+                          "trainer: the training set has %" PRId64 " samples, fewer than the batch "
+                          "size %" PRId64 ", and drop_last leaves none",
+                          length, full);
     if (length < 0 || length >= full) QUERN_TRY(unit_plan(&unit, t, kind, full));
     if (length > 0 && length % full != 0 && !drop_last)
         QUERN_TRY(unit_plan(&unit, t, kind, length % full));
@@ -15,7 +26,7 @@ static quern_status plan_units_of(quern_trainer *t, unit_kind kind, const quern_
 }
 
 /* Training sums first: value and weight of each mean. Evaluation: loss, its weight, then all. */
-void trainer_place_sums(quern_trainer *t) {
+static void place_sums(quern_trainer *t) {
     int64_t train = 0, eval = 2;
     for (int32_t i = 0; i < t->desc.metric_count; i++) {
         const quern_metric *m = &t->desc.metrics[i];
@@ -66,7 +77,7 @@ static quern_status memory_count(quern_trainer *t) {
 }
 
 quern_status trainer_plan(quern_trainer *t) {
-    trainer_place_sums(t);
+    place_sums(t);
     QUERN_TRY(plan_units_of(t, UNIT_TRAIN, t->desc.train, t->desc.drop_last));
     if (t->desc.valid) QUERN_TRY(plan_units_of(t, UNIT_EVALUATE, t->desc.valid, false));
     return memory_count(t);
@@ -97,4 +108,44 @@ quern_status quern_trainer_memory(quern_memory *out, const quern_trainer_desc *d
     scratch_trainer_release(t, &p);
     memory_release(t->host, t, 1, sizeof *t);
     return status;
+}
+
+/* The largest batch whose plan fits into `room`; 0 when none does. */
+static int64_t largest_batch(const quern_trainer_desc *desc, int64_t full, size_t room) {
+    int64_t fits = 0, too_large = full + 1;
+    while (too_large - fits > 1) {
+        quern_trainer_desc smaller = *desc;
+        quern_memory m;
+        smaller.batch_size = fits + (too_large - fits) / 2;
+        if (quern_trainer_memory(&m, &smaller) == QUERN_OK && m.peak_bytes <= room)
+            fits = smaller.batch_size;
+        else
+            too_large = smaller.batch_size;
+    }
+    return fits;
+}
+
+quern_status memory_explain(const quern_trainer_desc *desc) {
+    const quern_device *device = desc->graph->device;
+    const int64_t batch = desc->batch_size > 0 ? desc->batch_size : 64;
+    quern_device_info info = {0};
+    quern_memory m = {0};
+    error_text text;
+    error_save(&text);
+    int64_t fits = batch;
+    const bool known = quern_trainer_memory(&m, desc) == QUERN_OK;
+    if (known && device->backend->info(device->memory, &info) == QUERN_OK)
+        fits = largest_batch(desc, batch, (size_t)info.memory_free_bytes);
+    error_restore(&text);
+    if (!known) return QUERN_DEVICE_MEMORY;
+    char advice[80] = "";
+    if (fits == 0) snprintf(advice, sizeof advice, "; no batch size fits");
+    if (fits > 0 && fits < batch)
+        snprintf(advice, sizeof advice, "; a batch of %" PRId64 " would fit", fits);
+    return error_prefix(QUERN_DEVICE_MEMORY,
+                        "the trainer needs %zu bytes with a batch of %" PRId64
+                        " (parameters %zu, gradients %zu, optimizer %zu, activations %zu, "
+                        "inputs %zu)%s",
+                        m.peak_bytes, batch, m.parameter_bytes, m.gradient_bytes, m.optimizer_bytes,
+                        m.activation_bytes, m.input_bytes, advice);
 }

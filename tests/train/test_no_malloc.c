@@ -1,0 +1,76 @@
+/* After create, fit allocates nothing: seen by wrapping malloc and its kin in everything that is
+ * linked statically, the library and the shim. */
+#include "quern_test.h"
+#include "world.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+static atomic_long allocations;
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *pointer, size_t bytes);
+int __real_posix_memalign(void **out, size_t alignment, size_t bytes);
+void *__real_aligned_alloc(size_t alignment, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *pointer, size_t bytes);
+int __wrap_posix_memalign(void **out, size_t alignment, size_t bytes);
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
+
+void *__wrap_malloc(size_t bytes) {
+    allocations++;
+    return __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t count, size_t bytes) {
+    allocations++;
+    return __real_calloc(count, bytes);
+}
+
+void *__wrap_realloc(void *pointer, size_t bytes) {
+    allocations++;
+    return __real_realloc(pointer, bytes);
+}
+
+int __wrap_posix_memalign(void **out, size_t alignment, size_t bytes) {
+    allocations++;
+    return __real_posix_memalign(out, alignment, bytes);
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
+    allocations++;
+    return __real_aligned_alloc(alignment, bytes);
+}
+
+static quern_action look(void *self, const quern_event *event) {
+    (void)event;
+    *(double *)self += quern_event_scalar(event, "train/loss");
+    return QUERN_CONTINUE;
+}
+
+TEST_CASE(NoMalloc, fit_and_step_call_no_allocator) {
+    for (int32_t workers = 0; workers <= 2; workers++) {
+        world w;
+        double seen = 0;
+        const quern_callback callback = {
+            .name = "look", .self = &seen, .log = look, .update_begin = look};
+        const long before_world = allocations;
+        REQUIRE_OK(world_open(&w, &(world_desc){.thread_count = 2, .dropout = true}));
+        quern_trainer_desc desc = world_with(&w, &callback, 1);
+        desc.worker_count = workers;
+        desc.epoch_count = 5;
+        desc.log_every = 2;
+        desc.no_capture = workers == 1;
+        REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+        CHECK(allocations > before_world); /* the wrapping works */
+        const long before = allocations;
+        const quern_status s = quern_trainer_fit(w.trainer, NULL);
+        const long after = allocations;
+        CHECK_OK(s);
+        CHECK_SAY(after == before, "%d workers: %ld allocations in fit", (int)workers,
+                  after - before);
+        world_close(&w);
+    }
+}

@@ -1,0 +1,300 @@
+/* The callbacks that write: what they write, and what becomes of a disk that will not take it. */
+#include "quern_test.h"
+#include "support/fault_host.h"
+#include "support/temporary.h"
+#include "world.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+static int line_count(const char *text) {
+    int count = 0;
+    for (; *text; text++) count += *text == '\n';
+    return count;
+}
+
+static const char *line_at(const char *text, int index) {
+    for (; index > 0; index--) text = strchr(text, '\n') + 1;
+    return text;
+}
+
+static json_t *json_line(const char *text, int index) {
+    const char *line = line_at(text, index);
+    return json_loadb(line, (size_t)(strchr(line, '\n') - line), JSON_REJECT_DUPLICATES, NULL);
+}
+
+static double number(const json_t *object, const char *key) {
+    return json_number_value(json_object_get(object, key));
+}
+
+typedef struct written {
+    char text[16384];
+    quern_result result;
+} written;
+
+/* One fit of two epochs with JSONL (or CSV) history into `path`. */
+static quern_status fit_with_history(world *w, bool csv, const quern_history_desc *history,
+                                     quern_result *result) {
+    quern_jsonl *jsonl = NULL;
+    quern_csv_history *table = NULL;
+    quern_status s = csv ? quern_csv_history_create(&table, w->device, history)
+                         : quern_jsonl_create(&jsonl, w->device, history);
+    if (s != QUERN_OK) return s;
+    const quern_callback callback =
+        csv ? quern_csv_history_callback(table) : quern_jsonl_callback(jsonl);
+    quern_trainer_desc desc = world_with(w, &callback, 1);
+    desc.epoch_count = 2;
+    desc.log_every = 2;
+    s = quern_trainer_create(&w->trainer, &desc);
+    if (s == QUERN_OK) s = quern_trainer_fit(w->trainer, result);
+    quern_trainer_destroy(w->trainer);
+    w->trainer = NULL;
+    quern_jsonl_destroy(jsonl);
+    quern_csv_history_destroy(table);
+    return s;
+}
+
+static bool history_text(bool csv, const char *header, bool append, int runs, written *out) {
+    world w;
+    temporary t;
+    memset(out, 0, sizeof *out);
+    if (!temporary_begin(&t)) return false;
+    bool ok = world_open(&w, &(world_desc){0}) == QUERN_OK;
+    for (int i = 0; ok && i < runs; i++)
+        ok = fit_with_history(&w, csv,
+                              &(quern_history_desc){.path = temporary_join(&t, "history"),
+                                                    .header = header,
+                                                    .append = append},
+                              &out->result) == QUERN_OK;
+    ok = ok && temporary_read(&t, "history", out->text, sizeof out->text - 1) > 0;
+    if (w.device) world_close(&w);
+    temporary_end(&t);
+    return ok;
+}
+
+TEST_CASE(Writers, jsonl_has_a_line_per_log_eval_end_and_epoch_end) {
+    written out;
+    static const char *const events[] = {"log", "log", "eval_end", "epoch_end",
+                                         "log", "log", "eval_end", "epoch_end"};
+    REQUIRE(history_text(false, "{\"seed\":7}", false, 1, &out));
+    REQUIRE(line_count(out.text) == 9);
+    json_t *first = json_line(out.text, 0);
+    CHECK(number(first, "seed") == 7);
+    json_decref(first);
+    for (int i = 0; i < 8; i++) {
+        json_t *line = json_line(out.text, i + 1);
+        REQUIRE(line != NULL);
+        CHECK_TEXT(json_string_value(json_object_get(line, "event")), events[i]);
+        CHECK(number(line, "seconds") > 0);
+        json_decref(line);
+    }
+    json_t *last = json_line(out.text, 8);
+    CHECK(number(last, "step") == 6 && number(last, "attempts") == 6 && number(last, "epoch") == 1);
+    CHECK(number(last, "train/loss") == out.result.train_loss); /* reads back to the bit */
+    CHECK(number(last, "val/accuracy") == out.result.valid_accuracy);
+    CHECK(json_object_get(last, "nonfinite") == NULL);
+    json_decref(last);
+}
+
+TEST_CASE(Writers, csv_has_fixed_columns_and_empty_cells) {
+    written out;
+    REQUIRE(history_text(true, NULL, false, 1, &out));
+    CHECK(line_count(out.text) == 9);
+    CHECK(strncmp(out.text,
+                  "event,step,epoch,seconds,train/loss,train/accuracy,train/learning_rate,"
+                  "train/gradient_norm,val/loss,val/accuracy\n",
+                  113) == 0);
+    for (int i = 0; i < 9; i++) {
+        int commas = 0;
+        for (const char *c = line_at(out.text, i); *c != '\n'; c++) commas += *c == ',';
+        CHECK(commas == 9);
+    }
+    const char *log = line_at(out.text, 1), *eval = line_at(out.text, 3);
+    CHECK(strncmp(log, "log,2,0,", 8) == 0);
+    CHECK(strncmp(strchr(log, '\n') - 2, ",,", 2) == 0); /* no validation in a log */
+    CHECK(strncmp(eval, "eval_end,3,0,", 13) == 0);
+    CHECK(strstr(eval, ",,,,") != NULL && strstr(eval, ",,,,") < strchr(eval, '\n'));
+}
+
+TEST_CASE(Writers, append_adds_to_what_is_there) {
+    written once, twice;
+    REQUIRE(history_text(true, NULL, true, 1, &once));
+    REQUIRE(history_text(true, NULL, true, 2, &twice));
+    CHECK(line_count(twice.text) == 2 * line_count(once.text) - 1); /* one header */
+    REQUIRE(history_text(false, NULL, false, 2, &twice));
+    CHECK(line_count(twice.text) == 8); /* without append the file starts over */
+}
+
+/* A metric that is 0 / 0 is null, and named. */
+TEST_CASE(Writers, jsonl_shows_what_is_not_finite) {
+    world w;
+    temporary t;
+    char text[8192] = {0};
+    REQUIRE(temporary_begin(&t));
+    REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
+    quern_tensor *nothing = quern_scale(w.graph, w.loss, &(quern_scale_desc){.factor = QUERN_ZERO});
+    quern_metric metric = {.name = "void", .value = nothing, .weight = nothing};
+    w.desc.metrics = &metric;
+    w.desc.metric_count = 1;
+    REQUIRE_OK(
+        fit_with_history(&w, false, &(quern_history_desc){.path = temporary_join(&t, "h")}, NULL));
+    REQUIRE(temporary_read(&t, "h", text, sizeof text - 1) > 0);
+    json_t *line = json_line(text, 0);
+    REQUIRE(line != NULL);
+    CHECK(json_is_null(json_object_get(line, "train/void")));
+    const json_t *names = json_object_get(line, "nonfinite");
+    CHECK(json_array_size(names) == 1);
+    CHECK_TEXT(json_string_value(json_array_get(names, 0)), "train/void");
+    json_decref(line);
+    world_close(&w);
+    temporary_end(&t);
+}
+
+TEST_CASE(Writers, a_path_that_cannot_be_written_is_refused_before_training) {
+    world w;
+    quern_result r;
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    for (int csv = 0; csv < 2; csv++) {
+        CHECK_STATUS(
+            fit_with_history(&w, csv, &(quern_history_desc){.path = "/nowhere/at/all"}, &r),
+            QUERN_IO);
+        CHECK_ERROR_HAS("/nowhere/at/all");
+        CHECK_ERROR_HAS("No such file or directory");
+        CHECK_STATUS(fit_with_history(&w, csv, &(quern_history_desc){0}, &r), QUERN_INVALID);
+    }
+    CHECK_STATUS(fit_with_history(&w, true, &(quern_history_desc){.path = "x", .header = "{}"}, &r),
+                 QUERN_INVALID);
+    world_close(&w);
+}
+
+/* A full disk at the n-th line ends the run with IO, for every n; nothing leaks. */
+TEST_CASE(Writers, a_full_disk_ends_the_run_with_path_and_cause) {
+    for (int csv = 0; csv < 2; csv++) {
+        for (int64_t n = 1;; n++) {
+            world w;
+            fault_host faults;
+            temporary t;
+            quern_result r;
+            REQUIRE(temporary_begin(&t));
+            fault_host_begin(&faults, NULL);
+            faults.fault[FAULT_WRITE] = (fault){.at = n, .error = ENOSPC};
+            REQUIRE_OK(world_open(&w, &(world_desc){.host = faults.host}));
+            const quern_status s = fit_with_history(
+                &w, csv, &(quern_history_desc){.path = temporary_join(&t, "history")}, &r);
+            char text[1024];
+            snprintf(text, sizeof text, "%s", quern_error());
+            world_close(&w);
+            temporary_end(&t);
+            REQUIRE(fault_host_live(&faults) == 0);
+            if (!fault_host_fired(&faults, FAULT_WRITE)) {
+                CHECK_STATUS(s, QUERN_OK);
+                CHECK(n >= 8);
+                break;
+            }
+            REQUIRE_STATUS(s, QUERN_IO);
+            CHECK_HAS(text, csv ? "callback csv_history failed at" : "callback jsonl failed at");
+            CHECK_HAS(text, "history");
+            CHECK_HAS(text, "No space left on device");
+        }
+    }
+}
+
+typedef struct screen {
+    char text[65536];
+    size_t length;
+} screen;
+
+static void screen_write(void *self, const char *text, size_t bytes) {
+    screen *s = self;
+    if (bytes > sizeof s->text - 1 - s->length) bytes = sizeof s->text - 1 - s->length;
+    memcpy(s->text + s->length, text, bytes);
+    s->length += bytes;
+    s->text[s->length] = 0;
+}
+
+/* A clock that runs 30 ms at every look, so that redrawing depends on nothing else. */
+static int64_t ticking(void *self) {
+    int64_t *now = self;
+    return *now += 30000000;
+}
+
+static bool progress_text(bool terminal, bool color, int32_t width, screen *out) {
+    world w;
+    quern_progress *progress = NULL;
+    int64_t now = 0;
+    quern_host host = quern_host_default();
+    memset(out, 0, sizeof *out);
+    host.clock.monotonic_ns = ticking;
+    host.clock.self = &now;
+    if (world_open(&w, &(world_desc){.train_length = 40, .host = host}) != QUERN_OK) return false;
+    bool ok = quern_progress_create(&progress, w.device,
+                                    &(quern_progress_desc){.write = screen_write,
+                                                           .self = out,
+                                                           .terminal = terminal,
+                                                           .color = color,
+                                                           .width = width}) == QUERN_OK;
+    if (ok) {
+        const quern_callback callback = quern_progress_callback(progress);
+        quern_trainer_desc desc = world_with(&w, &callback, 1);
+        desc.epoch_count = 2;
+        desc.log_every = 5;
+        ok = quern_trainer_create(&w.trainer, &desc) == QUERN_OK &&
+             quern_trainer_fit(w.trainer, NULL) == QUERN_OK;
+        quern_trainer_destroy(w.trainer);
+        w.trainer = NULL;
+    }
+    quern_progress_destroy(progress);
+    world_close(&w);
+    return ok;
+}
+
+TEST_CASE(Writers, plain_progress_is_a_line_per_log_and_epoch) {
+    screen s;
+    REQUIRE(progress_text(false, false, 0, &s));
+    CHECK(line_count(s.text) == 6);
+    CHECK(strchr(s.text, '\r') == NULL && strchr(s.text, '\033') == NULL);
+    CHECK(strncmp(s.text, "epoch 1/2  step 5  train/loss ", 30) == 0);
+    CHECK_HAS(line_at(s.text, 2), "epoch 1/2  train/loss ");
+    CHECK_HAS(line_at(s.text, 2), "val/accuracy ");
+    CHECK_HAS(line_at(s.text, 5), "epoch 2/2");
+    CHECK_HAS(s.text, "samples/s");
+}
+
+TEST_CASE(Writers, a_terminal_gets_one_bar_that_fits_and_is_cleared) {
+    screen s;
+    REQUIRE(progress_text(true, true, 60, &s));
+    CHECK(line_count(s.text) == 2); /* the epochs; the bar has no line of its own */
+    CHECK_HAS(s.text, "\repoch 1/2 \033[32m[");
+    CHECK_HAS(s.text, "ETA ");
+    CHECK(strcmp(s.text + s.length - 1, "\n") == 0 ||
+          strcmp(s.text + s.length - 4, "\r\033[K") == 0);
+    for (const char *bar = s.text; (bar = strchr(bar, '\r')) != NULL; bar++) {
+        int columns = 0;
+        const char *c = bar + 1;
+        for (; *c && *c != '\r' && *c != '\n'; c++) {
+            if (*c == '\033')
+                while (*c != 'm' && *c != 'K') c++;
+            else
+                columns++;
+        }
+        const bool bar_only = *c != '\n'; /* else an epoch's line came after clearing it */
+        REQUIRE_SAY(columns < 60 || !bar_only, "a bar of %d columns", columns);
+    }
+}
+
+TEST_CASE(Writers, progress_refuses_what_it_cannot_do) {
+    world w;
+    quern_progress *p = NULL;
+    screen s;
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    CHECK_STATUS(quern_progress_create(&p, w.device, &(quern_progress_desc){0}), QUERN_INVALID);
+    CHECK_STATUS(
+        quern_progress_create(
+            &p, w.device, &(quern_progress_desc){.write = screen_write, .self = &s, .width = 1000}),
+        QUERN_INVALID);
+    CHECK(p == NULL);
+    quern_progress_destroy(NULL);
+    world_close(&w);
+}
