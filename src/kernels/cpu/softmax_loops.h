@@ -108,11 +108,12 @@ static void REAL_NAME(forward_chunk)(void *context, int64_t chunk) {
         const int64_t offset = row * length * w->split.inner + part.columns.start;
         const REAL *x = (const REAL *)w->x + offset;
         REAL *y = (REAL *)w->to + offset;
-        if (w->split.inner == 1)
+        const int64_t columns = part.columns.end - part.columns.start;
+        if (w->split.inner == 1) {
             REAL_NAME(forward_row)(x, y, length);
-        else
-            REAL_NAME(forward_tile)
-        (x, y, length, w->split.inner, part.columns.end - part.columns.start);
+        } else {
+            REAL_NAME(forward_tile)(x, y, length, w->split.inner, columns);
+        }
     }
 }
 
@@ -122,9 +123,11 @@ static void REAL_NAME(backward_chunk)(void *context, int64_t chunk) {
     const int64_t length = w->split.length;
     for (int64_t row = part.rows.start; row < part.rows.end; row++) {
         const int64_t offset = row * length * w->split.inner + part.columns.start;
-        if (w->split.inner == 1) REAL_NAME(backward_row)
-        ((const REAL *)w->y + offset, (const REAL *)w->gy + offset, (REAL *)w->to + offset, length,
-         w->accumulate);
-        else REAL_NAME(backward_tile)(w, offset, part.columns.end - part.columns.start);
+        const REAL *y = (const REAL *)w->y + offset, *gy = (const REAL *)w->gy + offset;
+        if (w->split.inner == 1) {
+            REAL_NAME(backward_row)(y, gy, (REAL *)w->to + offset, length, w->accumulate);
+        } else {
+            REAL_NAME(backward_tile)(w, offset, part.columns.end - part.columns.start);
+        }
     }
 }
