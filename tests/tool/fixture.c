@@ -51,9 +51,16 @@ static bool drain(int file, char *to, size_t *used) {
 static void watch(const run_setup *s, run_result *r, pid_t child, int out, int error) {
     size_t out_used = 0, error_used = 0;
     bool sent = s->signal == 0;
+    int pipe_end = -1;
     struct pollfd files[2] = {{.fd = out, .events = POLLIN}, {.fd = error, .events = POLLIN}};
     while (files[0].fd >= 0 || files[1].fd >= 0) {
-        if (poll(files, 2, -1) < 0) continue;
+        if (s->pipe && pipe_end < 0) {
+            /* Opening for writing succeeds once a reader is there. */
+            pipe_end = open(s->pipe, O_WRONLY | O_NONBLOCK);
+            if (pipe_end >= 0) kill(child, SIGINT);
+            if (pipe_end >= 0) kill(child, SIGTERM);
+        }
+        if (poll(files, 2, s->pipe && pipe_end < 0 ? 5 : -1) <= 0) continue;
         if (files[0].revents && !drain(out, r->out, &out_used)) files[0].fd = -1;
         if (files[1].revents && !drain(error, r->error, &error_used)) files[1].fd = -1;
         if (!sent && strstr(r->error, " step ")) {
@@ -61,6 +68,7 @@ static void watch(const run_setup *s, run_result *r, pid_t child, int out, int e
             sent = true;
         }
     }
+    if (pipe_end >= 0) close(pipe_end);
 }
 
 run_result *run_program(temporary *t, const run_setup *setup, const char *const *arguments) {

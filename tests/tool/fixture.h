@@ -16,6 +16,7 @@ typedef struct run_setup {
     const char *environment; /* "NAME=value" */
     int64_t file_limit;      /* RLIMIT_FSIZE; 0: none */
     int signal;              /* sent once stderr holds a "step" line */
+    const char *pipe;        /* a FIFO: once the program reads it, SIGINT and SIGTERM are sent */
 } run_setup;
 
 typedef struct run_result {

@@ -247,3 +247,17 @@ static void check_signal(int number, int exit_code) {
 TEST_CASE(Signals, sigint_ends_the_run_in_order_with_exit_code_130) { check_signal(SIGINT, 130); }
 
 TEST_CASE(Signals, sigterm_ends_the_run_in_order_with_exit_code_143) { check_signal(SIGTERM, 143); }
+
+TEST_CASE(Signals, a_second_signal_ends_the_process_at_once) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    REQUIRE(mkfifo(temporary_join(&t, "endless.csv"), 0666) == 0);
+    const run_setup setup = {.pipe = temporary_join(&t, "endless.csv")};
+    const run_result *r = COMMAND_WITH(&t, &setup, "train", "--model", "mlp", "--data",
+                                       "endless.csv", "--run-dir", "run", "--json");
+    CHECK_SAY(r->exit_code == 130 || r->exit_code == 143, "exit code %d, killed by %d",
+              r->exit_code, r->killed_by);
+    CHECK_TEXT(r->out, "");
+    CHECK(!exists(&t, "run"));
+    temporary_end(&t);
+}
