@@ -5,11 +5,11 @@
  * Order at a boundary: update, counters and learning rate, step_end, log, evaluation. At an
  * epoch's end: evaluation, epoch_end.
  *
- * quern_trainer_create checks and allocates everything; after it, fit and step allocate nothing. The
- * exceptions are logged: a batch size, or a kind of pass, that create could not foresee (predict;
- * evaluate without a validation set) is compiled and gets its staging memory when it first comes.
- * A trainer borrows its graph, datasets and callbacks. One thread at a time,
- * except quern_trainer_stop, which any thread may call. */
+ * quern_trainer_create checks and allocates everything; after it, fit and step allocate nothing.
+ * The exceptions are logged: a batch size, or a kind of pass, that create could not foresee
+ * (predict; evaluate without a validation set) is compiled and gets its staging memory when it
+ * first comes. A trainer borrows its graph, datasets and callbacks. One thread at a time, except
+ * quern_trainer_stop, which any thread may call. */
 #ifndef QUERN_TRAIN_H
 #define QUERN_TRAIN_H
 
@@ -86,8 +86,8 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_memory(quern_memory *out,
                                                              const quern_trainer_desc *desc);
 
 /* Runs until a limit, a stop or a failure; called again it runs on, also in the middle of an epoch,
- * for as many more epochs or steps: 5 + 5 steps are 10. NOT_FINITE names step and first bad tensor; CALLBACK, INPUT, DEVICE_LOST. `result` may be
- * NULL and is filled on failure too. */
+ * for as many more epochs or steps: 5 + 5 steps are 10. NOT_FINITE names step and first bad tensor;
+ * CALLBACK, INPUT, DEVICE_LOST. `result` may be NULL and is filled on failure too. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_fit(quern_trainer *trainer,
                                                           quern_result *result);
 
