@@ -58,32 +58,37 @@ static void REAL_NAME(forward_window)(const pool_work *p, const REAL *x, int64_t
     if (place != NULL) *place = (int32_t)best;
 }
 
-/* One row of y from rows a and b of x; places follow a's first pixel. A NaN wins and, once there,
- * stays: no value is larger, and of several the first is kept by the order of the comparisons. */
+/* One row of y from rows a and b of x; places follow a's first pixel. One comparison after another,
+ * each a pair of selections, is the form that gcc vectorises. A NaN wins over what came before it,
+ * and no number wins over a NaN. */
 static void REAL_NAME(forward_pairs)(const REAL *restrict a, const REAL *restrict b, int32_t first,
                                      int32_t pitch, int64_t count, REAL *restrict y,
                                      int32_t *restrict place) {
     for (int64_t j = 0; j < count; j++) {
-        const REAL v0 = a[2 * j], v1 = a[2 * j + 1], v2 = b[2 * j], v3 = b[2 * j + 1];
-        const bool right = (v1 > v0) | ((v1 != v1) & (v0 == v0));
-        const REAL top = right ? v1 : v0;
-        const bool right_below = (v3 > v2) | ((v3 != v3) & (v2 == v2));
-        const REAL bottom = right_below ? v3 : v2;
-        const bool below = (bottom > top) | ((bottom != bottom) & (top == top));
-        const int32_t top_place = right ? 1 : 0, bottom_place = right_below ? pitch + 1 : pitch;
-        y[j] = below ? bottom : top;
-        place[j] = first + (int32_t)(2 * j) + (below ? bottom_place : top_place);
+        const REAL v1 = a[2 * j + 1], v2 = b[2 * j], v3 = b[2 * j + 1];
+        const int32_t at = first + (int32_t)(2 * j);
+        REAL best = a[2 * j];
+        int32_t from = at;
+        from = v1 > best || v1 != v1 ? at + 1 : from;
+        best = v1 > best || v1 != v1 ? v1 : best;
+        from = v2 > best || v2 != v2 ? at + pitch : from;
+        best = v2 > best || v2 != v2 ? v2 : best;
+        from = v3 > best || v3 != v3 ? at + pitch + 1 : from;
+        best = v3 > best || v3 != v3 ? v3 : best;
+        y[j] = best;
+        place[j] = from;
     }
 }
 
 static void REAL_NAME(forward_pairs_only)(const REAL *restrict a, const REAL *restrict b,
                                           int64_t count, REAL *restrict y) {
     for (int64_t j = 0; j < count; j++) {
-        const REAL v0 = a[2 * j], v1 = a[2 * j + 1], v2 = b[2 * j], v3 = b[2 * j + 1];
-        const bool right = (v1 > v0) | (v1 != v1), right_below = (v3 > v2) | (v3 != v3);
-        const REAL top = right ? v1 : v0, bottom = right_below ? v3 : v2;
-        const bool below = (bottom > top) | (bottom != bottom);
-        y[j] = below ? bottom : top;
+        const REAL v1 = a[2 * j + 1], v2 = b[2 * j], v3 = b[2 * j + 1];
+        REAL best = a[2 * j];
+        best = v1 > best || v1 != v1 ? v1 : best;
+        best = v2 > best || v2 != v2 ? v2 : best;
+        best = v3 > best || v3 != v3 ? v3 : best;
+        y[j] = best;
     }
 }
 
@@ -102,9 +107,8 @@ static void REAL_NAME(forward_chunk)(void *context, int64_t chunk) {
                 REAL_NAME(forward_window)(p, x, i, j, y + j, place == NULL ? NULL : place + j);
         else if (place != NULL)
             REAL_NAME(forward_pairs)
-            (a, a + p->w, (int32_t)(2 * i * p->w), (int32_t)p->w, p->ow, y, place);
-        else
-            REAL_NAME(forward_pairs_only)(a, a + p->w, p->ow, y);
+        (a, a + p->w, (int32_t)(2 * i * p->w), (int32_t)p->w, p->ow, y, place);
+        else REAL_NAME(forward_pairs_only)(a, a + p->w, p->ow, y);
     }
 }
 
