@@ -58,3 +58,19 @@ TEST_CASE(Examples, a_custom_callback_ends_the_run) {
 TEST_CASE(Examples, two_trainers_side_by_side_do_not_touch_each_other) {
     expect_success(EXAMPLE_TWO_TRAINERS, "seed 2");
 }
+
+static char *read_text(const char *path) {
+    FILE *file = fopen(path, "rb");
+    char *text = calloc(1 << 17, 1);
+    if (file && text) (void)!fread(text, 1, (1 << 17) - 1, file);
+    if (file) fclose(file);
+    return text;
+}
+
+TEST_CASE(Examples, the_readme_shows_the_quickstart_as_it_is) {
+    char *readme = read_text(QUERN_SOURCE_DIR "/README.md");
+    char *source = read_text(QUERN_SOURCE_DIR "/tools/examples/quickstart.c");
+    CHECK(readme && source && source[0] != '\0' && strstr(readme, source) != NULL);
+    free(readme);
+    free(source);
+}
