@@ -2,8 +2,8 @@
 # container.sh [COMMAND...]  Builds docker/cpu.Dockerfile and runs it: the test suite, or COMMAND.
 # With Docker where there is one; else with buildah as root, on a base that debootstrap makes.
 #
+# QUERN_CONTAINER_DIR  storage of buildah and the base; default /var/tmp/quern-container
 # QUERN_CONTAINER_DRIVER  the storage driver of buildah, default overlay; vfs is slower
-# QUERN_CONTAINER_DRIVER  buildah's storage driver, default overlay; vfs is slower
 # BASE_IMAGE           another base image
 set -euo pipefail
 cd "$(dirname "$0")/.."

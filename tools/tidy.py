@@ -46,6 +46,8 @@ FORBIDDEN = re.compile(r"(?<![\w.>])(printf|fprintf|vprintf|vfprintf|puts|fputs|
                        r"exit|_exit|_Exit|quick_exit|abort|signal|sigaction|setlocale)\s*\(")
 MUTABLE_STATIC = re.compile(r"\s*static\s+(?!const\b|_Thread_local\b|inline\b)[^()=]*"
                             r"(=[^=]|;|\[)")
+# It guards a global of the BLAS; its file says why.
+ALLOWED_STATICS = {("src/kernels/cpu/blas_memory.c", "lock")}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 
@@ -143,7 +145,8 @@ class Tidy:
             match = FORBIDDEN.search(line)
             if match:
                 self.say(name, number, f"library code calls {match.group(1)}")
-            if MUTABLE_STATIC.match(line) and not re.search(r"\bconst\b", line):
+            allowed = any(name == file and f" {word} " in line for file, word in ALLOWED_STATICS)
+            if MUTABLE_STATIC.match(line) and "const " not in line and not allowed:
                 self.say(name, number, "mutable static: state belongs to a device or an object")
 
     def check_python(self, name, text):
