@@ -1,7 +1,8 @@
 /* schedule.h - the learning rate's factor as a function of the updates applied so far.
  *
- * quern_schedule_scale (optim.h) is the function; here are its desc's defaults and checks, and the
- * ring in device memory from which the decide task reads it. */
+ * quern_schedule_scale (optim.h, schedule.c) is the function; schedule_resolve.c has its desc's
+ * defaults and checks, schedule_ring.c the ring in device memory from which the decide task reads
+ * it. */
 #ifndef QUERN_OPTIM_SCHEDULE_H
 #define QUERN_OPTIM_SCHEDULE_H
 
@@ -11,7 +12,9 @@
 /* Fills defaults in place. INVALID for a set field that the kind does not read, a missing one
  * (`total`, when planned_updates is 0 too) and a value out of range. */
 QUERN_MUST_CHECK quern_status schedule_resolve(quern_schedule *schedule, int64_t planned_updates);
-const char *schedule_name(quern_schedule_kind kind); /* "multi_step" */
+/* The updates of WARMUP_STABLE_DECAY's decay, of `span` updates behind the warm-up. */
+int64_t schedule_decay(const quern_schedule *schedule, int64_t span);
+#define SCHEDULE_MILESTONE_MAX 16
 
 /* The factor for update n lies at values[n % count]. Not moved once created. */
 typedef struct schedule_ring {
