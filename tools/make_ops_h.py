@@ -6,7 +6,8 @@ Usage: make_ops_h.py ops.def > ops.h
 import re
 import sys
 
-HEAD = """/* ops.h - a builder per op. Generated from ops.def by tools/make_ops_h.py: edit that, not this.
+HEAD = """\
+/* ops.h - a builder per op. Generated from ops.def by tools/make_ops_h.py: edit that, not this.
  *
  * A builder adds a node to the graph and returns its first output, or NULL once anything in the
  * graph has failed (quern_graph_status says what). Attributes: op_desc.h; NULL: all defaults. */
