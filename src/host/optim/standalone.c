@@ -6,6 +6,7 @@
 #include "optimizer.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <quern/optim.h>
 
 enum { RUN_AHEAD = 8 };
@@ -44,6 +45,7 @@ static quern_status prepare(quern_optimizer *o) {
 quern_status quern_optimizer_create(quern_optimizer **out, quern_parameters *parameters,
                                     const quern_optimizer_desc *desc) {
     quern_optimizer_desc resolved;
+    if (!out) return quern_fail(QUERN_INVALID, "optimizer: out is NULL");
     *out = NULL;
     if (!parameters) return quern_fail(QUERN_INVALID, "optimizer: parameters is NULL");
     QUERN_TRY(optimizer_resolve(&resolved, desc, 0));
@@ -82,7 +84,7 @@ void quern_optimizer_destroy(quern_optimizer *optimizer) {
 }
 
 quern_optimizer_desc quern_optimizer_resolved(const quern_optimizer *optimizer) {
-    return optimizer->bound.desc;
+    return optimizer ? optimizer->bound.desc : (quern_optimizer_desc){0};
 }
 
 /* Reads records until at most `behind` are open. */
@@ -93,6 +95,14 @@ static quern_status catch_up(quern_optimizer *o, int64_t behind) {
         const task_record r = o->ring[slot];
         o->seen++;
         o->step = r.step;
+        const quern_schedule *schedule = &o->bound.desc.schedule;
+        if (r.outcome == QUERN_OUTCOME_NOT_FINITE && isfinite(r.norm) &&
+            !isfinite(quern_schedule_scale(schedule, r.step)))
+            return quern_fail(QUERN_NOT_FINITE,
+                              "%s: update %" PRId64 " was not applied, the schedule %s gives no "
+                              "factor for the learning rate (negative or not finite)",
+                              optimizer_name(&o->bound.desc), r.attempt,
+                              quern_schedule_name(schedule->kind));
         if (r.outcome == QUERN_OUTCOME_NOT_FINITE)
             return quern_fail(QUERN_NOT_FINITE,
                               "%s: update %" PRId64 " was not applied, its gradient's norm is %g",

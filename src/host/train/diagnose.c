@@ -80,8 +80,17 @@ static quern_status gradients_name(quern_trainer *t, const task_record *record) 
                       record->norm);
 }
 
+static double schedule_factor(const quern_trainer *t, const task_record *record) {
+    return quern_schedule_scale(&t->desc.optimizer.schedule, record->step);
+}
+
 quern_status diagnose_not_finite(quern_trainer *t, const attempt *a, const task_record *record) {
     records_drain_silently(t);
+    if (isfinite(record->norm) && !isfinite(schedule_factor(t, record)))
+        return quern_fail(QUERN_NOT_FINITE,
+                          "step %" PRId64 ": the schedule %s gives no factor for the learning rate "
+                          "(negative or not finite)",
+                          record->step, quern_schedule_name(t->desc.optimizer.schedule.kind));
     if (inputs_name(t, a, record)) return QUERN_NOT_FINITE;
     if (!isfinite(record->loss) || !isfinite(record->weight))
         return quern_fail(QUERN_NOT_FINITE, "step %" PRId64 ": the loss is %g", record->step,

@@ -1,15 +1,22 @@
 /* decide - whether this attempt's update is applied, and with which hyper-parameters.
  * The reasons not to, in order of precedence: the host asked to skip it; an earlier one froze the
- * run; the window is empty; loss, weight or gradient is not finite. Only an applied update moves
- * the step on. Clipping is torch.nn.utils.clip_grad_norm_: min(1, clip / (norm + 1e-6)). */
+ * run; the window is empty; loss, weight, gradient or the schedule's factor is not finite. Only an
+ * applied update moves the step on. Clipping is torch.nn.utils.clip_grad_norm_:
+ * min(1, clip / (norm + 1e-6)). */
 #include "task_value.h"
 #include <math.h>
 
-static quern_outcome outcome_of(const task_state *state) {
+static double factor_of(const task_decide *t) {
+    return t->schedule[t->state->step % t->schedule_count];
+}
+
+static quern_outcome outcome_of(const task_decide *t) {
+    const task_state *state = t->state;
     if (state->skip) return QUERN_OUTCOME_SKIPPED;
     if (state->frozen) return QUERN_OUTCOME_FROZEN;
     if (state->weight == 0) return QUERN_OUTCOME_EMPTY;
-    if (!isfinite(state->loss) || !isfinite(state->weight) || !isfinite(state->norm))
+    if (!isfinite(state->loss) || !isfinite(state->weight) || !isfinite(state->norm) ||
+        !isfinite(factor_of(t)))
         return QUERN_OUTCOME_NOT_FINITE;
     return QUERN_OUTCOME_APPLIED;
 }
@@ -18,7 +25,7 @@ static quern_hyper hyper_of(const task_decide *t) {
     const task_state *state = t->state;
     quern_hyper h = t->constants;
     h.n = state->step + 1;
-    h.learning_rate *= t->schedule[state->step % t->schedule_count];
+    h.learning_rate *= factor_of(t);
     h.correct1 = 1 / (1 - pow(h.beta1, (double)h.n));
     h.correct2 = 1 / (1 - pow(h.beta2, (double)h.n));
     h.gradient_scale = 1;
@@ -30,7 +37,7 @@ static quern_hyper hyper_of(const task_decide *t) {
 quern_status quern_cpu_task_decide(const quern_kernel_args *args) {
     const task_decide *t = args->attributes;
     task_state *state = t->state;
-    const quern_outcome outcome = outcome_of(state);
+    const quern_outcome outcome = outcome_of(t);
     state->outcome = (int32_t)outcome;
     state->applied = outcome == QUERN_OUTCOME_APPLIED;
     if (outcome == QUERN_OUTCOME_NOT_FINITE && t->stop_on_not_finite) state->frozen = 1;
