@@ -95,7 +95,8 @@ struct quern_program {
     const quern_backend *backend;
     quern_parameters *parameters;
     arena memory;
-    tensor_plan *tensors; /* [graph->tensor_count] */
+    tensor_plan *tensors; /* [tensor_count]: the graph may have grown since */
+    int32_t tensor_count;
     planned_node *nodes;
     int32_t node_count;
     program_step *steps; /* forward, then backward */

@@ -75,10 +75,12 @@ static quern_status desc_check(const quern_program_desc *d) {
     QUERN_TRY(graph_status(d->graph));
     if (d->batch_size < 0)
         return quern_fail(QUERN_INVALID, "program: batch_size %lld", (long long)d->batch_size);
+    if (d->loss_weight && !d->loss)
+        return quern_fail(QUERN_INVALID, "program: loss_weight is set, but loss is NULL");
     if (d->training && !d->loss) return quern_fail(QUERN_INVALID, "program: training needs a loss");
     if (d->output_count < 0 || (d->output_count > 0 && !d->outputs))
-        return quern_fail(QUERN_INVALID, "program: %d outputs at %p", (int)d->output_count,
-                          (const void *)d->outputs);
+        return quern_fail(QUERN_INVALID, "program: %d outputs%s", (int)d->output_count,
+                          d->outputs ? "" : ", but outputs is NULL");
     if (!d->parameters || d->parameters->graph != d->graph)
         return quern_fail(QUERN_INVALID, "program: parameters are of another graph, or NULL");
     return QUERN_OK;
@@ -183,8 +185,8 @@ quern_status program_bind(quern_program *p, void *activations, void *inputs, con
         return quern_fail(QUERN_INTERNAL, "program: bound without memory");
     if (p->desc.training && values->trainable_count > 0 && !values->gradients)
         return quern_fail(QUERN_INVALID, "program: training needs parameters made with gradients");
-    for (const quern_tensor *t = p->graph->tensors; t; t = t->next) {
-        tensor_plan *plan = plan_of(p, t);
+    for (int32_t i = 0; i < p->tensor_count; i++) {
+        tensor_plan *plan = &p->tensors[i];
         plan->bound = view_bind(p, &m, plan, false);
         plan->bound_gradient = view_bind(p, &m, plan, true);
     }
@@ -203,7 +205,7 @@ static quern_status step_issue(const quern_program *p, program_step *step, progr
     quern_kernel_args *args =
         part == PROGRAM_BACKWARD_FOLLOWING ? &step->args_following : &step->args;
     const quern_kernel *kernel = step->node->kernel;
-    args->stream = stream;
+    if (args->stream != stream) args->stream = stream; /* work under way may be reading it */
     trace_begin(p->host, step->backward ? "backward" : "forward", step->node->node->name,
                 p->desc.batch_size);
     const quern_status s =
@@ -221,13 +223,19 @@ quern_status program_issue(const quern_program *p, program_part part, quern_stre
     return QUERN_OK;
 }
 
+bool program_knows(const quern_program *p, const quern_tensor *tensor) {
+    return tensor && tensor->graph == p->graph && tensor->id < p->tensor_count;
+}
+
 quern_view program_view(const quern_program *p, const quern_tensor *tensor) {
+    if (!program_knows(p, tensor)) return (quern_view){0};
     const tensor_plan *t = plan_of(p, tensor);
     const bool kept = t->output || tensor->role != ROLE_VALUE;
     return kept && t->used ? t->bound : t->view;
 }
 
 quern_view program_gradient_view(const quern_program *p, const quern_tensor *tensor) {
+    if (!program_knows(p, tensor)) return (quern_view){0};
     const tensor_plan *t = plan_of(p, tensor);
     const bool kept = tensor == p->desc.loss || tensor->wants_gradient;
     return kept && t->reached ? t->bound_gradient : t->view;

@@ -33,6 +33,10 @@ QUERN_MUST_CHECK quern_status program_bind(quern_program *program, void *arena, 
 QUERN_MUST_CHECK quern_status program_issue(const quern_program *program, program_part part,
                                             quern_stream *stream);
 
+/* Whether `tensor` is of this program's graph and was there when it was compiled: a graph may grow
+ * afterwards. Of any other tensor the views below are empty. */
+bool program_knows(const quern_program *program, const quern_tensor *tensor);
+
 /* The bound view of an input or an output, and of the gradient of `loss` (to be seeded) or of an
  * input that wants one; data NULL when the program has no such tensor. */
 quern_view program_view(const quern_program *program, const quern_tensor *tensor);

@@ -15,7 +15,10 @@ struct owned_blocks {
     task_weigh weigh;
     task_seed seed;
     quern_kernel_args weigh_args, seed_args;
+    unsigned passes; /* over the inputs at hand */
 };
+
+enum { PASS_FORWARD = 1, PASS_BACKWARD = 2 };
 
 static void owned_release(quern_program *p) {
     struct owned_blocks *own = p->owned;
@@ -77,11 +80,15 @@ static void tasks_fill(quern_program *p) {
 
 quern_status quern_program_create(quern_program **out, const quern_program_desc *desc) {
     quern_program *p = NULL;
+    if (!out) return quern_fail(QUERN_INVALID, "program: out is NULL");
     *out = NULL;
     QUERN_TRY(program_plan(&p, desc));
     const quern_status s = blocks_allocate(p);
     if (s != QUERN_OK) {
+        error_text reason;
+        error_save(&reason);
         quern_program_destroy(p);
+        error_restore(&reason);
         return s;
     }
     if (p->desc.loss) tasks_fill(p);
@@ -94,29 +101,50 @@ static quern_status memory_of(quern_memory *out, const quern_program_desc *desc)
     QUERN_TRY(program_plan(&p, desc));
     const quern_parameters *v = desc->parameters;
     const size_t element = quern_dtype_bytes(v->dtype);
-    *out = (quern_memory){
-        .parameter_bytes = (size_t)(v->value_count + 2 * v->buffer_count) * element,
-        .gradient_bytes = desc->training ? (size_t)v->trainable_count * element : 0,
-        .activation_bytes = p->arena_bytes,
-        .input_bytes = p->input_bytes,
-    };
-    out->peak_bytes =
-        out->parameter_bytes + out->gradient_bytes + out->activation_bytes + out->input_bytes;
+    quern_memory m = {.activation_bytes = p->arena_bytes, .input_bytes = p->input_bytes};
     quern_program_destroy(p);
+    size_t buffers = 0; /* and their pending values */
+    const bool fits =
+        count_bytes(v->value_count, element, &m.parameter_bytes) &&
+        count_bytes(v->buffer_count, 2 * element, &buffers) &&
+        size_add(m.parameter_bytes, buffers, &m.parameter_bytes) &&
+        count_bytes(desc->training ? v->trainable_count : 0, element, &m.gradient_bytes) &&
+        size_add(m.parameter_bytes, m.gradient_bytes, &m.peak_bytes) &&
+        size_add(m.peak_bytes, m.activation_bytes, &m.peak_bytes) &&
+        size_add(m.peak_bytes, m.input_bytes, &m.peak_bytes);
+    if (!fits) return quern_fail(QUERN_SHAPE, "program: its memory has more bytes than fit");
+    *out = m;
     return QUERN_OK;
 }
 
 quern_status quern_program_memory(quern_memory *out, const quern_program_desc *desc) {
+    if (!out) return quern_fail(QUERN_INVALID, "program: out is NULL");
     *out = (quern_memory){0};
     if (!desc || !desc->graph) return quern_fail(QUERN_INVALID, "program: graph is NULL");
     if (desc->parameters) return memory_of(out, desc);
     quern_parameters planned = {0};
     quern_program_desc with = *desc;
     with.parameters = &planned;
+    const bool sealed = desc->graph->sealed; /* a question leaves the graph as it is */
     quern_status s = parameters_plan(&planned, desc->graph);
     if (s == QUERN_OK) s = memory_of(out, &with);
     parameters_release(&planned);
+    desc->graph->sealed = sealed;
     return s;
+}
+
+/* The checks that every access to a tensor of a program begins with. */
+static quern_status access_check(const quern_program *p, const quern_tensor *tensor,
+                                 const void *host, size_t bytes) {
+    if (!p || !tensor || (!host && bytes > 0))
+        return quern_fail(QUERN_INVALID, "program: %s is NULL",
+                          !p        ? "the program"
+                          : !tensor ? "the tensor"
+                                    : "the host memory");
+    if (program_knows(p, tensor)) return QUERN_OK;
+    return quern_fail(QUERN_INVALID, "program: %s %s", tensor->name,
+                      tensor->graph == p->graph ? "was added after the program was made"
+                                                : "belongs to another graph");
 }
 
 static quern_status view_check(const quern_program *p, const quern_tensor *tensor,
@@ -131,36 +159,54 @@ static quern_status view_check(const quern_program *p, const quern_tensor *tenso
 }
 
 void *quern_program_input(quern_program *program, const quern_tensor *tensor) {
-    return tensor->role == ROLE_INPUT ? program_view(program, tensor).data : NULL;
+    if (!program || !program_knows(program, tensor) || tensor->role != ROLE_INPUT) return NULL;
+    return program_view(program, tensor).data;
 }
 
 quern_status quern_program_write(quern_program *p, const quern_tensor *tensor, const void *host,
                                  size_t bytes) {
+    QUERN_TRY(access_check(p, tensor, host, bytes));
     const quern_view view = program_view(p, tensor);
     if (tensor->role != ROLE_INPUT)
         return quern_fail(QUERN_INVALID, "program: %s is no input", tensor->name);
+    p->owned->passes = 0; /* what forward saved belongs to the former batch */
     QUERN_TRY(view_check(p, tensor, &view, bytes, "input"));
     if (bytes) QUERN_TRY(p->backend->copy(p->graph->device->stream, view.data, host, bytes));
     return p->backend->stream_wait(p->graph->device->stream);
 }
 
+/* What has not been computed from the inputs at hand is garbage, and backward would follow it. */
+static quern_status pass_check(const quern_program *p, unsigned pass, const char *what) {
+    if ((p->owned->passes & pass) != 0) return QUERN_OK;
+    return quern_fail(QUERN_INVALID, "program: %s without a %s since the inputs were written", what,
+                      pass == PASS_FORWARD ? "forward" : "backward");
+}
+
 quern_status quern_program_forward(quern_program *p, int64_t attempt) {
+    if (!p) return quern_fail(QUERN_INVALID, "program: the program is NULL");
     quern_stream *stream = p->graph->device->stream;
     struct owned_blocks *own = p->owned;
+    own->passes = 0;
     QUERN_TRY(p->backend->stream_wait(stream)); /* host_state is read by the copy below */
     *own->host_state = (task_state){.run = {p->graph->device->seed, attempt, 0}};
     QUERN_TRY(p->backend->copy(stream, own->state, own->host_state, sizeof *own->state));
     QUERN_TRY(program_issue(p, PROGRAM_FORWARD, stream));
-    if (!p->desc.loss) return QUERN_OK;
-    return p->backend->call(stream, p->backend->tasks[TASK_weigh], &own->weigh_args);
+    if (p->desc.loss)
+        QUERN_TRY(p->backend->call(stream, p->backend->tasks[TASK_weigh], &own->weigh_args));
+    own->passes = PASS_FORWARD;
+    return QUERN_OK;
 }
 
 quern_status quern_program_backward(quern_program *p, bool accumulate) {
+    if (!p) return quern_fail(QUERN_INVALID, "program: the program is NULL");
     quern_stream *stream = p->graph->device->stream;
     if (!p->desc.training)
         return quern_fail(QUERN_INVALID, "program: backward of a program that is not training");
+    QUERN_TRY(pass_check(p, PASS_FORWARD, "backward"));
     QUERN_TRY(p->backend->call(stream, p->backend->tasks[TASK_seed], &p->owned->seed_args));
-    return program_issue(p, accumulate ? PROGRAM_BACKWARD_FOLLOWING : PROGRAM_BACKWARD, stream);
+    QUERN_TRY(program_issue(p, accumulate ? PROGRAM_BACKWARD_FOLLOWING : PROGRAM_BACKWARD, stream));
+    p->owned->passes |= PASS_BACKWARD;
+    return QUERN_OK;
 }
 
 static quern_status read_view(quern_program *p, const quern_view *view, void *to, size_t bytes) {
@@ -171,6 +217,7 @@ static quern_status read_view(quern_program *p, const quern_view *view, void *to
 
 quern_status quern_program_read(quern_program *p, const quern_tensor *tensor, void *to,
                                 size_t bytes) {
+    QUERN_TRY(access_check(p, tensor, to, bytes));
     const quern_view view = program_view(p, tensor);
     if (!tensor->contiguous)
         return quern_fail(QUERN_INVALID,
@@ -178,12 +225,15 @@ quern_status quern_program_read(quern_program *p, const quern_tensor *tensor, vo
                           "quern_contiguous() of it",
                           tensor->name);
     QUERN_TRY(view_check(p, tensor, &view, bytes, "output"));
+    if (tensor->role == ROLE_VALUE) QUERN_TRY(pass_check(p, PASS_FORWARD, "reading an output"));
     return read_view(p, &view, to, bytes);
 }
 
 quern_status quern_program_read_gradient(quern_program *p, const quern_tensor *tensor, void *to,
                                          size_t bytes) {
+    QUERN_TRY(access_check(p, tensor, to, bytes));
     const quern_view view = program_gradient_view(p, tensor);
     QUERN_TRY(view_check(p, tensor, &view, bytes, "tensor with a gradient"));
+    QUERN_TRY(pass_check(p, PASS_BACKWARD, "reading a gradient"));
     return read_view(p, &view, to, bytes);
 }

@@ -106,7 +106,8 @@ static quern_status targets_mark(quern_program *p) {
 }
 
 quern_status program_select(quern_program *p) {
-    QUERN_TRY(arena_allocate(&p->memory, &p->tensors, p->graph->tensor_count, sizeof *p->tensors,
+    p->tensor_count = p->graph->tensor_count;
+    QUERN_TRY(arena_allocate(&p->memory, &p->tensors, p->tensor_count, sizeof *p->tensors,
                              "tensors of the program"));
     QUERN_TRY(tensors_resolve(p));
     QUERN_TRY(targets_mark(p));
