@@ -24,6 +24,14 @@ void text_add(text *t, const char *format, ...) {
     t->length = t->overflow ? t->length + strlen(t->data + t->length) : t->length + (size_t)wanted;
 }
 
+void text_end_line(text *t) {
+    if (t->capacity < 2) return;
+    const size_t at = t->length < t->capacity - 1 ? t->length : t->capacity - 2;
+    t->data[at] = '\n';
+    t->data[at + 1] = 0;
+    t->length = at + 1;
+}
+
 /* Bytes of the UTF-8 sequence at s, 0 when it is none (overlong, surrogate, cut, beyond U+10FFFF:
  * Unicode 15, table 3-7). */
 static size_t utf8_sequence(const unsigned char *s) {

@@ -12,6 +12,7 @@ typedef struct text {
 } text;
 text text_over(char *buffer, size_t capacity);
 void text_add(text *t, const char *format, ...) QUERN_PRINTF(2, 3);
+void text_end_line(text *t); /* a newline, in place of the last byte where nothing else fits */
 void text_add_json_string(text *t, const char *value); /* quoted and escaped */
 void text_add_json_number(text *t, double value);      /* shortest that reads back; else null */
 

@@ -9,10 +9,10 @@ typedef struct line_sink {
     char buffer[2048];
 } line_sink;
 
-static text line_begin(line_sink *sink) { return text_over(sink->buffer, sizeof sink->buffer - 1); }
+static text line_begin(line_sink *sink) { return text_over(sink->buffer, sizeof sink->buffer); }
 
 static void line_end(line_sink *sink, text *line) {
-    text_add(line, "\n");
+    text_end_line(line);
     sink->write(sink->self, sink->buffer);
 }
 
@@ -51,6 +51,7 @@ static void dump_item(const quern_program *p, line_sink *sink, int32_t index) {
 void quern_program_dump(const quern_program *p, void (*write)(void *self, const char *line),
                         void *self) {
     line_sink sink = {.write = write, .self = self};
+    if (!p || !write) return;
     text line = line_begin(&sink);
     text_add(&line,
              "program: %s, batch %lld, %d forward and %d backward steps, arena %zu bytes, "
