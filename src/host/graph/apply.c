@@ -43,7 +43,13 @@ static quern_status infer(const quern_graph *graph, graph_node *node, quern_shap
         in[i] = node->in[i] ? node->in[i]->shape : (quern_shape){.rank = -1};
     const quern_shape_args args = {graph->dtype, node->attributes, node->input_count, in, out};
     const quern_status s = node->op->shape(&args);
-    return s == QUERN_OK ? s : error_prefix(s, "%s", node->op->name);
+    if (s != QUERN_OK) return error_prefix(s, "%s", node->op->name);
+    for (int32_t i = 0; i < node->output_count; i++) /* a custom op's rule is the application's */
+        if (out[i].rank < 0 || out[i].rank > QUERN_RANK_MAX ||
+            (uint32_t)out[i].dtype >= QUERN_DTYPE_COUNT)
+            return quern_fail(QUERN_INVALID, "%s: its shape rule gives output %d rank %d, dtype %d",
+                              node->op->name, (int)i, (int)out[i].rank, (int)out[i].dtype);
+    return QUERN_OK;
 }
 
 /* Whether an alias of a contiguous tensor is contiguous itself. */
@@ -83,7 +89,7 @@ static quern_status node_build(quern_graph *graph, graph_node **out, const quern
     node->purpose = RANDOM_NODE_FIRST + (uint32_t)node->id;
     node->input_count = input_count;
     node->output_count = op->output_count;
-    memcpy(node->in, in, (size_t)input_count * sizeof *in);
+    if (input_count > 0) memcpy(node->in, in, (size_t)input_count * sizeof *in);
     quern_shape shapes[QUERN_OUTPUT_MAX] = {{0}};
     QUERN_TRY(infer(graph, node, shapes));
     for (int32_t i = 0; i < op->output_count; i++) {
@@ -110,6 +116,17 @@ static bool make_contiguous(quern_graph *graph, const quern_op *op, quern_tensor
     return true;
 }
 
+/* A buffer has one next value: two nodes that both renew it would lose the first one's. */
+static void attach_pending(quern_graph *graph, quern_tensor *buffer, quern_tensor *next) {
+    if (buffer->role != ROLE_BUFFER) return;
+    if (buffer->pending)
+        graph_stick(
+            graph, quern_fail(QUERN_INVALID, "%s: %s already holds the running statistics of %s",
+                              next->producer->name, buffer->name, buffer->pending->producer->name));
+    else
+        buffer->pending = next;
+}
+
 /* What belongs to some ops beside their outputs: a loss has a weight, and the running statistics
  * of a batch norm have values that replace them after the update. */
 static void attach(quern_graph *graph, graph_node *node) {
@@ -126,8 +143,7 @@ static void attach(quern_graph *graph, graph_node *node) {
     case QUERN_OP_ID_l1:
     case QUERN_OP_ID_huber: y->weight = quern_element_count(graph, node->in[0]); break;
     case QUERN_OP_ID_batch_norm:
-        for (int32_t i = 0; i < 2; i++)
-            if (node->in[3 + i]->role == ROLE_BUFFER) node->in[3 + i]->pending = node->out[1 + i];
+        for (int32_t i = 0; i < 2; i++) attach_pending(graph, node->in[3 + i], node->out[1 + i]);
         break;
     default: break;
     }
@@ -135,14 +151,15 @@ static void attach(quern_graph *graph, graph_node *node) {
 
 static graph_node *node_add(quern_graph *graph, const quern_op *op, int32_t builtin,
                             quern_tensor *const *in, int32_t input_count, const void *desc) {
-    if (graph->status != QUERN_OK) return NULL;
+    if (!graph || graph->status != QUERN_OK) return NULL;
     quern_tensor *inputs[QUERN_INPUT_MAX];
-    if (input_count < 0 || input_count > QUERN_INPUT_MAX) {
-        graph_stick(graph, quern_fail(QUERN_INVALID, "%s: %d inputs, at most %d", op->name,
-                                      (int)input_count, QUERN_INPUT_MAX));
+    if (input_count < 0 || input_count > QUERN_INPUT_MAX || (input_count > 0 && !in)) {
+        graph_stick(graph, quern_fail(QUERN_INVALID, "%s: %d inputs%s, at most %d", op->name,
+                                      (int)input_count, in ? "" : " in an array that is NULL",
+                                      QUERN_INPUT_MAX));
         return NULL;
     }
-    memcpy(inputs, in, (size_t)input_count * sizeof *in);
+    if (input_count > 0) memcpy(inputs, in, (size_t)input_count * sizeof *in);
     if (!make_contiguous(graph, op, inputs, input_count)) return NULL;
     graph_node *node = NULL;
     const quern_status s = node_build(graph, &node, op, builtin, inputs, input_count, desc);
@@ -161,16 +178,23 @@ quern_tensor *graph_apply(quern_graph *graph, int32_t builtin, quern_tensor *con
     return graph->status == QUERN_OK ? node->out[0] : NULL;
 }
 
+static bool custom_usable(const quern_op *op) {
+    const bool in_place = (op->flags & (QUERN_OP_INPLACE | QUERN_OP_GRAD_INPLACE)) != 0;
+    return op->name && op->shape && op->output_count >= 1 && op->output_count <= QUERN_OUTPUT_MAX &&
+           !(op->flags & (QUERN_OP_ALIAS | QUERN_OP_FUSED)) &&
+           !(in_place && op->input_count - op->optional_count < 1);
+}
+
 quern_tensor *quern_custom(quern_graph *graph, const quern_op *op, quern_tensor *const *in,
                            int32_t input_count, const void *attributes, quern_tensor **out) {
-    const bool usable = op && op->name && op->shape && op->output_count >= 1 &&
-                        op->output_count <= QUERN_OUTPUT_MAX &&
-                        !(op->flags & (QUERN_OP_ALIAS | QUERN_OP_FUSED));
-    if (!usable && graph->status == QUERN_OK)
+    const bool usable = op && custom_usable(op);
+    if (!usable && graph && graph->status == QUERN_OK)
         graph_stick(graph, quern_fail(QUERN_INVALID,
-                                      "custom op: name, shape rule and 1 to %d outputs are needed",
+                                      "custom op: name, shape rule, 1 to %d outputs and, to work "
+                                      "in place, a first input are needed",
                                       QUERN_OUTPUT_MAX));
     graph_node *node = usable ? node_add(graph, op, -1, in, input_count, attributes) : NULL;
-    for (int32_t i = 0; out && op && i < op->output_count; i++) out[i] = node ? node->out[i] : NULL;
+    for (int32_t i = 0; out && op && i < op->output_count && i < QUERN_OUTPUT_MAX; i++)
+        out[i] = node ? node->out[i] : NULL;
     return node ? node->out[0] : NULL;
 }

@@ -4,6 +4,7 @@
 #include <quern/ops.h>
 
 #include "../../kernels/kernel.h"
+#include "../base/size.h"
 
 /* the inputs as parameters, and as the array and count that graph_apply takes */
 #define TAKE_IN1(a) quern_tensor *a
@@ -33,22 +34,25 @@
 
 void quern_split(quern_graph *graph, quern_tensor *x, int32_t axis, int32_t part_count,
                  const int64_t *sizes, quern_tensor **parts) {
-    for (int32_t i = 0; i < part_count; i++) parts[i] = NULL;
-    if (graph->status != QUERN_OK) return;
-    if (!x || axis < -x->shape.rank || axis >= x->shape.rank || part_count < 1) {
+    for (int32_t i = 0; parts && i < part_count; i++) parts[i] = NULL;
+    if (!graph || graph->status != QUERN_OK) return;
+    if (!x || !parts || axis < -x->shape.rank || axis >= x->shape.rank || part_count < 1) {
         graph_stick(graph, quern_fail(QUERN_INVALID, "split: %d parts along axis %d of %s",
                                       (int)part_count, (int)axis, x ? x->name : "NULL"));
         return;
     }
     const int64_t size = x->shape.dim[axis < 0 ? axis + x->shape.rank : axis];
     int64_t start = 0;
-    for (int32_t i = 0; i < part_count; i++) {
+    for (int32_t i = 0; i < part_count && graph->status == QUERN_OK; i++) {
         const int64_t part = sizes ? sizes[i] : size / part_count;
-        parts[i] = quern_slice(graph, x, &(quern_slice_desc){axis, start, start + part});
-        start += part;
+        int64_t stop = 0;
+        if (!count_add(start, part, &stop)) stop = INT64_MAX; /* the slice refuses it */
+        parts[i] = quern_slice(graph, x, &(quern_slice_desc){axis, start, stop});
+        start = stop;
     }
-    if (graph->status != QUERN_OK || start == size) return;
+    if (graph->status == QUERN_OK && start == size) return;
     for (int32_t i = 0; i < part_count; i++) parts[i] = NULL;
+    if (graph->status != QUERN_OK) return;
     graph_stick(graph, quern_fail(QUERN_SHAPE, "split: %d parts of %lld in all, %s has %lld",
                                   (int)part_count, (long long)start, x->name, (long long)size));
 }

@@ -11,6 +11,7 @@
 
 quern_status quern_graph_create(quern_graph **out, quern_device *device,
                                 const quern_graph_desc *desc) {
+    if (!out) return quern_fail(QUERN_INVALID, "graph: out is NULL");
     *out = NULL;
     if (!device) return quern_fail(QUERN_INVALID, "graph: device is NULL");
     const quern_dtype dtype = desc ? desc->dtype : QUERN_F32;
@@ -61,7 +62,7 @@ void shape_text(const quern_shape *shape, char *out, size_t bytes) {
         if (d == QUERN_B)
             text_add(&t, "B");
         else if (d < 0)
-            text_add(&t, "%" PRId64 "B", -d);
+            text_add(&t, "%" PRIu64 "B", UINT64_C(0) - (uint64_t)d); /* also for INT64_MIN */
         else
             text_add(&t, "%" PRId64, d);
     }
@@ -75,7 +76,7 @@ quern_status shape_view(const quern_shape *shape, int64_t batch_size, quern_view
     for (int32_t i = shape->rank - 1; i >= 0; i--) {
         const int64_t d = shape->dim[i];
         int64_t size = d;
-        if (d < 0) fits &= count_multiply(-d, batch_size, &size);
+        if (d < 0) fits &= count_multiply(d, -batch_size, &size);
         out->dim[i] = size;
         out->stride[i] = out->count;
         fits &= count_multiply(out->count, size, &out->count);
@@ -95,7 +96,7 @@ static bool scoped_name(const quern_graph *graph, const char *name, char *out, s
 
 void quern_scope_push(quern_graph *graph, const char *prefix) {
     char name[sizeof graph->scope];
-    if (graph->status != QUERN_OK) return;
+    if (!graph || graph->status != QUERN_OK) return;
     if (!prefix || graph->scope_depth == GRAPH_SCOPE_DEPTH ||
         !scoped_name(graph, prefix, name, sizeof name)) {
         graph_stick(graph, quern_fail(QUERN_INVALID,
@@ -109,7 +110,8 @@ void quern_scope_push(quern_graph *graph, const char *prefix) {
 }
 
 void quern_scope_pop(quern_graph *graph) {
-    if (graph->scope_depth > 0) graph->scope[graph->scope_starts[--graph->scope_depth]] = '\0';
+    if (graph && graph->scope_depth > 0)
+        graph->scope[graph->scope_starts[--graph->scope_depth]] = '\0';
 }
 
 static quern_status tensor_append(quern_graph *graph, quern_tensor **out, const char *name,
@@ -143,9 +145,13 @@ static quern_status check_leaf(quern_graph *graph, const char *what, const char 
     if (rank < 0 || rank > QUERN_RANK_MAX)
         return quern_fail(QUERN_SHAPE, "%s %s: rank %d is outside [0, %d]", what, name, (int)rank,
                           QUERN_RANK_MAX);
-    for (int32_t i = 0; i < rank; i++)
+    for (int32_t i = 0; i < QUERN_RANK_MAX; i++) {
+        if (i >= rank && dim[i] != 0)
+            return quern_fail(QUERN_SHAPE, "%s %s: dim %d is %" PRId64 ", but its rank is %d", what,
+                              name, (int)i, dim[i], (int)rank);
         if (dim[i] < (batch_allowed ? -(INT64_C(1) << 40) : 0))
             return quern_fail(QUERN_SHAPE, "%s %s: dim %d is %" PRId64, what, name, (int)i, dim[i]);
+    }
     return QUERN_OK;
 }
 
@@ -167,7 +173,7 @@ static quern_status input_add(quern_graph *graph, quern_tensor **out,
 }
 
 quern_tensor *quern_input(quern_graph *graph, const quern_input_desc *desc) {
-    if (graph->status != QUERN_OK) return NULL;
+    if (!graph || graph->status != QUERN_OK) return NULL;
     quern_tensor *tensor = NULL;
     const quern_status s = input_add(graph, &tensor, desc);
     return s == QUERN_OK ? tensor : graph_stick(graph, s);
@@ -178,15 +184,34 @@ quern_tensor *quern_labels(quern_graph *graph, const char *name) {
         graph, &(quern_input_desc){.name = name, .rank = 1, .dim = {QUERN_B}, .dtype = QUERN_I32});
 }
 
+/* The fields that the kind reads are in range, the others are not set. */
 static quern_status init_check(const char *name, const quern_init *init) {
-    const bool spread =
-        init->kind == QUERN_INIT_NORMAL || init->kind == QUERN_INIT_TRUNCATED_NORMAL;
-    const bool ok = (uint32_t)init->kind <= QUERN_INIT_KAIMING_NORMAL && isfinite(init->a) &&
-                    isfinite(init->b) && !(spread && init->b < 0) &&
-                    !(init->kind == QUERN_INIT_UNIFORM && init->b < init->a);
-    return ok ? QUERN_OK
-              : quern_fail(QUERN_INVALID, "parameter %s: init kind %d with a = %g, b = %g", name,
-                           (int)init->kind, (double)init->a, (double)init->b);
+    const quern_init_kind kind = init->kind;
+    const bool spread = kind == QUERN_INIT_NORMAL || kind == QUERN_INIT_TRUNCATED_NORMAL;
+    const bool kaiming = kind == QUERN_INIT_KAIMING_UNIFORM || kind == QUERN_INIT_KAIMING_NORMAL;
+    const bool reads_b = spread || kind == QUERN_INIT_UNIFORM;
+    const char *unread = NULL;
+    const bool ok = (uint32_t)kind <= QUERN_INIT_KAIMING_NORMAL && isfinite(init->a) &&
+                    isfinite(init->b) && isfinite(init->b - init->a) && !(spread && init->b < 0) &&
+                    !(kind == QUERN_INIT_UNIFORM && init->b < init->a);
+    if (!ok)
+        return quern_fail(QUERN_INVALID, "parameter %s: init kind %d with a = %g, b = %g", name,
+                          (int)kind, (double)init->a, (double)init->b);
+    if (kind == QUERN_INIT_ZERO && init->a != 0) unread = "a";
+    if (!reads_b && init->b != 0) unread = "b";
+    if (!kaiming && init->fan_out) unread = "fan_out";
+    if (!unread) return QUERN_OK;
+    return quern_fail(QUERN_INVALID, "parameter %s: init kind %d does not read %s", name, (int)kind,
+                      unread);
+}
+
+static quern_status buffer_check(const char *name, const quern_parameter_desc *desc) {
+    const char *unread = desc->no_weight_decay            ? "no_weight_decay"
+                         : desc->frozen                   ? "frozen"
+                         : desc->learning_rate_scale != 0 ? "learning_rate_scale"
+                                                          : NULL;
+    if (!unread) return QUERN_OK;
+    return quern_fail(QUERN_INVALID, "buffer %s does not read %s", name, unread);
 }
 
 static quern_status leaf_add(quern_graph *graph, quern_tensor **out, tensor_role role,
@@ -200,6 +225,7 @@ static quern_status leaf_add(quern_graph *graph, quern_tensor **out, tensor_role
         return quern_fail(QUERN_INVALID, "%s %s: the graph's parameters exist already", what, name);
     QUERN_TRY(check_leaf(graph, what, name, desc->rank, desc->dim, false));
     QUERN_TRY(init_check(name, &desc->init));
+    if (role == ROLE_BUFFER) QUERN_TRY(buffer_check(name, desc));
     quern_parameter_desc *copy = NULL;
     QUERN_TRY(arena_allocate(&graph->memory, &copy, 1, sizeof *copy, "parameter"));
     *copy = *desc;
@@ -219,43 +245,49 @@ static quern_status leaf_add(quern_graph *graph, quern_tensor **out, tensor_role
 }
 
 quern_tensor *quern_parameter(quern_graph *graph, const quern_parameter_desc *desc) {
-    if (graph->status != QUERN_OK) return NULL;
+    if (!graph || graph->status != QUERN_OK) return NULL;
     quern_tensor *tensor = NULL;
     const quern_status s = leaf_add(graph, &tensor, ROLE_PARAMETER, desc);
     return s == QUERN_OK ? tensor : graph_stick(graph, s);
 }
 
 quern_tensor *quern_buffer(quern_graph *graph, const quern_parameter_desc *desc) {
-    if (graph->status != QUERN_OK) return NULL;
+    if (!graph || graph->status != QUERN_OK) return NULL;
     quern_tensor *tensor = NULL;
     const quern_status s = leaf_add(graph, &tensor, ROLE_BUFFER, desc);
     return s == QUERN_OK ? tensor : graph_stick(graph, s);
 }
 
-quern_shape quern_tensor_shape(const quern_tensor *tensor) { return tensor->shape; }
-const char *quern_tensor_name(const quern_tensor *tensor) { return tensor->name; }
+quern_shape quern_tensor_shape(const quern_tensor *tensor) {
+    return tensor ? tensor->shape : (quern_shape){.rank = -1};
+}
+
+const char *quern_tensor_name(const quern_tensor *tensor) { return tensor ? tensor->name : ""; }
 quern_tensor *quern_loss_weight(const quern_tensor *loss) { return loss ? loss->weight : NULL; }
 
 quern_tensor *quern_tensor_find(quern_graph *graph, const char *name) {
-    for (quern_tensor *t = graph->tensors; t; t = t->next)
+    for (quern_tensor *t = graph && name ? graph->tensors : NULL; t; t = t->next)
         if (strcmp(t->name, name) == 0) return t;
     return NULL;
 }
 
-int32_t quern_graph_parameter_count(const quern_graph *graph) { return graph->parameter_count; }
+int32_t quern_graph_parameter_count(const quern_graph *graph) {
+    return graph ? graph->parameter_count : 0;
+}
 
 quern_tensor *quern_graph_parameter(const quern_graph *graph, int32_t index) {
-    for (quern_tensor *t = graph->tensors; t; t = t->next)
+    for (quern_tensor *t = graph ? graph->tensors : NULL; t; t = t->next)
         if (t->parameter && index-- == 0) return t;
     return NULL;
 }
 
 int64_t quern_graph_parameter_elements(const quern_graph *graph) {
     int64_t sum = 0;
-    for (const quern_tensor *t = graph->tensors; t; t = t->next) {
+    for (const quern_tensor *t = graph ? graph->tensors : NULL; t; t = t->next) {
         quern_view view;
-        if (t->role == ROLE_PARAMETER && shape_view(&t->shape, 0, &view) == QUERN_OK)
-            sum += view.count;
+        if (t->role == ROLE_PARAMETER &&
+            (shape_view(&t->shape, 0, &view) != QUERN_OK || !count_add(sum, view.count, &sum)))
+            return INT64_MAX; /* more than can be counted: quern_parameters_create says so */
     }
     return sum;
 }
@@ -270,21 +302,23 @@ void quern_graph_dump(const quern_graph *graph, void (*write)(void *self, const 
                       void *self) {
     static const char *const roles[] = {"input", "parameter", "buffer"};
     char buffer[2048];
+    if (!graph || !write) return;
     for (const quern_tensor *t = graph->tensors; t; t = t->next) {
         if (t->role == ROLE_VALUE) continue;
-        text line = text_over(buffer, sizeof buffer - 2);
+        text line = text_over(buffer, sizeof buffer);
         text_add(&line, "%s ", roles[t->role]);
         dump_tensor(&line, t);
-        text_add(&line, "\n");
+        text_end_line(&line);
         write(self, buffer);
     }
     for (const graph_node *n = graph->nodes; n; n = n->next) {
-        text line = text_over(buffer, sizeof buffer - 2);
+        text line = text_over(buffer, sizeof buffer);
         dump_tensor(&line, n->out[0]);
         text_add(&line, " = %s(", n->op->name);
         for (int32_t i = 0; i < n->input_count; i++)
             text_add(&line, "%s%s", i ? ", " : "", n->in[i] ? n->in[i]->name : "-");
-        text_add(&line, ")\n");
+        text_add(&line, ")");
+        text_end_line(&line);
         write(self, buffer);
     }
 }

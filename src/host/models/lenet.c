@@ -21,7 +21,7 @@ static quern_tensor *conv_block(quern_graph *graph, quern_tensor *x, const char 
 
 quern_tensor *quern_lenet(quern_graph *graph, quern_tensor *x, const quern_lenet_desc *desc) {
     const int64_t class_count = desc && desc->class_count != 0 ? desc->class_count : 10;
-    if (graph->status != QUERN_OK) return NULL;
+    if (!graph || graph->status != QUERN_OK) return NULL;
     if (!x || x->shape.rank != 4) {
         char shape[160] = "NULL";
         if (x) shape_text(&x->shape, shape, sizeof shape);

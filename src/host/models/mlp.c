@@ -19,6 +19,7 @@ static quern_tensor *fully_connected(quern_graph *graph, quern_tensor *x, int32_
 quern_tensor *quern_mlp(quern_graph *graph, quern_tensor *x, const quern_mlp_desc *desc) {
     const quern_mlp_desc d = desc ? *desc : (quern_mlp_desc){0};
     const int32_t hidden_count = d.hidden_count != 0 ? d.hidden_count : 1;
+    if (!graph || graph->status != QUERN_OK) return NULL;
     if (x && quern_tensor_shape(x).rank > 2) x = quern_flatten(graph, x);
     if (hidden_count < 0 || hidden_count > HIDDEN_MAX)
         return graph_stick(graph,

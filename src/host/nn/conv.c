@@ -1,6 +1,8 @@
 /* conv.c - convolution with its weight (K, C / groups, R, S) and bias (K). */
 #include "layer.h"
 
+#include "../base/size.h"
+
 #include <inttypes.h>
 #include <quern/nn.h>
 #include <quern/ops.h>
@@ -24,7 +26,9 @@ quern_tensor *quern_conv(quern_graph *graph, quern_tensor *x, const quern_conv_d
                           "%" PRId64 " groups do not divide x %s and %" PRId64 " channels", groups,
                           shape, d->channels);
     const int64_t dim[4] = {d->channels, x->shape.dim[1] / groups, d->window[0], d->window[1]};
-    l.fan_in = dim[1] * dim[2] * dim[3];
+    if (!count_multiply(dim[1], dim[2] * dim[3], &l.fan_in)) /* a window is below 2^62 */
+        return layer_fail(&l, QUERN_SHAPE, "a window of %d x %d over x %s is too large",
+                          (int)d->window[0], (int)d->window[1], shape);
     l.init = d->init;
     quern_tensor *weight = layer_weight(&l, 4, dim);
     quern_tensor *bias = d->no_bias ? NULL : layer_bias(&l, d->channels);

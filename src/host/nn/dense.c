@@ -28,7 +28,7 @@ quern_tensor *quern_dense(quern_graph *graph, quern_tensor *x, const quern_dense
 }
 
 quern_tensor *quern_flatten(quern_graph *graph, quern_tensor *x) {
-    if (graph->status != QUERN_OK) return NULL;
+    if (!graph || graph->status != QUERN_OK) return NULL;
     if (!x) return graph_stick(graph, quern_fail(QUERN_INVALID, "flatten: x is NULL"));
     quern_reshape_desc d = {.rank = 2, .dim = {x->shape.dim[0], 1}};
     bool fits = x->shape.rank >= 1;

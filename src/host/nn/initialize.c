@@ -60,6 +60,7 @@ static quern_status fill(const quern_parameters *p) {
 quern_status quern_parameters_create(quern_parameters **out, quern_graph *graph,
                                      const quern_parameters_desc *desc) {
     quern_parameters *p = NULL;
+    if (!out) return quern_fail(QUERN_INVALID, "parameters: out is NULL");
     *out = NULL;
     if (!graph) return quern_fail(QUERN_INVALID, "parameters: graph is NULL");
     QUERN_TRY(graph_status(graph));
@@ -90,11 +91,13 @@ void quern_parameters_destroy(quern_parameters *parameters) {
 }
 
 /* That `tensor` is one of these parameters' and `bytes` its size. */
-static quern_status check(const quern_parameters *p, const quern_tensor *tensor, size_t bytes,
-                          const char *verb) {
-    if (!p || !tensor)
+static quern_status check(const quern_parameters *p, const quern_tensor *tensor, const void *host,
+                          size_t bytes, const char *verb) {
+    if (!p || !tensor || (!host && bytes > 0))
         return quern_fail(QUERN_INVALID, "parameters %s: %s is NULL", verb,
-                          p ? "tensor" : "parameters");
+                          !p        ? "parameters"
+                          : !tensor ? "tensor"
+                                    : "the host memory");
     if (tensor->graph != p->graph || !tensor->parameter)
         return quern_fail(QUERN_INVALID,
                           "parameters %s: %s is not a parameter or buffer of this graph", verb,
@@ -116,13 +119,13 @@ static quern_status copy_and_wait(const quern_parameters *p, void *to, const voi
 
 quern_status quern_parameters_read(quern_parameters *parameters, const quern_tensor *tensor,
                                    void *to, size_t bytes) {
-    QUERN_TRY(check(parameters, tensor, bytes, "read"));
+    QUERN_TRY(check(parameters, tensor, to, bytes, "read"));
     return copy_and_wait(parameters, to, parameters_view(parameters, tensor).data, bytes);
 }
 
 quern_status quern_parameters_write(quern_parameters *parameters, const quern_tensor *tensor,
                                     const void *from, size_t bytes) {
-    QUERN_TRY(check(parameters, tensor, bytes, "write"));
+    QUERN_TRY(check(parameters, tensor, from, bytes, "write"));
     const quern_view pending = parameters_pending_view(parameters, tensor);
     if (pending.data) QUERN_TRY(copy_and_wait(parameters, pending.data, from, bytes));
     return copy_and_wait(parameters, parameters_view(parameters, tensor).data, from, bytes);
@@ -130,7 +133,7 @@ quern_status quern_parameters_write(quern_parameters *parameters, const quern_te
 
 quern_status quern_parameters_read_gradient(quern_parameters *parameters,
                                             const quern_tensor *tensor, void *to, size_t bytes) {
-    QUERN_TRY(check(parameters, tensor, bytes, "read_gradient"));
+    QUERN_TRY(check(parameters, tensor, to, bytes, "read_gradient"));
     const quern_view gradient = parameters_gradient_view(parameters, tensor);
     if (!gradient.data && bytes > 0)
         return quern_fail(QUERN_INVALID, "parameters read_gradient: %s has no gradient here",

@@ -18,7 +18,7 @@ bool layer_begin(layer *l, quern_graph *graph, const quern_tensor *x, const char
                  const char *name) {
     char numbered[48];
     *l = (layer){.graph = graph, .fan_in = 1};
-    if (graph->status != QUERN_OK) return false;
+    if (!graph || graph->status != QUERN_OK) return false;
     if (!x) {
         graph_stick(graph, quern_fail(QUERN_INVALID, "%s%s%s: x is NULL", kind, name ? " " : "",
                                       name ? name : ""));

@@ -1,7 +1,7 @@
 /* normalize.c - batch and layer normalisation with their parameters and running statistics.
  *
- * batch_norm's second and third output are the next running statistics. They are the buffers'
- * pending values, which an update commits: a skipped attempt leaves the statistics as they are. */
+ * batch_norm's second and third output are the next running statistics, which graph_apply makes
+ * the buffers' pending values: an update commits them, a skipped attempt leaves them as they are. */
 #include "layer.h"
 
 #include <quern/nn.h>
@@ -22,10 +22,6 @@ quern_tensor *quern_batch_normalize(quern_graph *graph, quern_tensor *x,
     quern_tensor *variance = layer_buffer(&l, "running_var", channels, 1);
     quern_tensor *y =
         quern_batch_norm(graph, x, weight, bias, mean, variance, desc ? &desc->norm : NULL);
-    if (y) {
-        mean->pending = y->producer->out[1];
-        variance->pending = y->producer->out[2];
-    }
     layer_end(&l);
     return y;
 }
