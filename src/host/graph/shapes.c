@@ -44,7 +44,7 @@ bool dims_product(const quern_shape *x, int32_t from, int32_t to, int64_t *out) 
     bool batch = false;
     for (int32_t i = from; i < to; i++) {
         const int64_t d = x->dim[i];
-        if (d < 0 && batch) return false;
+        if ((d < 0 && batch) || d == INT64_MIN) return false;
         batch |= d < 0;
         if (!count_multiply(product, d < 0 ? -d : d, &product)) return false;
     }
@@ -132,6 +132,8 @@ quern_status shape_prelu(const quern_shape_args *args) {
 
 static quern_status axis_desc_resolve(quern_axis_desc *d, const quern_shape *x) {
     QUERN_TRY(shape_need_rank(x, 1, QUERN_RANK_MAX));
+    if (d->axis != 0 && d->first)
+        return quern_fail(QUERN_INVALID, "axis %d and first are both set", (int)d->axis);
     if (d->axis == 0 && !d->first) d->axis = -1;
     return axis_resolve(&d->axis, x->rank);
 }
@@ -165,6 +167,10 @@ static quern_status reduce_resolve(quern_reduce_desc *d, int32_t rank) {
     if (d->axis_count < 0 || d->axis_count > rank)
         return quern_fail(QUERN_SHAPE, "%d axes of a tensor of rank %d", (int)d->axis_count,
                           (int)rank);
+    for (int32_t i = d->axis_count; i < QUERN_RANK_MAX; i++)
+        if (d->axes[i] != 0)
+            return quern_fail(QUERN_INVALID, "axes[%d] is %d, but axis_count is %d", (int)i,
+                              (int)d->axes[i], (int)d->axis_count);
     for (int32_t i = 0; i < d->axis_count; i++) {
         QUERN_TRY(axis_resolve(&d->axes[i], rank));
         if (reduced[d->axes[i]])
@@ -251,7 +257,7 @@ quern_status shape_concat(const quern_shape_args *args) {
         if (part.rank == y->rank) part.dim[d->axis] = y->dim[d->axis];
         if (!shapes_equal(&part, y) || part.dtype != y->dtype ||
             (size < 0) != (y->dim[d->axis] < 0) ||
-            !count_add(y->dim[d->axis], size, &y->dim[d->axis]))
+            !count_add(y->dim[d->axis], size, &y->dim[d->axis]) || y->dim[d->axis] == INT64_MIN)
             return shape_fail("parts do not fit:", first, &args->in[i]);
     }
     return QUERN_OK;

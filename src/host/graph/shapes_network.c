@@ -100,8 +100,10 @@ quern_status shape_conv2d(const quern_shape_args *args) {
     *y = (quern_shape){.dtype = x->dtype, .rank = 4, .dim = {x->dim[0], w->dim[0]}};
     for (int i = 0; i < 2; i++) {
         const int64_t window = w->dim[2 + i];
-        if (window < 1 || !window_count(x->dim[2 + i], (window - 1) * d->dilation[i] + 1,
-                                        d->stride[i], d->padding[i], &y->dim[2 + i]))
+        int64_t extent = 0; /* of the dilated window, without its first pixel */
+        if (window < 1 || !count_multiply(window - 1, d->dilation[i], &extent) ||
+            !count_add(extent, 1, &extent) ||
+            !window_count(x->dim[2 + i], extent, d->stride[i], d->padding[i], &y->dim[2 + i]))
             return shape_fail("the window does not fit:", x, w);
     }
     return QUERN_OK;
@@ -124,6 +126,13 @@ quern_status shape_pool2d(const quern_shape_args *args) {
             return shape_fail("the window does not fit into", x, NULL);
     }
     return QUERN_OK;
+}
+
+quern_status shape_max_pool2d(const quern_shape_args *args) {
+    const quern_pool2d_desc *d = args->attributes;
+    if (d->count_exclude_padding)
+        return quern_fail(QUERN_INVALID, "does not read count_exclude_padding");
+    return shape_pool2d(args);
 }
 
 quern_status shape_global_pool2d(const quern_shape_args *args) {
@@ -189,16 +198,19 @@ static quern_status need_classes(const quern_shape *z, const quern_shape *t) {
     return z->dim[rows.rank] >= 1 ? QUERN_OK : shape_fail("no classes in", z, NULL);
 }
 
+static quern_status ignore_check(bool ignore, int32_t ignore_index) {
+    if (ignore || ignore_index == 0) return QUERN_OK;
+    return quern_fail(QUERN_INVALID, "ignore_index %d without ignore", (int)ignore_index);
+}
+
 quern_status shape_cross_entropy(const quern_shape_args *args) {
     const quern_softmax_cross_entropy_desc *d = args->attributes;
     QUERN_TRY(need_classes(&args->in[0], &args->in[1]));
     if (!(d->label_smoothing >= 0 && d->label_smoothing < 1))
         return quern_fail(QUERN_INVALID, "label_smoothing %g is outside [0, 1)",
                           (double)d->label_smoothing);
-    if (!d->ignore && d->ignore_index != 0)
-        return quern_fail(QUERN_INVALID, "ignore_index %d without ignore", (int)d->ignore_index);
     scalar_like(&args->out[0], args->in[0].dtype);
-    return QUERN_OK;
+    return ignore_check(d->ignore, d->ignore_index);
 }
 
 quern_status shape_pair_loss(const quern_shape_args *args) {
@@ -219,6 +231,8 @@ quern_status shape_huber(const quern_shape_args *args) {
 }
 
 quern_status shape_valid_count(const quern_shape_args *args) {
+    const quern_valid_count_desc *d = args->attributes;
+    QUERN_TRY(ignore_check(d->ignore, d->ignore_index));
     scalar_like(&args->out[0], args->dtype);
     return shape_need_index(&args->in[0]);
 }
@@ -231,6 +245,7 @@ quern_status shape_element_count(const quern_shape_args *args) {
 quern_status shape_class_count(const quern_shape_args *args) {
     quern_top_k_correct_desc *d = args->attributes;
     QUERN_TRY(need_classes(&args->in[0], &args->in[1]));
+    QUERN_TRY(ignore_check(d->ignore, d->ignore_index));
     if (d->k == 0) d->k = 1;
     const int64_t classes = args->in[0].dim[args->in[0].rank - 1];
     if (d->k < 1 || d->k > classes)
@@ -240,6 +255,8 @@ quern_status shape_class_count(const quern_shape_args *args) {
 }
 
 quern_status shape_confusion_matrix(const quern_shape_args *args) {
+    const quern_confusion_matrix_desc *d = args->attributes;
+    QUERN_TRY(ignore_check(d->ignore, d->ignore_index));
     QUERN_TRY(need_classes(&args->in[0], &args->in[1]));
     const int64_t classes = args->in[0].dim[args->in[0].rank - 1];
     args->out[0] = (quern_shape){.dtype = args->in[0].dtype, .rank = 2, .dim = {classes, classes}};
