@@ -29,8 +29,12 @@ quern_status quern_dataset_arrays(quern_dataset **out, quern_device *device,
     quern_dataset *d;
     QUERN_TRY(dataset_create_held(&d, device, &held));
     for (int32_t i = 0; i < d->field_count; i++) {
+        const size_t align = quern_dtype_bytes(d->fields[i].dtype);
         const quern_status status =
-            field_check_values(d->name, &d->fields[i], d->data[i], 0, d->length);
+            (uintptr_t)d->data[i] % align != 0
+                ? quern_fail(QUERN_INVALID, "arrays: data[%" PRId32 "] is not aligned to %zu bytes",
+                             i, align)
+                : field_check_values(d->name, &d->fields[i], d->data[i], 0, d->length);
         if (status != QUERN_OK) {
             quern_dataset_destroy(d);
             return status;

@@ -42,6 +42,11 @@ static quern_status check_field(const char *set, const quern_field *field, int64
         return quern_fail(QUERN_INVALID,
                           "dataset '%s': field '%s' has rank %" PRId32 ", at most %d", set,
                           field->name, field->rank, QUERN_RANK_MAX - 1);
+    for (int32_t d = field->rank; d < QUERN_RANK_MAX - 1; d++)
+        if (field->dim[d] != 0)
+            return quern_fail(QUERN_INVALID,
+                              "dataset '%s': field '%s' has dim %" PRId32 " set, but rank %" PRId32,
+                              set, field->name, d, field->rank);
     if (!field_element_count(field, count))
         return quern_fail(QUERN_INVALID,
                           "dataset '%s': field '%s' has a dim that is not positive, "

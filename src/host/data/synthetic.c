@@ -99,9 +99,8 @@ quern_status quern_dataset_synthetic(quern_dataset **out, quern_device *device,
                                      const quern_synthetic_desc *desc) {
     if (out == NULL) return quern_fail(QUERN_INVALID, "quern_dataset_synthetic: out is NULL");
     *out = NULL;
-    if (device == NULL || desc == NULL)
-        return quern_fail(QUERN_INVALID, "quern_dataset_synthetic: device or desc is NULL");
-    quern_synthetic_desc d = *desc;
+    if (device == NULL) return quern_fail(QUERN_INVALID, "quern_dataset_synthetic: device is NULL");
+    quern_synthetic_desc d = desc != NULL ? *desc : (quern_synthetic_desc){0};
     if (d.length == 0) d.length = 10000;
     if (d.class_count == 0) d.class_count = 10;
     if (d.length < 0 || d.first_index < 0 || d.first_index > INDEX_LIMIT ||

@@ -146,8 +146,13 @@ int32_t quern_device_count(quern_device_kind kind, char *reason, size_t reason_b
     reason[0] = 0;
     error_text before; /* counting fails nobody */
     error_save(&before);
-    int32_t count = 1;
-    if (kind == QUERN_DEVICE_CUDA) count = count_cuda(reason, reason_bytes);
+    int32_t count = 0;
+    if (kind == QUERN_DEVICE_CUDA)
+        count = count_cuda(reason, reason_bytes);
+    else if (kind == QUERN_DEVICE_CPU || kind == QUERN_DEVICE_BEST)
+        count = 1;
+    else
+        snprintf(reason, reason_bytes, "device kind %d does not exist", (int)kind);
     error_restore(&before);
     return count;
 }
