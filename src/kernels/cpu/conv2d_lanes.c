@@ -38,6 +38,7 @@ bool conv_lanes_suits(const conv_shape *s) {
     for (int i = 0; i < 2; i++)
         if (s->stride[i] != 1 || s->dilation[i] != 1) return false;
     if (s->padding[0] >= s->r || s->padding[1] >= s->s) return false;
+    if (s->r > 1024 || s->s > 1024) return false; /* what is multiplied below stays in 64 bits */
     if (s->c > CHANNELS || s->k > CHANNELS || s->h > 1024 || s->w > 1024) return false;
     const int64_t x = s->c * (s->h + 2 * s->padding[0]) * (s->w + 2 * s->padding[1]);
     return (x + s->k * s->oh * (s->ow + 2)) * (int64_t)sizeof(lanes) <= CACHE;

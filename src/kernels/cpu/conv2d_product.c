@@ -50,8 +50,9 @@ static conv_work work_of(const quern_kernel_args *args, const conv_shape *s, boo
 
 quern_status conv_product_plan(quern_kernel_plan *plan, const conv_shape *s) {
     const size_t element = quern_dtype_bytes(s->dtype);
+    /* first: with sides below 2^31 nothing in work_of overflows */
+    QUERN_TRY(gemm_check(s->k, s->oh * s->ow, s->c / s->groups * s->r * s->s));
     const conv_work ahead = work_of(plan->args, s, true), back = work_of(plan->args, s, false);
-    QUERN_TRY(gemm_check(s->k, ahead.pixels, ahead.taps));
     if (conv_reserve(&plan->forward_scratch_bytes, ahead.chunks, ahead.columns_count + 16,
                      element) &&
         (!plan->backward ||
