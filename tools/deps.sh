@@ -6,11 +6,11 @@ set -euo pipefail
 
 # ca-certificates: a bare container's package sources may be https.
 packages=(ca-certificates gcc g++ libc6-dev binutils cmake ninja-build pkg-config
-    libopenblas-serial-dev zlib1g-dev libjansson-dev libcyaml-dev dataset-fashion-mnist)
+    libopenblas-serial-dev zlib1g-dev libjansson-dev libxxhash-dev libcyaml-dev dataset-fashion-mnist)
 case "${1:-test}" in
 build) ;;
 test)
-    packages+=(git ccache python3 libgtest-dev gcovr valgrind
+    packages+=(git ccache python3 libgtest-dev gcovr valgrind strace
         clang-14 libclang-rt-14-dev clang-tidy-14 clang-format-14)
     ;;
 *)

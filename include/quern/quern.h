@@ -18,6 +18,9 @@
  *   Descs     `&(quern_x_desc){ .field = … }`: zero-initialise; a zero field means the default in
  *             its comment. A set field that the chosen thing does not read is an error.
  *   Errors    quern_status, and one sentence in quern_error(). See status.h.
+ *   NULL      a NULL desc is all zeros. NULL for anything else that is needed is INVALID, never a
+ *             crash; a function without a status then does nothing and returns NULL, 0 or "".
+ *             Builders pass NULL on, so that only the end of a chain has to be checked.
  *   Shapes    row-major, batch first. B batch, C channels or classes, H height, W width, N samples.
  *   Sizes     int64_t counts elements, samples, steps; size_t counts bytes.
  *   Owning    a graph owns its tensors; a trainer borrows its graph, datasets and callbacks.
@@ -41,6 +44,7 @@
 #include <quern/train.h>
 #include <quern/program.h>
 #include <quern/safetensors.h>
+#include <quern/checkpoint.h>
 #include <quern/kernel.h>
 #include <quern/update.h>
 

@@ -6,6 +6,10 @@ find_package(ZLIB REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.13)
 
+# Checkpoint digests; its header is compiled in, nothing is linked.
+find_path(QUERN_XXHASH_INCLUDE xxhash.h REQUIRED)
+mark_as_advanced(QUERN_XXHASH_INCLUDE)
+
 # The serial OpenBLAS, linked statically and hidden: a private copy that neither starts threads nor
 # clashes with a BLAS of the application's own. QUERN_BLAS_ROOT names another installation.
 set(QUERN_BLAS_ROOT "" CACHE PATH "Prefix of a serial OpenBLAS; empty = search the system")

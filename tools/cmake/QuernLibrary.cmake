@@ -6,7 +6,8 @@
 
 target_include_directories(quern_objects PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
-target_include_directories(quern_objects SYSTEM PRIVATE ${QUERN_BLAS_INCLUDE})
+target_include_directories(quern_objects SYSTEM PRIVATE
+  ${QUERN_BLAS_INCLUDE} ${QUERN_XXHASH_INCLUDE})
 target_compile_definitions(quern_objects PRIVATE QUERN_BUILD)
 target_compile_options(quern_objects PRIVATE ${QUERN_WARNINGS})
 target_link_libraries(quern_objects PRIVATE Threads::Threads ZLIB::ZLIB PkgConfig::JANSSON)

@@ -19,6 +19,21 @@ struct quern_safetensors {
 /* The name of a dtype in the header: "F32". */
 const char *safetensors_dtype_text(quern_dtype dtype);
 
+/* The reader for those who have a host and no device. */
+QUERN_MUST_CHECK quern_status safetensors_parse(quern_safetensors **out, const quern_host *host,
+                                                const char *name, const void *data, size_t bytes);
+
+/* safetensors_header.c: header length and header, as they stand in front of the tensors' bytes in
+ * the order of `entries` (whose data is not read). `capacity` is at least the bound; *bytes
+ * receives what was written. */
+size_t safetensors_header_bound(const quern_safetensors_entry *entries, int64_t entry_count,
+                                const quern_safetensors_note *notes, int32_t note_count);
+QUERN_MUST_CHECK quern_status safetensors_header_fill(uint8_t *to, size_t capacity, size_t *bytes,
+                                                      const quern_safetensors_entry *entries,
+                                                      int64_t entry_count,
+                                                      const quern_safetensors_note *notes,
+                                                      int32_t note_count);
+
 #define SAFETENSORS_HEADER_LIMIT ((size_t)100000000)
 #define SAFETENSORS_NOTES_KEY "__metadata__"
 

@@ -169,18 +169,12 @@ static quern_status parse(quern_safetensors *f) {
     return read_header(f, (size_t)length);
 }
 
-static quern_status safetensors_create(quern_safetensors **out, quern_device *device) {
-    *out = NULL;
-    QUERN_TRY(memory_allocate(&device->host, out, 1, sizeof **out, "a safetensors file"));
-    (*out)->host = &device->host;
-    return QUERN_OK;
-}
-
-quern_status quern_safetensors_parse(quern_safetensors **out, quern_device *device,
-                                     const char *name, const void *data, size_t bytes) {
+quern_status safetensors_parse(quern_safetensors **out, const quern_host *host, const char *name,
+                               const void *data, size_t bytes) {
     quern_safetensors *f = NULL;
     *out = NULL;
-    QUERN_TRY(safetensors_create(&f, device));
+    QUERN_TRY(memory_allocate(host, &f, 1, sizeof *f, "a safetensors file"));
+    f->host = host;
     f->data = data;
     f->bytes = bytes;
     const quern_status status = parse(f);
@@ -190,6 +184,11 @@ quern_status quern_safetensors_parse(quern_safetensors **out, quern_device *devi
     }
     *out = f;
     return QUERN_OK;
+}
+
+quern_status quern_safetensors_parse(quern_safetensors **out, quern_device *device,
+                                     const char *name, const void *data, size_t bytes) {
+    return safetensors_parse(out, &device->host, name, data, bytes);
 }
 
 quern_status quern_safetensors_open(quern_safetensors **out, quern_device *device,

@@ -7,10 +7,8 @@
 #include "../base/memory.h"
 #include "../base/report.h"
 #include "../base/size.h"
-#include "../base/text.h"
 #include "../graph/graph.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,68 +21,38 @@ static quern_status tensor_bytes(const quern_tensor *tensor, size_t *out) {
     return QUERN_OK;
 }
 
-/* One entry of the header; *offset moves on by the tensor's bytes. */
-static quern_status add_entry(text *t, const quern_tensor *tensor, size_t *offset) {
-    const quern_shape shape = quern_tensor_shape(tensor);
-    size_t bytes = 0, end = 0;
-    QUERN_TRY(tensor_bytes(tensor, &bytes));
-    if (!size_add(*offset, bytes, &end) || end > INT64_MAX)
-        return quern_fail(QUERN_SHAPE, "the model has more bytes than fit a file");
-    text_add_json_string(t, quern_tensor_name(tensor));
-    text_add(t, ":{\"dtype\":\"%s\",\"shape\":[", safetensors_dtype_text(shape.dtype));
-    for (int32_t i = 0; i < shape.rank; i++)
-        text_add(t, "%s%" PRId64, i > 0 ? "," : "", shape.dim[i]);
-    text_add(t, "],\"data_offsets\":[%zu,%zu]}", *offset, end);
-    *offset = end;
-    return QUERN_OK;
-}
-
-static quern_status fill_header(text *t, const quern_graph *graph,
-                                const quern_safetensors_note *notes, int32_t note_count) {
-    text_add(t, "{");
-    if (note_count > 0) text_add(t, "\"" SAFETENSORS_NOTES_KEY "\":{");
-    for (int32_t i = 0; i < note_count; i++) {
-        if (i > 0) text_add(t, ",");
-        text_add_json_string(t, notes[i].key);
-        text_add(t, ":");
-        text_add_json_string(t, notes[i].value);
-    }
-    if (note_count > 0) text_add(t, "}");
-    size_t offset = 0;
+static quern_status fill_entries(quern_safetensors_entry *entries, const quern_graph *graph) {
     for (int32_t i = 0; i < quern_graph_parameter_count(graph); i++) {
-        if (i > 0 || note_count > 0) text_add(t, ",");
-        QUERN_TRY(add_entry(t, quern_graph_parameter(graph, i), &offset));
+        const quern_tensor *tensor = quern_graph_parameter(graph, i);
+        const quern_shape shape = quern_tensor_shape(tensor);
+        entries[i] = (quern_safetensors_entry){
+            .name = quern_tensor_name(tensor), .dtype = shape.dtype, .rank = shape.rank};
+        memcpy(entries[i].dim, shape.dim, sizeof shape.dim);
+        QUERN_TRY(tensor_bytes(tensor, &entries[i].bytes));
     }
-    text_add(t, "}");
-    while (t->length % 8 != 0 && !t->overflow) text_add(t, " ");
     return QUERN_OK;
-}
-
-/* An upper bound: an escaped byte takes at most six. */
-static size_t header_capacity(const quern_graph *graph, const quern_safetensors_note *notes,
-                              int32_t note_count) {
-    size_t bytes = 64;
-    for (int32_t i = 0; i < note_count; i++)
-        bytes += 6 * (strlen(notes[i].key) + strlen(notes[i].value)) + 8;
-    for (int32_t i = 0; i < quern_graph_parameter_count(graph); i++)
-        bytes += 6 * strlen(quern_tensor_name(quern_graph_parameter(graph, i))) + 320;
-    return bytes;
 }
 
 static quern_status write_header(file_writer *w, quern_graph *graph,
                                  const quern_safetensors_note *notes, int32_t note_count) {
-    const size_t capacity = header_capacity(graph, notes, note_count);
-    char *buffer = NULL;
-    QUERN_TRY(memory_allocate(graph->host, &buffer, (int64_t)capacity, 1, "a safetensors header"));
-    text t = text_over(buffer, capacity);
-    quern_status status = fill_header(&t, graph, notes, note_count);
-    uint8_t length[8];
-    for (int i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)t.length >> (8 * i));
-    if (status == QUERN_OK && t.overflow)
-        status = quern_fail(QUERN_INTERNAL, "a safetensors header outgrew its bound");
-    if (status == QUERN_OK) status = file_writer_write(w, length, sizeof length);
-    if (status == QUERN_OK) status = file_writer_write(w, t.data, t.length);
-    memory_release(graph->host, buffer, (int64_t)capacity, 1);
+    const int32_t count = quern_graph_parameter_count(graph);
+    quern_safetensors_entry *entries = NULL;
+    uint8_t *header = NULL;
+    size_t capacity = 0, bytes = 0;
+    quern_status status = memory_allocate(graph->host, &entries, count, sizeof *entries,
+                                          "the tensors of a safetensors file");
+    if (status == QUERN_OK) status = fill_entries(entries, graph);
+    if (status == QUERN_OK) {
+        capacity = safetensors_header_bound(entries, count, notes, note_count);
+        status =
+            memory_allocate(graph->host, &header, (int64_t)capacity, 1, "a safetensors header");
+    }
+    if (status == QUERN_OK)
+        status =
+            safetensors_header_fill(header, capacity, &bytes, entries, count, notes, note_count);
+    if (status == QUERN_OK) status = file_writer_write(w, header, bytes);
+    memory_release(graph->host, header, (int64_t)capacity, 1);
+    memory_release(graph->host, entries, count, sizeof *entries);
     return status;
 }
 

@@ -1,0 +1,153 @@
+/* configuration.c - what changed between the configuration that a checkpoint was written with and
+ * the one of the run that goes on from it. A key that is not known to be harmless is taken to break
+ * exactness. */
+#include "configuration.h"
+#include "../../base/report.h"
+#include "../../base/text.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#define KEY_BYTES 512
+#define VALUE_BYTES 256
+#define DEPTH_MAX 16
+
+/* Keys, by their last part, that decide when to stop, to look, to save or to report, or how the
+ * work is spread: the bits of a step do not depend on them. A schedule that is derived from a limit
+ * has its own resolved length in the configuration, so that a changed limit shows there. */
+static const char *const harmless[] = {
+    "epoch_count",    "step_limit",     "sample_limit", "second_limit",  "epochs",
+    "steps",          "max_seconds",    "log_every",    "save_every",    "eval_every",
+    "keep",           "keep_last",      "keep_best",    "keep_every",    "run_ahead",
+    "worker_count",   "workers",        "thread_count", "threads",       "prefetch",
+    "run_dir",        "directory",      "verbose",      "progress",      "json",
+    "resume",         "nvtx",           "no_capture",   "profile_steps", "limit_eval_batches",
+    "sanity_batches", "handle_signals", "stop_file",    "quiet",
+};
+
+/* "log-every" and "log_every" are one word. */
+static bool same_word(const char *a, const char *b) {
+    for (; *a != '\0' && *b != '\0'; a++, b++)
+        if ((*a == '-' ? '_' : *a) != *b) return false;
+    return *a == *b;
+}
+
+/* Not inside an optimizer or a schedule, whose "steps" are something else. */
+static bool is_harmless(const char *key) {
+    if (strstr(key, "optimizer") != NULL || strstr(key, "schedule") != NULL) return false;
+    const char *dot = strrchr(key, '.');
+    const char *last = dot != NULL ? dot + 1 : key;
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (same_word(last, harmless[i])) return true;
+    return false;
+}
+
+static quern_status load(json_t **out, const char *from, const char *which, quern_status refusal) {
+    json_error_t error;
+    *out = json_loads(from, JSON_REJECT_DUPLICATES, &error);
+    if (json_is_object(*out)) return QUERN_OK;
+    if (*out != NULL)
+        quern_fail(refusal, "%s is not a JSON object", which);
+    else
+        quern_fail(refusal, "%s, line %d, column %d: %s", which, error.line, error.column,
+                   error.text);
+    json_decref(*out);
+    *out = NULL;
+    return refusal;
+}
+
+quern_status configuration_check(const char *configuration) {
+    json_t *object = NULL;
+    const quern_status status = load(&object, configuration, "the configuration", QUERN_INVALID);
+    json_decref(object);
+    return status;
+}
+
+typedef struct comparison {
+    char key[KEY_BYTES]; /* the path so far */
+    size_t key_length;
+    bool exact;
+    void (*visit)(void *context, const quern_checkpoint_change *change);
+    void *context;
+} comparison;
+
+/* Compact and cut; "" for a missing value. */
+static void value_text(const json_t *value, char *to) {
+    size_t bytes = 0;
+    if (value != NULL) {
+        bytes = json_dumpb(value, to, VALUE_BYTES - 1, JSON_COMPACT | JSON_ENCODE_ANY);
+        if (bytes > VALUE_BYTES - 1) {
+            memcpy(to + VALUE_BYTES - 4, "...", 3);
+            bytes = VALUE_BYTES - 1;
+        }
+    }
+    to[bytes] = '\0';
+}
+
+static void report_change(comparison *c, const json_t *before, const json_t *now) {
+    char before_text[VALUE_BYTES], now_text[VALUE_BYTES], sentence[KEY_BYTES + 2 * VALUE_BYTES];
+    const bool exact = is_harmless(c->key);
+    c->exact = c->exact && exact;
+    if (c->visit == NULL) return;
+    value_text(before, before_text);
+    value_text(now, now_text);
+    text t = text_over(sentence, sizeof sentence);
+    text_add(&t, "%s was %s, is %s: %s", c->key, before != NULL ? before_text : "not set",
+             now != NULL ? now_text : "not set",
+             exact ? "the run stays bit-identical"
+                   : "the run is no longer bit-identical to one that was not stopped");
+    c->visit(c->context, &(quern_checkpoint_change){
+                             .key = c->key,
+                             .before = before_text,
+                             .now = now_text,
+                             .exact = exact,
+                             .sentence = sentence,
+                         });
+}
+
+static void compare_objects(comparison *c, json_t *before, json_t *now, int depth);
+
+/* Both may be NULL, not at the same time. */
+static void compare_values(comparison *c, json_t *before, json_t *now, int depth) {
+    if (depth < DEPTH_MAX && json_is_object(before) && json_is_object(now)) {
+        compare_objects(c, before, now, depth + 1);
+    } else if (before == NULL || now == NULL || !json_equal(before, now)) {
+        report_change(c, before, now);
+    }
+}
+
+static void compare_key(comparison *c, const char *key, json_t *before, json_t *now, int depth) {
+    const size_t length = c->key_length;
+    text t = {.data = c->key, .capacity = sizeof c->key, .length = length};
+    text_add(&t, "%s%s", length > 0 ? "." : "", key);
+    c->key_length = t.length;
+    compare_values(c, before, now, depth);
+    c->key_length = length;
+    c->key[length] = '\0';
+}
+
+static void compare_objects(comparison *c, json_t *before, json_t *now, int depth) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(before, key, value) {
+        compare_key(c, key, value, json_object_get(now, key), depth);
+    }
+    json_object_foreach(now, key, value) {
+        if (json_object_get(before, key) == NULL) compare_key(c, key, NULL, value, depth);
+    }
+}
+
+quern_status quern_checkpoint_compare(const char *before, const char *now, bool *exact,
+                                      void (*visit)(void *context,
+                                                    const quern_checkpoint_change *change),
+                                      void *context) {
+    json_t *old = NULL, *new = NULL;
+    comparison c = {.exact = true, .visit = visit, .context = context};
+    quern_status status = load(&old, before, "the checkpoint's configuration", QUERN_INPUT);
+    if (status == QUERN_OK) status = load(&new, now, "the run's configuration", QUERN_INPUT);
+    if (status == QUERN_OK) compare_objects(&c, old, new, 0);
+    json_decref(old);
+    json_decref(new);
+    *exact = status == QUERN_OK && c.exact;
+    return status;
+}

@@ -1,0 +1,37 @@
+/* content.c - what holds for a checkpoint's content before it is written. */
+#include "manifest.h"
+#include "../safetensors.h"
+#include "../../base/memory.h"
+#include "../../base/report.h"
+
+#include <string.h>
+
+quern_status content_digest(const quern_host *host, const checkpoint_content *content,
+                            char out[DIGEST_TEXT]) {
+    const int64_t count = content->model_count + content->state_count;
+    const quern_safetensors_entry **all = NULL;
+    QUERN_TRY(memory_allocate(host, &all, count, sizeof(void *), "the tensors to be digested"));
+    for (int64_t i = 0; i < content->model_count; i++) all[i] = &content->model[i];
+    for (int64_t i = 0; i < content->state_count; i++)
+        all[content->model_count + i] = &content->state[i];
+    const quern_status status = digest_of_tensors(host, all, count, out);
+    memory_release(host, all, count, sizeof(void *));
+    return status;
+}
+
+static quern_status check_list(const quern_safetensors_entry *entries, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        if (strcmp(entries[i].name, SAFETENSORS_NOTES_KEY) == 0)
+            return quern_fail(QUERN_INTERNAL, "no tensor can be named " SAFETENSORS_NOTES_KEY);
+        for (int64_t k = 0; k < i; k++)
+            if (strcmp(entries[i].name, entries[k].name) == 0)
+                return quern_fail(QUERN_INTERNAL, "two tensors of a checkpoint are named %s",
+                                  entries[i].name);
+    }
+    return QUERN_OK;
+}
+
+quern_status content_check_names(const checkpoint_content *content) {
+    QUERN_TRY(check_list(content->model, content->model_count));
+    return check_list(content->state, content->state_count);
+}

@@ -1,0 +1,192 @@
+/* generation.c - names of checkpoints, and the file operations on whole directories of them. None
+ * of them allocates but reading a list; EINTR is repeated, every failure a sentence. */
+#include "generation.h"
+#include "manifest.h"
+#include "../../base/file.h"
+#include "../../base/memory.h"
+#include "../../base/report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INTERRUPTIONS_MAX 1000
+#define PREFIX "step-"
+
+static const char *const suffixes[GENERATION_KIND_COUNT] = {
+    [GENERATION_WHOLE] = "",
+    [GENERATION_REPLACED] = ".replaced",
+    [GENERATION_PARTIAL] = ".partial",
+    [GENERATION_RETIRED] = ".retired",
+};
+
+bool generation_parse(const char *name, generation *out) {
+    if (strncmp(name, PREFIX, sizeof PREFIX - 1) != 0) return false;
+    const char *digits = name + sizeof PREFIX - 1;
+    const size_t count = strspn(digits, "0123456789");
+    if (count == 0 || count > 18 || (digits[0] == '0' && count > 1)) return false;
+    for (int kind = 0; kind < GENERATION_KIND_COUNT; kind++) {
+        if (strcmp(digits + count, suffixes[kind]) != 0) continue;
+        *out = (generation){strtoll(digits, NULL, 10), (generation_kind)kind};
+        return true;
+    }
+    return false;
+}
+
+void generation_path(char *to, size_t capacity, const char *directory, generation g) {
+    snprintf(to, capacity, "%s/" PREFIX "%" PRId64 "%s", directory, g.step, suffixes[g.kind]);
+}
+
+typedef struct listing {
+    const quern_host *host;
+    generation_list *list;
+    quern_status status;
+} listing;
+
+static void visit_name(void *context, const char *name) {
+    listing *l = context;
+    generation g;
+    if (l->status != QUERN_OK || !generation_parse(name, &g)) return;
+    l->status = memory_grow(l->host, &l->list->items, &l->list->capacity, l->list->count,
+                            l->list->count + 1, sizeof g, "the names of checkpoints");
+    if (l->status == QUERN_OK) l->list->items[l->list->count++] = g;
+}
+
+static int compare_generations(const void *a, const void *b) {
+    const generation *x = a, *y = b;
+    if (x->step != y->step) return x->step > y->step ? -1 : 1;
+    return (x->kind > y->kind) - (x->kind < y->kind);
+}
+
+quern_status generation_list_read(generation_list *out, const quern_host *host,
+                                  const char *directory) {
+    const quern_files *f = &host->files;
+    listing l = {.host = host, .list = out};
+    int64_t failure = -EINTR;
+    *out = (generation_list){0};
+    for (int i = 0; failure == -EINTR && i < INTERRUPTIONS_MAX; i++) {
+        out->count = 0;
+        failure = f->list(f->self, directory, visit_name, &l);
+    }
+    if (l.status == QUERN_OK && failure < 0 && failure != -ENOENT)
+        l.status = path_fail(QUERN_INPUT, "listing", directory, failure);
+    if (l.status != QUERN_OK) {
+        generation_list_release(out, host);
+        return l.status;
+    }
+    if (out->count > 0)
+        qsort(out->items, (size_t)out->count, sizeof *out->items, compare_generations);
+    return QUERN_OK;
+}
+
+void generation_list_release(generation_list *list, const quern_host *host) {
+    memory_release(host, list->items, list->capacity, sizeof *list->items);
+    *list = (generation_list){0};
+}
+
+quern_status path_fail(quern_status status, const char *operation, const char *path,
+                       int64_t failure) {
+    char cause[128];
+    if (failure < -4095 || failure > 0 || strerror_r((int)-failure, cause, sizeof cause) != 0)
+        snprintf(cause, sizeof cause, "error %" PRId64, -failure);
+    return quern_fail(status, "%s %s: %s", operation, path, cause);
+}
+
+quern_status directory_sync(const quern_host *host, const char *path) {
+    file_writer w;
+    quern_status status = file_writer_open(&w, host, path, QUERN_FILE_DIRECTORY);
+    if (status == QUERN_OK) status = file_writer_sync(&w);
+    const quern_status closed = file_writer_close(&w);
+    return status != QUERN_OK ? status : closed;
+}
+
+quern_status path_rename(const quern_host *host, const char *from, const char *to) {
+    const quern_files *f = &host->files;
+    int64_t failure = -EINTR;
+    for (int i = 0; failure == -EINTR && i < INTERRUPTIONS_MAX; i++)
+        failure = f->rename(f->self, from, to);
+    if (failure >= 0) return QUERN_OK;
+    char operation[64];
+    const char *slash = strrchr(to, '/');
+    snprintf(operation, sizeof operation, "renaming to %.48s", slash != NULL ? slash + 1 : to);
+    return path_fail(QUERN_IO, operation, from, failure);
+}
+
+bool path_exists(const quern_host *host, const char *path) {
+    quern_file_info info;
+    int64_t failure = -EINTR;
+    for (int i = 0; failure == -EINTR && i < INTERRUPTIONS_MAX; i++)
+        failure = host->files.info(host->files.self, path, &info);
+    return failure != -ENOENT; /* when it cannot be told, it may be there */
+}
+
+typedef int64_t (*path_operation)(void *self, const char *path);
+
+static int64_t operate(const quern_host *host, path_operation operation, const char *path) {
+    int64_t failure = -EINTR;
+    for (int i = 0; failure == -EINTR && i < INTERRUPTIONS_MAX; i++)
+        failure = operation(host->files.self, path);
+    return failure;
+}
+
+quern_status directory_make(const quern_host *host, const char *path) {
+    const int64_t failure = operate(host, host->files.make_directory, path);
+    return failure >= 0 ? QUERN_OK : path_fail(QUERN_IO, "making directory", path, failure);
+}
+
+static quern_status remove_path(const quern_host *host, path_operation operation,
+                                const char *path) {
+    const int64_t failure = operate(host, operation, path);
+    if (failure >= 0 || failure == -ENOENT) return QUERN_OK;
+    return path_fail(QUERN_IO, "removing", path, failure);
+}
+
+quern_status generation_remove(const quern_host *host, char *path, size_t capacity) {
+    static const char *const names[] = {MANIFEST_FILE, MODEL_FILE, STATE_FILE};
+    const size_t length = strlen(path);
+    quern_status status = QUERN_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && status == QUERN_OK; i++) {
+        snprintf(path + length, capacity - length, "/%s", names[i]);
+        status = remove_path(host, host->files.unlink, path);
+        path[length] = '\0';
+    }
+    return status == QUERN_OK ? remove_path(host, host->files.remove_directory, path) : status;
+}
+
+/* The directory that holds `path`, into `to` of strlen(path) + 2 bytes. */
+static void parent_of(const char *path, char *to) {
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    while (length > 0 && path[length - 1] != '/') length--;
+    while (length > 1 && path[length - 1] == '/') length--;
+    memcpy(to, path, length);
+    if (length == 0) to[length++] = '.';
+    to[length] = '\0';
+}
+
+/* The entry of each directory that may be new is in the directory above it; above the first one
+ * that was there already, nothing was made. */
+quern_status directory_make_durable(const quern_host *host, const char *path) {
+    const int64_t bytes = (int64_t)strlen(path) + 2;
+    char *at = NULL;
+    QUERN_TRY(memory_allocate(host, &at, 3 * bytes, 1, "paths"));
+    char *next = at + bytes, *highest = next + bytes;
+    parent_of(path, highest);
+    memcpy(at, highest, strlen(highest) + 1);
+    while (strcmp(at, "/") != 0 && strcmp(at, ".") != 0 && !path_exists(host, at)) {
+        parent_of(at, next);
+        memcpy(at, next, strlen(next) + 1);
+        memcpy(highest, next, strlen(next) + 1);
+    }
+    quern_status status = file_make_directories(host, path);
+    memcpy(at, path, (size_t)bytes - 1);
+    while (status == QUERN_OK && strcmp(at, highest) != 0) {
+        parent_of(at, next);
+        status = directory_sync(host, next);
+        memcpy(at, next, strlen(next) + 1);
+    }
+    memory_release(host, at, 3 * bytes, 1);
+    return status;
+}

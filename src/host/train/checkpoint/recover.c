@@ -1,0 +1,77 @@
+/* recover.c - what a writer that was killed left behind. Run by the next writer before it writes;
+ * each step leaves the directory such that being killed here again loses nothing. */
+#include "checkpoint.h"
+#include "../../base/memory.h"
+#include "../../base/report.h"
+
+#include <string.h>
+
+typedef struct recovery {
+    const quern_host *host;
+    const char *directory;
+    char *path, *whole; /* capacity bytes each */
+    size_t capacity;
+} recovery;
+
+static void warn(const recovery *r, quern_status status) {
+    if (status != QUERN_OK)
+        log_write(r->host, QUERN_LOG_WARNING, "left by an interrupted save: %s", quern_error());
+}
+
+/* It gets its name back, durably, before anything else is removed. */
+static quern_status restore(const recovery *r) {
+    QUERN_TRY(path_rename(r->host, r->path, r->whole));
+    return directory_sync(r->host, r->directory);
+}
+
+/* The new one's name may not be on the disk yet: made so before the older one goes. */
+static quern_status finish(const recovery *r) {
+    QUERN_TRY(directory_sync(r->host, r->directory));
+    return generation_remove(r->host, r->path, r->capacity);
+}
+
+/* An older checkpoint that was renamed aside: needed unless the new one is there and whole. */
+static quern_status recover_replaced(const recovery *r, generation g) {
+    generation_path(r->path, r->capacity, r->directory, g);
+    generation_path(r->whole, r->capacity, r->directory, (generation){g.step, GENERATION_WHOLE});
+    if (!path_exists(r->host, r->whole)) {
+        warn(r, restore(r));
+        return QUERN_OK;
+    }
+    quern_checkpoint *checkpoint = NULL;
+    const quern_status status = checkpoint_open(&checkpoint, r->host, r->whole);
+    quern_checkpoint_destroy(checkpoint);
+    if (status == QUERN_OK) warn(r, finish(r));
+    return status == QUERN_HOST_MEMORY ? status : QUERN_OK;
+}
+
+/* In two passes: names are given back before anything goes. */
+static quern_status recover_all(const recovery *r, const generation_list *list) {
+    for (int64_t i = 0; i < list->count; i++)
+        if (list->items[i].kind == GENERATION_REPLACED)
+            QUERN_TRY(recover_replaced(r, list->items[i]));
+    for (int64_t i = 0; i < list->count; i++) {
+        const generation g = list->items[i];
+        if (g.kind != GENERATION_PARTIAL && g.kind != GENERATION_RETIRED) continue;
+        generation_path(r->path, r->capacity, r->directory, g);
+        warn(r, generation_remove(r->host, r->path, r->capacity));
+    }
+    return QUERN_OK;
+}
+
+quern_status checkpoint_recover(const quern_host *host, const char *directory) {
+    generation_list list;
+    recovery r = {.host = host,
+                  .directory = directory,
+                  .capacity = strlen(directory) + GENERATION_NAME + GENERATION_FILE_NAME};
+    QUERN_TRY(generation_list_read(&list, host, directory));
+    quern_status status =
+        memory_allocate(host, &r.path, 2, r.capacity, "paths of interrupted saves");
+    if (status == QUERN_OK) {
+        r.whole = r.path + r.capacity;
+        status = recover_all(&r, &list);
+    }
+    memory_release(host, r.path, 2, r.capacity);
+    generation_list_release(&list, host);
+    return status;
+}

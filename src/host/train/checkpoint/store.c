@@ -1,0 +1,266 @@
+/* store.c - the write protocol. Its order is the whole point; tests/checkpoint replays every power
+ * cut over its operations and shows that each sync is needed. */
+#include "store.h"
+#include "checkpoint.h"
+#include "configuration.h"
+#include "../safetensors.h"
+#include "../../base/file.h"
+#include "../../base/memory.h"
+#include "../../base/report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct checkpoint_store {
+    const quern_host *host;
+    char *directory;
+    size_t directory_bytes;
+    char *path, *other, *written; /* path_bytes each, one block */
+    size_t path_bytes;
+    uint8_t *header;
+    size_t header_bytes;
+    char *manifest;
+    size_t manifest_bytes;
+    retention retention;
+    int64_t last_step; /* -1: nothing written yet */
+};
+
+/* A file being written, and the digest of what went into it. */
+typedef struct stream {
+    file_writer writer;
+    digest digest;
+    int64_t bytes;
+} stream;
+
+static quern_status stream_add(stream *s, const void *from, size_t bytes) {
+    digest_add(&s->digest, from, bytes);
+    s->bytes += (int64_t)bytes;
+    return file_writer_write(&s->writer, from, bytes);
+}
+
+static quern_status write_entries(checkpoint_store *store, stream *s,
+                                  const quern_safetensors_entry *entries, int64_t count) {
+    size_t bytes = 0;
+    QUERN_TRY(safetensors_header_fill(store->header, store->header_bytes, &bytes, entries, count,
+                                      NULL, 0));
+    QUERN_TRY(stream_add(s, store->header, bytes));
+    for (int64_t i = 0; i < count; i++) QUERN_TRY(stream_add(s, entries[i].data, entries[i].bytes));
+    return file_writer_sync(&s->writer);
+}
+
+/* Appends "/name" to the path of a directory, or takes it off again. */
+static void path_enter(checkpoint_store *store, const char *name) {
+    const size_t length = strlen(store->path);
+    snprintf(store->path + length, store->path_bytes - length, "/%s", name);
+}
+
+static void path_leave(checkpoint_store *store) { *strrchr(store->path, '/') = '\0'; }
+
+static quern_status write_tensors(checkpoint_store *store, const char *name,
+                                  const quern_safetensors_entry *entries, int64_t count,
+                                  checkpoint_file *out) {
+    stream s = {0};
+    digest_begin(&s.digest);
+    path_enter(store, name);
+    quern_status status =
+        file_writer_open(&s.writer, store->host, store->path, QUERN_FILE_CREATE_NEW);
+    if (status == QUERN_OK) status = write_entries(store, &s, entries, count);
+    const quern_status closed = file_writer_close(&s.writer);
+    path_leave(store);
+    out->bytes = s.bytes;
+    digest_end(&s.digest, out->digest);
+    return status != QUERN_OK ? status : closed;
+}
+
+static quern_status write_manifest(checkpoint_store *store, const checkpoint_content *content,
+                                   const checkpoint_file *model, const checkpoint_file *state) {
+    text t = text_over(store->manifest, store->manifest_bytes);
+    QUERN_TRY(manifest_write(&t, content, model, state));
+    file_writer w;
+    path_enter(store, MANIFEST_FILE);
+    quern_status status = file_writer_open(&w, store->host, store->path, QUERN_FILE_CREATE_NEW);
+    if (status == QUERN_OK) status = file_writer_write(&w, t.data, t.length);
+    if (status == QUERN_OK) status = file_writer_sync(&w);
+    const quern_status closed = file_writer_close(&w);
+    path_leave(store);
+    return status != QUERN_OK ? status : closed;
+}
+
+/* store->path is the partial directory, here and above. */
+static quern_status write_partial(checkpoint_store *store, const checkpoint_content *content) {
+    checkpoint_file model, state;
+    QUERN_TRY(generation_remove(store->host, store->path, store->path_bytes));
+    QUERN_TRY(directory_make(store->host, store->path));
+    QUERN_TRY(write_tensors(store, MODEL_FILE, content->model, content->model_count, &model));
+    QUERN_TRY(write_tensors(store, STATE_FILE, content->state, content->state_count, &state));
+    QUERN_TRY(write_manifest(store, content, &model, &state));
+    return directory_sync(store->host, store->path);
+}
+
+static char *set_path(const checkpoint_store *store, char *to, int64_t step, generation_kind kind) {
+    generation_path(to, store->path_bytes, store->directory, (generation){step, kind});
+    return to;
+}
+
+/* Where an existing checkpoint of this step goes. If one is aside already, what stands in its place
+ * is damaged (recovery would have removed the older one otherwise): that goes, not the good one. */
+static quern_status step_aside(checkpoint_store *store, int64_t step) {
+    const char *aside = set_path(store, store->other, step, GENERATION_REPLACED);
+    if (path_exists(store->host, aside)) {
+        aside = set_path(store, store->other, step, GENERATION_RETIRED);
+        QUERN_TRY(generation_remove(store->host, store->other, store->path_bytes));
+    }
+    return path_rename(store->host, store->written, aside);
+}
+
+static quern_status publish(checkpoint_store *store, int64_t step) {
+    const bool replaces = path_exists(store->host, store->written);
+    if (replaces) QUERN_TRY(step_aside(store, step));
+    const quern_status status = path_rename(store->host, store->path, store->written);
+    if (status == QUERN_OK) return directory_sync(store->host, store->directory);
+    error_text reason; /* the name goes back; if even that fails, readers find it where it is */
+    error_save(&reason);
+    if (replaces && path_rename(store->host, store->other, store->written) != QUERN_OK)
+        log_write(store->host, QUERN_LOG_WARNING, "%s", quern_error());
+    error_restore(&reason);
+    return status;
+}
+
+static void remove_or_warn(checkpoint_store *store, char *path) {
+    if (generation_remove(store->host, path, store->path_bytes) != QUERN_OK)
+        log_write(store->host, QUERN_LOG_WARNING, "an old checkpoint stays: %s", quern_error());
+}
+
+static void abandon(checkpoint_store *store, int64_t step) {
+    error_text reason;
+    error_save(&reason);
+    set_path(store, store->path, step, GENERATION_PARTIAL);
+    if (generation_remove(store->host, store->path, store->path_bytes) != QUERN_OK)
+        log_write(store->host, QUERN_LOG_WARNING, "an unfinished checkpoint stays: %s",
+                  quern_error());
+    error_restore(&reason);
+}
+
+quern_status checkpoint_store_write(checkpoint_store *store, const checkpoint_content *content) {
+    const int64_t step = content->counters.step;
+    store->last_step = -1;
+    if (step < 0) return quern_fail(QUERN_INTERNAL, "a checkpoint of a negative step");
+    trace_begin(store->host, "checkpoint", "write", step);
+    set_path(store, store->path, step, GENERATION_PARTIAL);
+    set_path(store, store->written, step, GENERATION_WHOLE);
+    quern_status status = write_partial(store, content);
+    if (status == QUERN_OK) status = publish(store, step);
+    if (status == QUERN_OK)
+        status = retention_add(&store->retention, step,
+                               content->metric != NULL ? content->metric_value : (double)NAN);
+    if (status == QUERN_OK) {
+        store->last_step = step;
+    } else {
+        abandon(store, step);
+    }
+    trace_end(store->host);
+    return status;
+}
+
+/* Renamed and synced first: a power cut while the files go must not leave a damaged step-<n>. */
+static void retire_step(checkpoint_store *store, int64_t step) {
+    set_path(store, store->path, step, GENERATION_WHOLE);
+    set_path(store, store->other, step, GENERATION_RETIRED);
+    quern_status status = generation_remove(store->host, store->other, store->path_bytes);
+    if (status == QUERN_OK) status = path_rename(store->host, store->path, store->other);
+    if (status == QUERN_OK) status = directory_sync(store->host, store->directory);
+    if (status != QUERN_OK) {
+        log_write(store->host, QUERN_LOG_WARNING, "an old checkpoint stays: %s", quern_error());
+        return;
+    }
+    remove_or_warn(store, store->other);
+}
+
+void checkpoint_store_retire(checkpoint_store *store) {
+    if (store->last_step < 0) return;
+    remove_or_warn(store, set_path(store, store->other, store->last_step, GENERATION_REPLACED));
+    remove_or_warn(store, set_path(store, store->other, store->last_step, GENERATION_RETIRED));
+    for (int64_t step; retention_take(&store->retention, store->last_step, &step);)
+        retire_step(store, step);
+}
+
+const char *checkpoint_store_path(const checkpoint_store *store) { return store->written; }
+
+/* Those whose manifest and sizes are right: a damaged one counts for nothing, and is left alone. */
+static quern_status adopt(checkpoint_store *store, const retention_policy *policy) {
+    generation_list list;
+    QUERN_TRY(generation_list_read(&list, store->host, store->directory));
+    quern_status status = retention_create(&store->retention, store->host, policy, list.count);
+    for (int64_t i = 0; i < list.count && status == QUERN_OK; i++) {
+        if (list.items[i].kind != GENERATION_WHOLE) continue;
+        manifest m;
+        set_path(store, store->path, list.items[i].step, GENERATION_WHOLE);
+        status = checkpoint_read_manifest(&m, store->host, store->path);
+        if (status == QUERN_OK) {
+            const double metric = m.content.metric != NULL ? m.content.metric_value : (double)NAN;
+            status = retention_add(&store->retention, list.items[i].step, metric);
+            manifest_release(&m);
+        } else if (status != QUERN_HOST_MEMORY) {
+            status = QUERN_OK;
+        }
+    }
+    generation_list_release(&list, store->host);
+    return status;
+}
+
+static quern_status allocate_buffers(checkpoint_store *store, const checkpoint_store_desc *desc) {
+    const checkpoint_content *c = desc->largest;
+    const size_t model = safetensors_header_bound(c->model, c->model_count, NULL, 0);
+    const size_t state = safetensors_header_bound(c->state, c->state_count, NULL, 0);
+    store->directory_bytes = strlen(desc->directory) + 1;
+    QUERN_TRY(memory_allocate(store->host, &store->directory, (int64_t)store->directory_bytes, 1,
+                              "a path"));
+    memcpy(store->directory, desc->directory, store->directory_bytes);
+    store->path_bytes = store->directory_bytes + GENERATION_NAME + GENERATION_FILE_NAME;
+    QUERN_TRY(memory_allocate(store->host, &store->path, 3, store->path_bytes, "paths"));
+    store->other = store->path + store->path_bytes;
+    store->written = store->other + store->path_bytes;
+    store->header_bytes = model > state ? model : state;
+    QUERN_TRY(memory_allocate(store->host, &store->header, (int64_t)store->header_bytes, 1,
+                              "a safetensors header"));
+    store->manifest_bytes = manifest_bound(c);
+    return memory_allocate(store->host, &store->manifest, (int64_t)store->manifest_bytes, 1,
+                           "a manifest");
+}
+
+static quern_status create(checkpoint_store *store, const checkpoint_store_desc *desc) {
+    QUERN_TRY(retention_check(&desc->retention));
+    QUERN_TRY(content_check_names(desc->largest));
+    QUERN_TRY(configuration_check(desc->largest->configuration));
+    QUERN_TRY(allocate_buffers(store, desc));
+    QUERN_TRY(directory_make_durable(store->host, store->directory));
+    QUERN_TRY(checkpoint_recover(store->host, store->directory));
+    return adopt(store, &desc->retention);
+}
+
+quern_status checkpoint_store_create(checkpoint_store **out, const checkpoint_store_desc *desc) {
+    checkpoint_store *store = NULL;
+    *out = NULL;
+    QUERN_TRY(memory_allocate(desc->host, &store, 1, sizeof *store, "a checkpoint store"));
+    store->host = desc->host;
+    store->last_step = -1;
+    const quern_status status = create(store, desc);
+    if (status != QUERN_OK) {
+        checkpoint_store_destroy(store);
+        return status;
+    }
+    *out = store;
+    return QUERN_OK;
+}
+
+void checkpoint_store_destroy(checkpoint_store *store) {
+    if (store == NULL) return;
+    const quern_host *host = store->host;
+    memory_release(host, store->directory, (int64_t)store->directory_bytes, 1);
+    memory_release(host, store->path, 3, store->path_bytes);
+    memory_release(host, store->header, (int64_t)store->header_bytes, 1);
+    memory_release(host, store->manifest, (int64_t)store->manifest_bytes, 1);
+    retention_release(&store->retention, host);
+    memory_release(host, store, 1, sizeof *store);
+}
