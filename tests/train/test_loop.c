@@ -89,6 +89,33 @@ TEST_CASE(Loop, means_are_exact_over_an_uneven_last_batch) {
     world_close(&w);
 }
 
+/* Rows that the loss ignores count for nothing; a metric without a weight counts samples. */
+TEST_CASE(Loop, weights_of_loss_and_metrics_are_their_own) {
+    world w;
+    quern_result r;
+    quern_scalar scalars[2];
+    int32_t count = 0;
+    REQUIRE_OK(world_open(&w, &(world_desc){.train_length = 11, .valid_length = -1}));
+    quern_tensor *loss = quern_softmax_cross_entropy(
+        w.graph, w.logits, w.label,
+        &(quern_softmax_cross_entropy_desc){.ignore = true, .ignore_index = 2});
+    quern_metric metric = {.name = "per_sample", .value = loss};
+    w.desc.loss = loss;
+    w.desc.metrics = &metric;
+    w.desc.metric_count = 1;
+    w.desc.optimizer =
+        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = QUERN_ZERO};
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    REQUIRE_OK(quern_trainer_fit(w.trainer, &r));
+    REQUIRE_OK(quern_trainer_evaluate(w.trainer, w.train, scalars, 2, &count));
+    int64_t kept = 0;
+    for (int i = 0; i < 11; i++) kept += w.train_label[i] != 2;
+    CHECK(kept < 11 && kept > 0);
+    CHECK_NEAR(scalars[0].value, r.train_loss, 1e-6);
+    CHECK_NEAR(scalars[0].value * (double)kept, scalars[1].value * 11, 1e-5);
+    world_close(&w);
+}
+
 TEST_CASE(Loop, logs_fall_on_multiples_of_the_global_step_and_are_flushed) {
     world w;
     notes n = {0};

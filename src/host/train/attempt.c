@@ -66,6 +66,7 @@ quern_status attempt_issue(quern_trainer *t, const attempt *a) {
 }
 
 quern_status state_upload(quern_trainer *t) {
+    QUERN_ENSURE(t->in_flight_count == 0);
     QUERN_TRY(trainer_wait_stream(t));
     t->pinned->state =
         (task_state){.run = {.seed = t->device->seed, .attempt = t->attempts}, .step = t->step};
