@@ -148,6 +148,9 @@ QUERN_API quern_tensor *quern_top_k_correct(quern_graph *graph, quern_tensor *lo
 QUERN_API quern_tensor *quern_confusion_matrix(quern_graph *graph, quern_tensor *logits,
                                                quern_tensor *target,
                                                const quern_confusion_matrix_desc *desc);
+/* y (4) F64 = sum (p - t)^2, sum t, sum t^2, number of elements */
+QUERN_API quern_tensor *quern_regression_sums(quern_graph *graph, quern_tensor *prediction,
+                                              quern_tensor *target);
 
 QUERN_END_C
 #endif

@@ -148,6 +148,8 @@ TEST_CASE(Shapes, of_norms_losses_and_metrics) {
         CHECK(quern_loss_weight(z) == NULL);
         CHECK(quern_loss_weight(quern_mse(g, z, z)) != NULL);
         SHAPE_IS(quern_confusion_matrix(g, z, t, NULL), 10, 10);
+        SHAPE_IS(quern_regression_sums(g, z, z), 4);
+        CHECK(quern_tensor_shape(quern_regression_sums(g, z, z)).dtype == QUERN_F64);
         SHAPE_IS(quern_layer_norm(g, z, F(10), NULL, NULL), QUERN_B, 10);
         SHAPE_IS(quern_batch_norm(g, F(QUERN_B, 3, 2, 2), F(3), F(3), F(3), F(3), NULL), QUERN_B, 3,
                  2, 2);

@@ -122,3 +122,14 @@ void op_cases_confusion_matrix(void) {
                             .out = {{DIMS(3, 3)}}});
     }
 }
+
+void op_cases_regression_sums(void) {
+    static const int64_t counts[] = {0, 1, 31, 33, 16384, 40001};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        op_check(&(op_case){.label = "row",
+                            .in = {{DIMS(counts[i])}, {DIMS(counts[i]), .offset = 1}},
+                            .out = {{DIMS(4), .dtype = QUERN_F64}}});
+    op_check(&(op_case){.label = "matrix",
+                        .in = {{DIMS(7, 5)}, {DIMS(7, 5)}},
+                        .out = {{DIMS(4), .dtype = QUERN_F64}}});
+}

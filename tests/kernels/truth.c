@@ -223,6 +223,10 @@ TEST_CASE(OpTruth, counts_and_metrics) {
            .in = {{DIMS(3), .values = targets, .dtype = QUERN_I32}}, .out = {{SCALAR}},
            .attributes = &(quern_valid_count_desc){.ignore = true, .ignore_index = 2});
     EXPECT(element_count, ((double[]){6}), 0, ROWS(SCALAR));
+    EXPECT(regression_sums, ((double[]){5.25, 5, 15, 4}), 0,
+           .in = {{DIMS(2, 2), .values = (double[]){1, 2.5, 0, 4}},
+                  {DIMS(2, 2), .values = (double[]){1, 3, -1, 2}}},
+           .out = {{DIMS(4), .dtype = QUERN_F64}});
 }
 
 TEST_CASE(OpTruth, an_index_out_of_range_is_named) {

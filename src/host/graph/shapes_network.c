@@ -242,6 +242,12 @@ quern_status shape_element_count(const quern_shape_args *args) {
     return shape_need_float(&args->in[0]);
 }
 
+quern_status shape_regression_sums(const quern_shape_args *args) {
+    QUERN_TRY(shape_pair_loss(args));
+    args->out[0] = (quern_shape){.dtype = QUERN_F64, .rank = 1, .dim = {4}};
+    return QUERN_OK;
+}
+
 quern_status shape_class_count(const quern_shape_args *args) {
     quern_top_k_correct_desc *d = args->attributes;
     QUERN_TRY(need_classes(&args->in[0], &args->in[1]));
