@@ -23,7 +23,8 @@ quern_status quern_csv_history_create(quern_csv_history **out, quern_device *dev
                                       const quern_history_desc *desc) {
     quern_csv_history *csv = NULL;
     *out = NULL;
-    if (desc && desc->header) return quern_fail(QUERN_INVALID, "CSV history does not read header");
+    if (!desc) return quern_fail(QUERN_INVALID, "CSV history: desc is missing");
+    if (desc->header) return quern_fail(QUERN_INVALID, "CSV history does not read header");
     QUERN_TRY(memory_allocate(&device->host, &csv, 1, sizeof *csv, "CSV history"));
     const quern_status status = history_open(&csv->history, device, desc, "CSV history");
     if (status != QUERN_OK) {
