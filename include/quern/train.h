@@ -110,8 +110,8 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_step(quern_trainer *traine
  * there is no such input. To be asked for before each writing. */
 QUERN_API void *quern_trainer_input(quern_trainer *trainer, const char *name);
 
-/* Forward only, in evaluation mode, over a whole dataset in order. scalars: "loss" and each MEAN
- * metric; at most `capacity`, *count receives how many there are. */
+/* Forward only, in evaluation mode, over a whole dataset in order. scalars: "loss" and each metric
+ * that is a number in an evaluation; at most `capacity`, *count receives how many there are. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_evaluate(quern_trainer *trainer,
                                                                const quern_dataset *dataset,
                                                                quern_scalar *scalars,
@@ -141,6 +141,9 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_wait(quern_trainer *traine
 QUERN_API void quern_trainer_stop(quern_trainer *trainer);
 
 QUERN_API quern_parameters *quern_trainer_parameters(quern_trainer *trainer);
+/* Of the last update whose record has come back, which at update_end is the event's; NaN before the
+ * first. */
+QUERN_API double quern_trainer_learning_rate(const quern_trainer *trainer);
 QUERN_API const char *quern_trainer_device_name(const quern_trainer *trainer);
 /* Total updates and epochs planned, 0 when open-ended; total batches of an epoch. */
 QUERN_API int64_t quern_trainer_planned_steps(const quern_trainer *trainer);

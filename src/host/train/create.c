@@ -102,8 +102,7 @@ static void splits_log(const quern_trainer *t) {
 
 static quern_status init_emit(quern_trainer *t) {
     const loss_sums none = {0};
-    const double nothing[2 * METRIC_MAX] = {0};
-    int32_t count = scalars_train(t, &none, nothing, true);
+    int32_t count = scalars_train(t, &none, t->log_metrics, true);
     if (t->desc.valid) count = scalars_eval(t, count);
     t->opened = true;
     return trainer_emit(t, &(emission){.kind = QUERN_EVENT_init, .scalar_count = count});
@@ -112,10 +111,11 @@ static quern_status init_emit(quern_trainer *t) {
 static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *desc) {
     QUERN_TRY(trainer_resolve(t, desc));
     QUERN_TRY(callbacks_sort(t));
-    QUERN_TRY(scalars_create(t));
     QUERN_TRY(quern_parameters_create(&t->parameters, t->graph,
                                       &(quern_parameters_desc){.gradients = true}));
     QUERN_TRY(trainer_plan(t));
+    QUERN_TRY(scalars_create(t));
+    QUERN_TRY(host_metrics_create(t));
     QUERN_TRY(blocks_create(t));
     QUERN_TRY(update_prepare(t));
     for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_bind(t, u));

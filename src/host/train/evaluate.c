@@ -48,6 +48,7 @@ static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *
     QUERN_TRY(feed_upload(t, s->feed, batch->slot, unit));
     QUERN_TRY(unit_issue(t, unit, SEGMENT_FORWARD, SEGMENT_FORWARD));
     if (s->output) QUERN_TRY(output_copy(t, s, unit));
+    if (s->kind == UNIT_EVALUATE) QUERN_TRY(host_metrics_add(t, unit));
     QUERN_TRY(t->backend->event_record(t->events[lane], t->stream));
     s->slots[lane] = batch->slot;
     s->issued++;
@@ -89,7 +90,7 @@ static quern_status sweep_run(quern_trainer *t, sweep *s) {
     return status != QUERN_OK ? status : waited;
 }
 
-/* values: the loss, then each metric (0 for a confusion matrix). */
+/* values: the loss, then each metric (NaN for one that is not a number here). */
 static quern_status sums_read(quern_trainer *t, double *values) {
     const size_t bytes = (size_t)t->eval_sum_count * sizeof(double);
     double *sums = t->sums_read + t->train_sum_count;
@@ -98,8 +99,10 @@ static quern_status sums_read(quern_trainer *t, double *values) {
     t->evaluated = true;
     values[0] = sums[0] / sums[1];
     for (int32_t i = 0; i < t->desc.metric_count; i++) {
-        const metric_place *place = &t->eval_places[i];
-        values[i + 1] = place->weight < 0 ? 0 : sums[place->value] / sums[place->weight];
+        const quern_metric *m = &t->desc.metrics[i];
+        values[i + 1] = m->kind == QUERN_METRIC_HOST
+                            ? host_metric_result(t, &m->host)
+                            : metric_value(m, sums + t->eval_places[i].first);
     }
     return QUERN_OK;
 }
@@ -107,6 +110,7 @@ static quern_status sums_read(quern_trainer *t, double *values) {
 static quern_status evaluation_run(quern_trainer *t, bool events, double *values) {
     const size_t bytes = (size_t)t->eval_sum_count * sizeof(double);
     QUERN_TRY(t->backend->fill(t->stream, t->sums + t->train_sum_count, 0, bytes));
+    host_metrics_reset(t);
     sweep s = {.feed = &t->eval_feed, .kind = UNIT_EVALUATE, .events = events};
     QUERN_TRY(sweep_run(t, &s));
     return sums_read(t, values);
@@ -169,7 +173,7 @@ quern_status quern_trainer_evaluate(quern_trainer *t, const quern_dataset *datas
     if (found < capacity) scalars[found] = (quern_scalar){"loss", values[0]};
     found++;
     for (int32_t i = 0; i < t->desc.metric_count; i++) {
-        if (t->desc.metrics[i].kind != QUERN_METRIC_MEAN) continue;
+        if (!metric_in_evaluation(&t->desc.metrics[i])) continue;
         if (found < capacity)
             scalars[found] = (quern_scalar){t->desc.metrics[i].name, values[i + 1]};
         found++;
@@ -217,14 +221,16 @@ quern_status quern_trainer_confusion(const quern_trainer *t, const char *metric,
                                      int64_t capacity) {
     for (int32_t i = 0; i < t->desc.metric_count; i++) {
         const metric_place *place = &t->eval_places[i];
-        if (strcmp(t->desc.metrics[i].name, metric) != 0 || place->weight >= 0) continue;
+        if (strcmp(t->desc.metrics[i].name, metric) != 0 ||
+            t->desc.metrics[i].kind != QUERN_METRIC_CONFUSION)
+            continue;
         if (!t->evaluated)
             return quern_fail(QUERN_INVALID, "confusion: nothing has been evaluated yet");
         if (capacity < place->count)
             return quern_fail(QUERN_INVALID,
                               "confusion: %s has %" PRId64 " counts, room for %" PRId64, metric,
                               place->count, capacity);
-        memcpy(counts, t->sums_read + t->train_sum_count + place->value,
+        memcpy(counts, t->sums_read + t->train_sum_count + place->first,
                (size_t)place->count * sizeof *counts);
         return QUERN_OK;
     }

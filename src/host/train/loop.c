@@ -27,7 +27,7 @@ static quern_status epoch_begin(quern_trainer *t) {
     t->epoch_ending = false;
     t->next_batch = t->batch = 0;
     t->of_epoch = (loss_sums){0};
-    for (int32_t i = 0; i < 2 * t->desc.metric_count; i++) t->epoch_metrics[i] = 0;
+    for (int64_t i = 0; i < t->train_sum_count; i++) t->epoch_metrics[i] = 0;
     return trainer_emit_known(t, QUERN_EVENT_epoch_begin);
 }
 
@@ -200,8 +200,7 @@ quern_status quern_trainer_fit(quern_trainer *t, quern_result *result) {
 
 static double named_value(const quern_trainer *t, const char *name) {
     for (int32_t i = 0; i < t->desc.metric_count; i++)
-        if (t->desc.metrics[i].kind == QUERN_METRIC_MEAN &&
-            strcmp(t->desc.metrics[i].name, name) == 0)
+        if (metric_in_evaluation(&t->desc.metrics[i]) && strcmp(t->desc.metrics[i].name, name) == 0)
             return t->eval_values[i + 1];
     return (double)NAN;
 }

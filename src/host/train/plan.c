@@ -25,22 +25,16 @@ static quern_status plan_units_of(quern_trainer *t, unit_kind kind, const quern_
     return QUERN_OK;
 }
 
-/* Training sums first: value and weight of each mean. Evaluation: loss, its weight, then all. */
+/* Training sums first, of what is a number there. Evaluation: loss, its weight, then all. */
 static void place_sums(quern_trainer *t) {
     int64_t train = 0, eval = 2;
     for (int32_t i = 0; i < t->desc.metric_count; i++) {
         const quern_metric *m = &t->desc.metrics[i];
-        if (m->kind == QUERN_METRIC_MEAN) {
-            t->train_places[i] = (metric_place){.value = train, .weight = train + 1, .count = 1};
-            t->eval_places[i] = (metric_place){.value = eval, .weight = eval + 1, .count = 1};
-            train += 2;
-            eval += 2;
-        } else {
-            const int64_t count = m->value->shape.dim[0] * m->value->shape.dim[1];
-            t->train_places[i] = (metric_place){0};
-            t->eval_places[i] = (metric_place){.value = eval, .weight = -1, .count = count};
-            eval += count;
-        }
+        const int64_t count = metric_sum_count(m), in_training = metric_in_training(m) ? count : 0;
+        t->train_places[i] = (metric_place){.first = train, .count = in_training};
+        t->eval_places[i] = (metric_place){.first = eval, .count = count};
+        train += in_training;
+        eval += count;
     }
     t->train_sum_count = train;
     t->eval_sum_count = eval;

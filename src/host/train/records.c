@@ -40,6 +40,14 @@ static void sums_add(loss_sums *sums, const attempt *a, const task_record *recor
     sums->weight += record->weight;
     sums->samples += a->sample_count;
     sums->attempts++;
+    if (record->weight != 0) loss_sums_measure(sums, record->loss, record->weight);
+}
+
+static void window_add(loss_window *window, const task_record *record) {
+    if (window->capacity == 0) return;
+    double *at = window->losses[window->seen++ % window->capacity];
+    at[0] = record->loss;
+    at[1] = record->weight;
 }
 
 /* What was issued behind a failure is taken back: it counts nowhere. */
@@ -54,6 +62,7 @@ static void record_account(quern_trainer *t, const attempt *a, const task_record
     if (record->outcome == QUERN_OUTCOME_NOT_FINITE) t->frozen = true;
     sums_add(&t->since_log, a, record);
     sums_add(&t->of_epoch, a, record);
+    window_add(&t->recent, record);
 }
 
 static quern_status emit_outcome(quern_trainer *t, quern_event_kind kind, const attempt *a,
@@ -121,19 +130,14 @@ void records_drain_silently(quern_trainer *t) {
 
 /* The device's sums since the last log become the host's, and start again from zero. */
 static quern_status metrics_read(quern_trainer *t) {
-    memset(t->log_metrics, 0, sizeof t->log_metrics);
     if (t->train_sum_count == 0) return QUERN_OK;
     const size_t bytes = (size_t)t->train_sum_count * sizeof(double);
     QUERN_TRY(t->backend->copy(t->stream, t->sums_read, t->sums, bytes));
     QUERN_TRY(t->backend->fill(t->stream, t->sums, 0, bytes));
     QUERN_TRY(trainer_wait_stream(t));
-    for (int32_t i = 0; i < t->desc.metric_count; i++) {
-        const metric_place *place = &t->train_places[i];
-        if (place->count == 0) continue;
-        t->log_metrics[2 * i] = t->sums_read[place->value];
-        t->log_metrics[2 * i + 1] = t->sums_read[place->weight];
-        t->epoch_metrics[2 * i] += t->log_metrics[2 * i];
-        t->epoch_metrics[2 * i + 1] += t->log_metrics[2 * i + 1];
+    for (int64_t i = 0; i < t->train_sum_count; i++) {
+        t->log_metrics[i] = t->sums_read[i];
+        t->epoch_metrics[i] += t->sums_read[i];
     }
     return QUERN_OK;
 }

@@ -29,38 +29,12 @@ static quern_status check_scalar(const quern_graph *graph, const quern_tensor *t
     return quern_fail(QUERN_SHAPE, "trainer: %s is %s, not a scalar ()", what, text);
 }
 
-static quern_status check_metric(const quern_graph *graph, const quern_metric *metric) {
-    char what[96];
-    if (!metric->name || !metric->name[0])
-        return quern_fail(QUERN_INVALID, "trainer: a metric has no name");
-    snprintf(what, sizeof what, "the value of metric %.60s", metric->name);
-    if (metric->kind == QUERN_METRIC_MEAN) {
-        QUERN_TRY(check_scalar(graph, metric->value, what));
-        snprintf(what, sizeof what, "the weight of metric %.60s", metric->name);
-        return metric->weight ? check_scalar(graph, metric->weight, what) : QUERN_OK;
-    }
-    if (metric->kind != QUERN_METRIC_CONFUSION)
-        return quern_fail(QUERN_INVALID, "trainer: metric %s has the unknown kind %d", metric->name,
-                          (int)metric->kind);
-    QUERN_TRY(check_tensor(graph, metric->value, what));
-    if (metric->weight)
-        return quern_fail(QUERN_INVALID,
-                          "trainer: metric %s is a confusion matrix, which does not "
-                          "read weight",
-                          metric->name);
-    const quern_shape *shape = &metric->value->shape;
-    if (shape->rank == 2 && shape->dim[0] > 0 && shape->dim[0] == shape->dim[1]) return QUERN_OK;
-    char text[128];
-    shape_text(shape, text, sizeof text);
-    return quern_fail(QUERN_SHAPE, "trainer: %s is %s, not (C, C)", what, text);
-}
-
 static quern_status check_metrics(const quern_trainer_desc *d) {
     QUERN_TRY(check_range("metric_count", d->metric_count, 0, METRIC_MAX));
     if (d->metric_count > 0 && !d->metrics)
         return quern_fail(QUERN_INVALID, "trainer: metrics is NULL");
     for (int32_t i = 0; i < d->metric_count; i++) {
-        QUERN_TRY(check_metric(d->graph, &d->metrics[i]));
+        QUERN_TRY(metric_check(d->graph, &d->metrics[i]));
         if (strcmp(d->metrics[i].name, "loss") == 0)
             return quern_fail(QUERN_INVALID, "trainer: a metric cannot be named loss");
         for (int32_t j = 0; j < i; j++)
@@ -133,6 +107,7 @@ static quern_status copy_metrics(quern_trainer *t) {
     QUERN_TRY(arena_allocate(&t->memory, &metrics, count, sizeof *metrics, "metrics"));
     for (int32_t i = 0; i < count; i++) {
         metrics[i] = t->desc.metrics[i];
+        metric_fill_defaults(&metrics[i]);
         QUERN_TRY(arena_copy_string(&t->memory, &metrics[i].name, t->desc.metrics[i].name));
     }
     t->desc.metrics = metrics;

@@ -12,8 +12,22 @@ static quern_status name_make(quern_trainer *t, const char **out, const char *se
     return arena_copy_string(&t->memory, out, text);
 }
 
+/* The ring of the longest moving mean, and a place for each sum. */
+static quern_status sums_create(quern_trainer *t) {
+    for (int32_t i = 0; i < t->desc.metric_count; i++)
+        if (t->desc.metrics[i].window > t->recent.capacity)
+            t->recent.capacity = t->desc.metrics[i].window;
+    QUERN_TRY(arena_allocate(&t->memory, &t->recent.losses, t->recent.capacity,
+                             sizeof *t->recent.losses, "moving loss"));
+    QUERN_TRY(arena_allocate(&t->memory, &t->log_metrics, t->train_sum_count,
+                             sizeof *t->log_metrics, "metric sums"));
+    return arena_allocate(&t->memory, &t->epoch_metrics, t->train_sum_count,
+                          sizeof *t->epoch_metrics, "metric sums");
+}
+
 quern_status scalars_create(quern_trainer *t) {
     const int32_t count = t->desc.metric_count;
+    QUERN_TRY(sums_create(t));
     QUERN_TRY(arena_allocate(&t->memory, &t->names, 2 * (int64_t)count, sizeof *t->names, "names"));
     QUERN_TRY(arena_allocate(&t->memory, &t->scalars, 2 * (int64_t)count + 4, sizeof *t->scalars,
                              "scalars"));
@@ -29,9 +43,14 @@ quern_status scalars_create(quern_trainer *t) {
 int32_t scalars_train(quern_trainer *t, const loss_sums *sums, const double *metrics, bool device) {
     int32_t count = 0;
     t->scalars[count++] = (quern_scalar){"train/loss", sums->loss / sums->weight};
-    for (int32_t i = 0; i < t->desc.metric_count; i++)
-        if (t->desc.metrics[i].kind == QUERN_METRIC_MEAN)
-            t->scalars[count++] = (quern_scalar){t->names[i], metrics[2 * i] / metrics[2 * i + 1]};
+    for (int32_t i = 0; i < t->desc.metric_count; i++) {
+        const quern_metric *m = &t->desc.metrics[i];
+        const metric_place *place = &t->train_places[i];
+        if (!metric_in_training(m)) continue;
+        const double value =
+            place->count > 0 ? metric_value(m, metrics + place->first) : loss_statistic(t, m, sums);
+        t->scalars[count++] = (quern_scalar){t->names[i], value};
+    }
     if (!device) return count;
     t->scalars[count++] = (quern_scalar){"train/learning_rate", t->last.learning_rate};
     t->scalars[count++] = (quern_scalar){"train/gradient_norm", t->last.norm};
@@ -41,8 +60,10 @@ int32_t scalars_train(quern_trainer *t, const loss_sums *sums, const double *met
 int32_t scalars_eval(quern_trainer *t, int32_t at) {
     t->scalars[at++] = (quern_scalar){"val/loss", t->eval_values[0]};
     for (int32_t i = 0; i < t->desc.metric_count; i++)
-        if (t->desc.metrics[i].kind == QUERN_METRIC_MEAN)
+        if (metric_in_evaluation(&t->desc.metrics[i]))
             t->scalars[at++] =
                 (quern_scalar){t->names[t->desc.metric_count + i], t->eval_values[i + 1]};
     return at;
 }
+
+double quern_trainer_learning_rate(const quern_trainer *t) { return t->last.learning_rate; }

@@ -8,6 +8,7 @@
  *   feed.c      a loader and its staging slots        evaluate.c  evaluation, predict, confusion
  *   step.c      the application's own loop            emit.c      callbacks: order, legality, stop
  *   diagnose.c  names what is not finite              scalars.c   what events carry
+ *   metric_kind.c  a kind of metric: checks, value    host_metric.c  the application's own
  *
  * Two views of the run live side by side: what was *issued* (attempts_issued, the loader's place)
  * and what is *known*, from the records read back (attempts, step, sums). Only the known one is
@@ -78,15 +79,25 @@ typedef struct attempt {
     int64_t sample_count, batch;
 } attempt;
 
-/* Where a metric's sums lie; weight < 0: the number of samples at the sums' sample place. */
+/* Where a metric's sums lie: a mean's value and weight, R2's four, a confusion matrix's counts.
+ * count 0: it has none. */
 typedef struct metric_place {
-    int64_t value, weight, count;
+    int64_t first, count;
 } metric_place;
 
 typedef struct loss_sums {
     double loss, weight;
     int64_t samples, attempts;
+    /* of the attempts' mean losses: how many, extremes, mean, sum of squared deviations from it */
+    int64_t measured;
+    double low, high, mean, spread;
 } loss_sums;
+
+/* The last attempts' losses and weights, for moving means. */
+typedef struct loss_window {
+    double (*losses)[2]; /* [seen % capacity] */
+    int64_t capacity, seen;
+} loss_window;
 
 /* What the host and the device hand each other. */
 typedef struct trainer_pinned {
@@ -136,10 +147,11 @@ struct quern_trainer {
     bool epoch_open, epoch_ending;
     task_record last;
     loss_sums since_log, of_epoch;
-    double log_metrics[2 * METRIC_MAX], epoch_metrics[2 * METRIC_MAX]; /* value, weight */
-    int64_t evaluated_step;                                            /* -1: never */
-    bool evaluated;                     /* sums_read holds an evaluation's sums */
-    double eval_values[METRIC_MAX + 1]; /* of the last validation: loss, then metrics */
+    loss_window recent;
+    double *log_metrics, *epoch_metrics; /* train_sum_count sums each */
+    int64_t evaluated_step;              /* -1: never */
+    bool evaluated;                      /* sums_read holds an evaluation's sums */
+    double eval_values[METRIC_MAX + 1];  /* of the last validation: loss, then metrics */
     bool frozen; /* the device refuses updates until state is uploaded again */
 
     /* this fit */
@@ -160,7 +172,8 @@ struct quern_trainer {
     quern_status callback_status; /* quern_event_fail */
     error_text callback_text;
     quern_scalar *scalars;
-    const char **names; /* "train/<metric>" then "val/<metric>", metric_count each */
+    const char **names;         /* "train/<metric>" then "val/<metric>", metric_count each */
+    unsigned char *host_values; /* one batch of what host metrics read; NULL: there are none */
 };
 
 /* resolve.c: fills trainer->desc, ->planned_steps; copies what the desc points to. */
@@ -245,9 +258,30 @@ quern_status diagnose_not_finite(quern_trainer *t, const attempt *a, const task_
 /* evaluate.c: the validation of a fit, with its events; values go to eval_values and scalars. */
 QUERN_MUST_CHECK quern_status trainer_validate(quern_trainer *t);
 
+/* metric_kind.c: what the kinds of metrics have in common and what not. */
+QUERN_MUST_CHECK quern_status metric_check(const quern_graph *graph, const quern_metric *metric);
+void metric_fill_defaults(quern_metric *metric);
+int64_t metric_sum_count(const quern_metric *metric); /* doubles on the device; 0: none */
+bool metric_is_weighted(const quern_metric *metric);  /* its sums are value and weight */
+/* Whether it is a number in training, in an evaluation. */
+bool metric_in_training(const quern_metric *metric);
+bool metric_in_evaluation(const quern_metric *metric);
+/* The number that its sums stand for; NaN for a kind that has none. */
+double metric_value(const quern_metric *metric, const double *sums);
+/* An attempt's loss goes into the statistics; its weight is not zero. */
+void loss_sums_measure(loss_sums *sums, double loss, double weight);
+double loss_statistic(const quern_trainer *t, const quern_metric *metric, const loss_sums *sums);
+
+/* host_metric.c: staging, and the calls of an evaluation. */
+QUERN_MUST_CHECK quern_status host_metrics_create(quern_trainer *t);
+void host_metrics_reset(quern_trainer *t);
+double host_metric_result(quern_trainer *t, const quern_host_metric *host);
+QUERN_MUST_CHECK quern_status host_metrics_add(quern_trainer *t, const trainer_unit *unit);
+
 /* scalars.c */
 int32_t scalars_train(quern_trainer *t, const loss_sums *sums, const double *metrics, bool device);
 int32_t scalars_eval(quern_trainer *t, int32_t at);
+/* After the sums are planned. */
 QUERN_MUST_CHECK quern_status scalars_create(quern_trainer *t);
 
 /* loop.c: what a result says at any moment. */

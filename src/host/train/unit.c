@@ -12,15 +12,17 @@ static quern_status outputs_collect(quern_trainer *t, unit_kind kind, quern_prog
     const quern_trainer_desc *d = &t->desc;
     quern_tensor **outputs = NULL;
     int32_t count = 0;
-    const int64_t capacity = (int64_t)d->output_count + 2 * (int64_t)d->metric_count;
+    const int64_t capacity =
+        (int64_t)d->output_count + QUERN_HOST_METRIC_TENSORS * (int64_t)d->metric_count;
     QUERN_TRY(arena_allocate(&t->memory, &outputs, capacity, sizeof *outputs, "outputs"));
     if (kind != UNIT_EVALUATE)
         for (int32_t i = 0; i < d->output_count; i++) outputs[count++] = d->outputs[i];
     for (int32_t i = 0; kind != UNIT_PREDICT && i < d->metric_count; i++) {
         const quern_metric *m = &d->metrics[i];
-        if (kind == UNIT_TRAIN && m->kind == QUERN_METRIC_CONFUSION) continue;
-        outputs[count++] = m->value;
+        if (kind == UNIT_TRAIN && !metric_in_training(m)) continue;
+        if (m->value) outputs[count++] = m->value;
         if (m->weight) outputs[count++] = m->weight;
+        for (int32_t j = 0; j < m->host.tensor_count; j++) outputs[count++] = m->host.tensors[j];
     }
     out->outputs = outputs;
     out->output_count = count;
@@ -72,8 +74,8 @@ static quern_status sums_prepare(quern_trainer *t, trainer_unit *unit) {
     for (int32_t i = 0; i < t->desc.metric_count; i++) {
         const quern_metric *m = &t->desc.metrics[i];
         if (places[i].count == 0) continue;
-        sum_add(t, unit, &sums[places[i].value], m->value);
-        if (m->kind == QUERN_METRIC_MEAN) sum_add(t, unit, &sums[places[i].weight], m->weight);
+        sum_add(t, unit, &sums[places[i].first], m->value);
+        if (metric_is_weighted(m)) sum_add(t, unit, &sums[places[i].first + 1], m->weight);
     }
     return QUERN_OK;
 }
