@@ -1,8 +1,8 @@
 /* bench_train - one configuration of Quern's side of the benchmark: a model, an optimizer, a thread
  * count; batch 128; quern_trainer_fit on data in memory.
  *
- *   bench_train --model mlp|lenet [--optimizer adamw|sgd] [--threads N] [--data fashion-mnist|memory]
- *               [--windows N] [--seconds T] [--workers N] [--serve]
+ *   bench_train --model mlp|lenet [--optimizer adamw|sgd] [--threads N] [--workers N]
+ *               [--data fashion-mnist|memory] [--windows N] [--seconds T] [--serve]
  *
  * Warms up, trains N windows of at least T seconds, measures the floor and prints one JSON object.
  * With --serve it prints {"ready": …} and then answers lines from standard input, one JSON object

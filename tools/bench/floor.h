@@ -15,8 +15,8 @@ double clock_seconds(void); /* monotonic, the same clock for all processes */
  * 290 M for LeNet at batch 128. The input needs no gradient. */
 double model_flops(model_kind model, int64_t batch);
 
-/* Bytes that a step cannot but move: each parameter is read forward, its gradient written, and
- * the update reads gradient, value and state and writes value and state; the batch is read twice. */
+/* Bytes that a step cannot but move: each parameter is read forward, its gradient written, and the
+ * update reads gradient, value and state and writes value and state; the batch is read twice. */
 double model_bytes(int64_t parameter_count, int64_t sample_bytes, int64_t batch, int state_count);
 
 /* Graphs that hold nothing but the step's own products, plus one large square product. */

@@ -38,10 +38,12 @@ class Side:
     """One serving process and its answers."""
 
     def __init__(self, name, command, environment=None):
-        self.name = name
-        env = {**os.environ, **(environment or {})}
-        env["QUERN_BENCH_START"] = repr(time.monotonic())
-        self.process = subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE,
+        self.name, self.command, self.environment = name, command, environment or {}
+        self.start()
+
+    def start(self):
+        env = {**os.environ, **self.environment, "QUERN_BENCH_START": repr(time.monotonic())}
+        self.process = subprocess.Popen(self.command, env=env, text=True, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.ready = self.read()
 
@@ -109,7 +111,12 @@ def find_pythons():
 
 def try_settings(side, settings, seconds, trials):
     """Steps per second with these settings, None where this PyTorch lacks one."""
-    answer = side.ask("use " + json.dumps(settings))
+    try:
+        answer = side.ask("use " + json.dumps(settings))
+    except (RuntimeError, OSError) as error:  # it took too long, or took the process with it
+        side.process.wait()
+        side.start()
+        answer = {"error": str(error)}
     if "error" in answer:
         trials.append({**settings, "error": answer["error"]})
         return None
@@ -249,7 +256,7 @@ def machine(pythons):
         for line in file:
             if line.startswith("model name"):
                 name = line.split(":", 1)[1].strip()
-    dirty = command_output("git", "status", "--porcelain", "--", "src", "include", "tools/bench/*.c")
+    dirty = command_output("git", "status", "--porcelain", "--", "src", "include", "tools/bench")
     return {"cpu": name, "cores": len(os.sched_getaffinity(0)), "system": platform.platform(),
             "commit": command_output("git", "rev-parse", "--short", "HEAD") +
             (" with local changes" if dirty else ""),

@@ -126,7 +126,7 @@ class Bench:
             if self.first_update is None:
                 self.first_update = time.monotonic()
         self.steps += count
-        self.loss = loss
+        self.loss = loss.detach()
 
     def window(self, seconds):
         steps, begin, spent = 0, time.monotonic(), 0.0
