@@ -10,7 +10,7 @@
  *   train T     trains for at least T seconds     parts T    forward, and forward with backward
  *   floor T     rates of products and memory      end        the summary, and ends
  * Fashion-MNIST goes through the whole input path (shuffle, gather, u8 to float, normalisation);
- * `memory` is 8192 float samples in arrays of this program. $QUERN_BENCH_START is the monotonic
+ * `memory` is 1024 float samples in arrays of this program. $QUERN_BENCH_START is the monotonic
  * time at which the process was started, for the start-up time. */
 #include "floor.h"
 
@@ -23,7 +23,7 @@ enum {
     BATCH = 128,
     PIXELS = 28 * 28,
     CLASSES = 10,
-    MEMORY_SAMPLES = 8192,
+    MEMORY_SAMPLES = 1024,
     FIT_STEPS = 25, /* updates in one call of fit; a window is several */
     WINDOW_MAX = 64,
 };

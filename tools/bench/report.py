@@ -107,12 +107,13 @@ def markdown(result):
     lines += verdicts(result["rows"])
     lines += ["## Floor, and where Quern's step goes", "",
               "The floor is the larger of flops over the better of the two matrix rates and bytes "
-              "over the copy rate, measured between the windows on the same threads. What the "
-              "step takes beyond forward and backward is the update and its share of the input.",
+              "over the copy rate, measured between the windows on the same threads; the products "
+              "go through Quern's own tiles, so what tiling costs is not seen here. What the step "
+              " takes beyond forward and backward is the update and its share of the input.",
               ""] + floors(result["rows"])
     lines += ["## Memory and start-up of whole processes", "",
               "Process start to the first applied update, and the peak resident size after 25 "
-              "updates; `memory`: samples made in the process, `fashion-mnist`: 60,000 images "
+              "updates; `memory`: 1024 samples made in the process, `fashion-mnist`: 60,000 images "
               "read from the gzipped files. AdamW; PyTorch eager.", ""]
     lines += footprints(result["footprints"])
     lines += ["## Settings tried", ""] + trials(result)

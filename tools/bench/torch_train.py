@@ -27,7 +27,7 @@ START = float(os.environ.get("QUERN_BENCH_START", time.monotonic()))
 import torch  # noqa: E402  (its import is part of the start-up time)
 
 BATCH = 128
-MEMORY_SAMPLES = 8192
+MEMORY_SAMPLES = 1024
 STEPS_AT_ONCE = 25
 
 
