@@ -109,7 +109,7 @@ def markdown(result):
               "The floor is the larger of flops over the better of the two matrix rates and bytes "
               "over the copy rate, measured between the windows on the same threads; the products "
               "go through Quern's own tiles, so what tiling costs is not seen here. What the step "
-              " takes beyond forward and backward is the update and its share of the input.",
+              "takes beyond forward and backward is the update and its share of the input.",
               ""] + floors(result["rows"])
     lines += ["## Memory and start-up of whole processes", "",
               "Process start to the first applied update, and the peak resident size after 25 "
