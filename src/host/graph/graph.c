@@ -276,7 +276,7 @@ int32_t quern_graph_parameter_count(const quern_graph *graph) {
 }
 
 quern_tensor *quern_graph_parameter(const quern_graph *graph, int32_t index) {
-    for (quern_tensor *t = graph ? graph->tensors : NULL; t; t = t->next)
+    for (quern_tensor *t = graph && index >= 0 ? graph->tensors : NULL; t; t = t->next)
         if (t->parameter && index-- == 0) return t;
     return NULL;
 }
