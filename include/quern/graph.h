@@ -73,7 +73,7 @@ typedef struct quern_parameter_desc {
 QUERN_API quern_tensor *quern_parameter(quern_graph *graph, const quern_parameter_desc *desc);
 
 /* State that forward updates (running statistics): saved with the model, no gradient.
- * Only name, rank, dim and init are read. */
+ * Only name, rank, dim and init are read. One batch norm renews it: a second one is INVALID. */
 QUERN_API quern_tensor *quern_buffer(quern_graph *graph, const quern_parameter_desc *desc);
 
 /* Names what follows "prefix." + name, for parameters, buffers and nodes, until the matching pop.
@@ -81,8 +81,8 @@ QUERN_API quern_tensor *quern_buffer(quern_graph *graph, const quern_parameter_d
 QUERN_API void quern_scope_push(quern_graph *graph, const char *prefix);
 QUERN_API void quern_scope_pop(quern_graph *graph);
 
-/* A node of the application's own op. `attributes` (op->attribute_bytes) are copied. Writes
- * op->output_count tensors to `out` and returns out[0]; all NULL on failure. */
+/* A node of the application's own op; `op` is borrowed, `attributes` (op->attribute_bytes) are
+ * copied. Writes op->output_count tensors to `out` and returns out[0]; all NULL on failure. */
 QUERN_API quern_tensor *quern_custom(quern_graph *graph, const quern_op *op,
                                      quern_tensor *const *in, int32_t input_count,
                                      const void *attributes, quern_tensor **out);

@@ -65,7 +65,7 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_program_create(quern_program **out
                                                              const quern_program_desc *desc);
 QUERN_API void quern_program_destroy(quern_program *program);
 
-/* The exact bytes that create would use; allocates no device memory. */
+/* The exact bytes that create would use; allocates no device memory and leaves the graph open. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_program_memory(quern_memory *out,
                                                              const quern_program_desc *desc);
 
@@ -76,8 +76,10 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_program_write(quern_program *progr
                                                             const quern_tensor *tensor,
                                                             const void *host, size_t bytes);
 
-/* Issue the work and return; attempt names the random draws. Backward follows a forward, adds to
- * the gradients if `accumulate`, and divides by the loss weight of this batch. */
+/* Issue the work and return; attempt names the random draws. Backward follows a forward over the
+ * inputs as they are (else INVALID), adds to the gradients if `accumulate`, and divides by the loss
+ * weight of this batch. A failure while the work runs (a label out of range is INPUT) comes from
+ * the next function that waits, and from every later one: it ends the device. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_program_forward(quern_program *program,
                                                               int64_t attempt);
 QUERN_API QUERN_MUST_CHECK quern_status quern_program_backward(quern_program *program,
