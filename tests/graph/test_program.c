@@ -133,6 +133,40 @@ TEST_CASE(Program, checks_what_is_written_and_read) {
     mlp_close(&m);
 }
 
+TEST_CASE(Program, does_not_know_what_the_graph_got_later_and_follows_no_stale_pass) {
+    mlp m = mlp_open();
+    quern_program *p = NULL;
+    float z[40], gradient[33 * 20];
+    const int32_t unchecked[8] = {0, 1, 2, 3, 4, 0, 1, 1 << 20};
+    const quern_program_desc desc = mlp_desc(&m, 8, false);
+    REQUIRE_OK(quern_program_create(&p, &desc));
+    quern_tensor *later = m.z;
+    for (int i = 0; i < 100; i++) later = quern_relu(m.f.graph, later);
+    CHECK_STATUS(quern_program_read(p, later, z, sizeof z), QUERN_INVALID);
+    CHECK_ERROR_HAS("was added after the program was made");
+    CHECK_STATUS(quern_program_read_gradient(p, later, z, sizeof z), QUERN_INVALID);
+    mlp_step(&m, p, 8, z, gradient);
+    REQUIRE_OK(quern_program_write(p, m.y, unchecked, sizeof unchecked));
+    CHECK_STATUS(quern_program_backward(p, true), QUERN_INVALID);
+    CHECK_ERROR_HAS("without a forward");
+    CHECK_STATUS(quern_program_read(p, m.z, z, sizeof z), QUERN_INVALID);
+    quern_program_destroy(p);
+    mlp_close(&m);
+}
+
+TEST_CASE(Program, answers_how_much_memory_without_sealing_the_graph) {
+    fixture f = fixture_open(QUERN_F32);
+    quern_memory memory;
+    quern_tensor *w = fixture_parameter(&f, "w", 5, 0, 0, 0);
+    REQUIRE_OK(quern_program_memory(
+        &memory, &(quern_program_desc){
+                     .graph = f.graph, .batch_size = 1, .loss = quern_sum(f.graph, w, NULL)}));
+    CHECK(memory.parameter_bytes == 16 * sizeof(float));
+    CHECK(fixture_parameter(&f, "v", 5, 0, 0, 0) != NULL);
+    CHECK_OK(quern_graph_status(f.graph));
+    fixture_close(&f);
+}
+
 TEST_CASE(Program, refuses_a_loss_that_nothing_trainable_feeds) {
     fixture f = fixture_open(QUERN_F32);
     quern_parameters *values = NULL;
