@@ -114,12 +114,13 @@ quern_status path_rename(const quern_host *host, const char *from, const char *t
     return path_fail(QUERN_IO, operation, from, failure);
 }
 
-bool path_exists(const quern_host *host, const char *path) {
+quern_status path_exists(const quern_host *host, const char *path, bool *out) {
     quern_file_info info;
     int64_t failure = -EINTR;
     for (int i = 0; failure == -EINTR && i < INTERRUPTIONS_MAX; i++)
         failure = host->files.info(host->files.self, path, &info);
-    return failure != -ENOENT; /* when it cannot be told, it may be there */
+    *out = failure >= 0;
+    return *out || failure == -ENOENT ? QUERN_OK : path_fail(QUERN_IO, "looking at", path, failure);
 }
 
 typedef int64_t (*path_operation)(void *self, const char *path);
@@ -168,25 +169,32 @@ static void parent_of(const char *path, char *to) {
 
 /* The entry of each directory that may be new is in the directory above it; above the first one
  * that was there already, nothing was made. */
-quern_status directory_make_durable(const quern_host *host, const char *path) {
-    const int64_t bytes = (int64_t)strlen(path) + 2;
-    char *at = NULL;
-    QUERN_TRY(memory_allocate(host, &at, 3 * bytes, 1, "paths"));
-    char *next = at + bytes, *highest = next + bytes;
+static quern_status make_durable(const quern_host *host, const char *path, char *at, char *next,
+                                 char *highest) {
+    bool exists = false;
     parent_of(path, highest);
-    memcpy(at, highest, strlen(highest) + 1);
-    while (strcmp(at, "/") != 0 && strcmp(at, ".") != 0 && !path_exists(host, at)) {
-        parent_of(at, next);
-        memcpy(at, next, strlen(next) + 1);
-        memcpy(highest, next, strlen(next) + 1);
+    for (;;) {
+        QUERN_TRY(path_exists(host, highest, &exists));
+        if (exists || strcmp(highest, "/") == 0 || strcmp(highest, ".") == 0) break;
+        memcpy(at, highest, strlen(highest) + 1);
+        parent_of(at, highest);
     }
-    quern_status status = file_make_directories(host, path);
-    memcpy(at, path, (size_t)bytes - 1);
-    while (status == QUERN_OK && strcmp(at, highest) != 0) {
+    QUERN_TRY(path_exists(host, path, &exists));
+    if (!exists) QUERN_TRY(file_make_directories(host, path));
+    memcpy(at, path, strlen(path) + 1);
+    while (strcmp(at, highest) != 0) {
         parent_of(at, next);
-        status = directory_sync(host, next);
+        QUERN_TRY(directory_sync(host, next));
         memcpy(at, next, strlen(next) + 1);
     }
-    memory_release(host, at, 3 * bytes, 1);
+    return QUERN_OK;
+}
+
+quern_status directory_make_durable(const quern_host *host, const char *path) {
+    const size_t bytes = strlen(path) + 2;
+    char *paths = NULL;
+    QUERN_TRY(memory_allocate(host, &paths, 3, bytes, "paths"));
+    const quern_status status = make_durable(host, path, paths, paths + bytes, paths + 2 * bytes);
+    memory_release(host, paths, 3, bytes);
     return status;
 }

@@ -49,7 +49,7 @@ QUERN_MUST_CHECK quern_status directory_sync(const quern_host *host, const char 
 /* Fails when it is there. */
 QUERN_MUST_CHECK quern_status directory_make(const quern_host *host, const char *path);
 QUERN_MUST_CHECK quern_status path_rename(const quern_host *host, const char *from, const char *to);
-bool path_exists(const quern_host *host, const char *path);
+QUERN_MUST_CHECK quern_status path_exists(const quern_host *host, const char *path, bool *out);
 /* Removes the three files of a checkpoint and then the directory. A missing one is removed already;
  * a foreign file in it stays, and the directory with it: IO. */
 QUERN_MUST_CHECK quern_status generation_remove(const quern_host *host, char *path,

@@ -34,7 +34,9 @@ static quern_status finish(const recovery *r) {
 static quern_status recover_replaced(const recovery *r, generation g) {
     generation_path(r->path, r->capacity, r->directory, g);
     generation_path(r->whole, r->capacity, r->directory, (generation){g.step, GENERATION_WHOLE});
-    if (!path_exists(r->host, r->whole)) {
+    bool exists = false;
+    QUERN_TRY(path_exists(r->host, r->whole, &exists));
+    if (!exists) {
         warn(r, restore(r));
         return QUERN_OK;
     }

@@ -106,8 +106,10 @@ static char *set_path(const checkpoint_store *store, char *to, int64_t step, gen
 /* Where an existing checkpoint of this step goes. If one is aside already, what stands in its place
  * is damaged (recovery would have removed the older one otherwise): that goes, not the good one. */
 static quern_status step_aside(checkpoint_store *store, int64_t step) {
+    bool exists = false;
     const char *aside = set_path(store, store->other, step, GENERATION_REPLACED);
-    if (path_exists(store->host, aside)) {
+    QUERN_TRY(path_exists(store->host, aside, &exists));
+    if (exists) {
         aside = set_path(store, store->other, step, GENERATION_RETIRED);
         QUERN_TRY(generation_remove(store->host, store->other, store->path_bytes));
     }
@@ -115,7 +117,8 @@ static quern_status step_aside(checkpoint_store *store, int64_t step) {
 }
 
 static quern_status publish(checkpoint_store *store, int64_t step) {
-    const bool replaces = path_exists(store->host, store->written);
+    bool replaces = false;
+    QUERN_TRY(path_exists(store->host, store->written, &replaces));
     if (replaces) QUERN_TRY(step_aside(store, step));
     const quern_status status = path_rename(store->host, store->path, store->written);
     if (status == QUERN_OK) return directory_sync(store->host, store->directory);
