@@ -15,8 +15,10 @@
 
 #define X(name, states, reads) "|" #name
 #define OPTIMIZER_CHOICES QUERN_OPTIMIZER_LIST(X)
-/* multi_step needs a list of milestones: the library has it, the command does not. */
-#define SCHEDULE_CHOICES "|constant|step|linear|cosine"
+/* Every schedule but the application's own function. */
+#define SCHEDULE_CHOICES                                                                           \
+    "|constant|step|multi_step|exponential|linear|cosine|cosine_restarts|polynomial|one_cycle"     \
+    "|warmup_stable_decay"
 
 typedef struct option_range {
     double low, high;

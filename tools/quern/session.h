@@ -34,6 +34,8 @@ void model_release(model *m);
 /* INVALID when --device is no device name: before anything is opened. */
 quern_status session_device_check(const options *o);
 quern_status session_device(quern_device **out, const options *o);
+/* INVALID when the schedule lacks an option that it needs, or has one that it does not read. */
+quern_status session_schedule(quern_schedule *out, const options *o);
 /* The part of a trainer's desc that all three commands have in common. */
 quern_trainer_desc session_trainer(const options *o, const model *m, const samples *s);
 

@@ -12,10 +12,9 @@ static quern_status check_options(const options *o) {
     quern_status status = QUERN_OK;
     if (!o->model) return quern_fail(QUERN_INVALID, "train needs --model");
     if (!o->data) return quern_fail(QUERN_INVALID, "train needs --data");
-    if (o->period && strcmp(o->schedule, "step") != 0)
-        return quern_fail(QUERN_INVALID, "--period: the schedule %s does not read it", o->schedule);
-    if (!o->period && strcmp(o->schedule, "step") == 0)
-        return quern_fail(QUERN_INVALID, "--schedule step needs --period");
+    quern_schedule schedule;
+    status = session_schedule(&schedule, o);
+    if (status != QUERN_OK) return status;
     status = session_device_check(o);
     if (status != QUERN_OK) return status;
     status = samples_check(o->data);
@@ -34,21 +33,13 @@ static quern_optimizer_kind optimizer_kind(const char *name) {
     return QUERN_OPTIMIZER_adamw;
 }
 
-static quern_schedule_kind schedule_kind(const char *name) {
-    if (strcmp(name, "step") == 0) return QUERN_SCHEDULE_STEP;
-    if (strcmp(name, "linear") == 0) return QUERN_SCHEDULE_LINEAR;
-    if (strcmp(name, "cosine") == 0) return QUERN_SCHEDULE_COSINE;
-    return QUERN_SCHEDULE_CONSTANT;
-}
-
-static quern_optimizer_desc optimizer_desc(const options *o) {
-    return (quern_optimizer_desc){
-        .kind = optimizer_kind(o->optimizer),
-        .learning_rate = o->lr > 0 ? o->lr : (double)QUERN_ZERO,
-        .momentum = o->momentum,
-        .weight_decay = o->weight_decay,
-        .clip_norm = o->clip_norm,
-        .schedule = {.kind = schedule_kind(o->schedule), .warmup = o->warmup, .period = o->period}};
+static quern_status optimizer_desc(quern_optimizer_desc *out, const options *o) {
+    *out = (quern_optimizer_desc){.kind = optimizer_kind(o->optimizer),
+                                  .learning_rate = o->lr > 0 ? o->lr : (double)QUERN_ZERO,
+                                  .momentum = o->momentum,
+                                  .weight_decay = o->weight_decay,
+                                  .clip_norm = o->clip_norm};
+    return session_schedule(&out->schedule, o);
 }
 
 static void write_progress(void *self, const char *text, size_t bytes) {
@@ -133,10 +124,10 @@ static quern_status open_trainer(training *t) {
     desc.epoch_count = o->epochs ? o->epochs : o->steps ? 0 : 1;
     desc.step_limit = o->steps;
     desc.log_every = o->log_every;
-    desc.optimizer = optimizer_desc(o);
     desc.callbacks = callbacks;
     desc.callback_count = count;
-    quern_status status = quern_trainer_memory(&t->memory, &desc);
+    quern_status status = optimizer_desc(&desc.optimizer, o);
+    if (status == QUERN_OK) status = quern_trainer_memory(&t->memory, &desc);
     if (status == QUERN_OK) status = quern_trainer_create(&t->trainer, &desc);
     return status;
 }
