@@ -75,7 +75,8 @@ typedef struct comparison {
 static void value_text(const json_t *value, char *to) {
     size_t bytes = 0;
     if (value != NULL) {
-        bytes = json_dumpb(value, to, VALUE_BYTES - 1, JSON_COMPACT | JSON_ENCODE_ANY);
+        bytes = json_dumpb(value, to, VALUE_BYTES - 1,
+                           JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
         if (bytes > VALUE_BYTES - 1) {
             memcpy(to + VALUE_BYTES - 4, "...", 3);
             bytes = VALUE_BYTES - 1;

@@ -1,0 +1,91 @@
+/* What a changed configuration is said to do. */
+#include "quern_test.h"
+
+#include <quern/quern.h>
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct seen {
+    char text[2048];
+    int count;
+} seen;
+
+static void take(void *context, const quern_checkpoint_change *change) {
+    seen *s = context;
+    const size_t length = strlen(s->text);
+    snprintf(s->text + length, sizeof s->text - length, "[%s|%s|%s|%s]", change->key,
+             change->before, change->now, change->exact ? "exact" : "broken");
+    CHECK_HAS(change->sentence, change->key);
+    s->count++;
+}
+
+static void expect(const char *before, const char *now, const char *changes, bool exact) {
+    seen s = {0};
+    bool found = !exact;
+    REQUIRE_OK(quern_checkpoint_compare(before, now, &found, take, &s));
+    CHECK_TEXT(s.text, changes);
+    CHECK(found == exact);
+    found = !exact;
+    REQUIRE_OK(quern_checkpoint_compare(before, now, &found, NULL, NULL));
+    CHECK(found == exact);
+}
+
+TEST_CASE(CheckpointConfiguration, changes_are_named_with_what_they_do) {
+    expect("{\"a\": 1, \"log_every\": 50}", "{\"log_every\": 50, \"a\": 1}", "", true);
+    expect("{\"log-every\": 50}", "{\"log-every\": 10}", "[log-every|50|10|exact]", true);
+    expect("{\"batch_size\": 64}", "{\"batch_size\": 32}", "[batch_size|64|32|broken]", false);
+    expect("{\"run\": {\"worker_count\": 0}}", "{\"run\": {\"worker_count\": 4}}",
+           "[run.worker_count|0|4|exact]", true);
+    expect("{\"optimizer\": {\"beta1\": 0.9, \"name\": \"adamw\"}}",
+           "{\"optimizer\": {\"name\": \"lion\", \"beta1\": 0.9}}",
+           "[optimizer.name|\"adamw\"|\"lion\"|broken]", false);
+    expect("{\"seed\": 1}", "{\"ema\": 0.99}", "[seed|1||broken][ema||0.99|broken]", false);
+}
+
+/* The length of a schedule has the name of a harmless limit, and is none. */
+TEST_CASE(CheckpointConfiguration, the_steps_of_a_schedule_matter) {
+    expect("{\"steps\": 10}", "{\"steps\": 20}", "[steps|10|20|exact]", true);
+    expect("{\"schedule\": {\"steps\": 10}}", "{\"schedule\": {\"steps\": 20}}",
+           "[schedule.steps|10|20|broken]", false);
+}
+
+TEST_CASE(CheckpointConfiguration, long_keys_and_values_are_cut_and_deep_ones_compared) {
+    static char before[70000], now[70000];
+    seen s = {0};
+    bool exact = true;
+    memset(before, ' ', sizeof before - 1);
+    memset(now, ' ', sizeof now - 1);
+    memcpy(before, "{\"k", 3);
+    memset(before + 3, 'k', 1000);
+    memcpy(before + 1003, "\": \"", 4);
+    memset(before + 1007, 'v', 1000);
+    memcpy(before + 2007, "\"}", 2);
+    memcpy(now, "{}", 2);
+    REQUIRE_OK(quern_checkpoint_compare(before, now, &exact, NULL, NULL));
+    CHECK(!exact);
+    char *b = before, *n = now;
+    for (int i = 0; i < 100; i++) {
+        b += sprintf(b, "{\"a\":");
+        n += sprintf(n, "{\"a\":");
+    }
+    b += sprintf(b, "1");
+    n += sprintf(n, "2");
+    for (int i = 0; i < 100; i++) {
+        b += sprintf(b, "}");
+        n += sprintf(n, "}");
+    }
+    REQUIRE_OK(quern_checkpoint_compare(before, now, &exact, take, &s));
+    CHECK(!exact && s.count == 1);
+}
+
+TEST_CASE(CheckpointConfiguration, what_is_no_object_is_refused) {
+    bool exact = true;
+    CHECK_STATUS(quern_checkpoint_compare("{", "{}", &exact, NULL, NULL), QUERN_INPUT);
+    CHECK_ERROR_HAS("the checkpoint's configuration, line 1");
+    CHECK_STATUS(quern_checkpoint_compare("{}", "[]", &exact, NULL, NULL), QUERN_INPUT);
+    CHECK_ERROR_HAS("the run's configuration is not a JSON object");
+    CHECK_STATUS(quern_checkpoint_compare("{\"a\":1,\"a\":1}", "{}", &exact, NULL, NULL),
+                 QUERN_INPUT);
+    CHECK(!exact);
+}
