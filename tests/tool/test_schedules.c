@@ -1,4 +1,5 @@
-/* test_schedules.c - the command takes every schedule by name, and the rate that it logs moves so. */
+/* test_schedules.c - the command takes every schedule by name, and the rate that it logs
+ * moves so. */
 #include "fixture.h"
 #include "quern_test.h"
 

@@ -146,9 +146,11 @@ TEST_CASE(HostMetric, cannot_enter_the_trainer) {
     w.desc.metric_count = 1;
     REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
     g.trainer = w.trainer;
-    REQUIRE_OK(quern_trainer_fit(w.trainer, NULL));
-    CHECK(g.entered == QUERN_INVALID);
+    quern_scalar scalars[8];
+    REQUIRE_OK(quern_trainer_evaluate(w.trainer, w.valid, scalars, 8, NULL));
+    CHECK(g.entered == QUERN_INVALID && g.adds == 1);
     g.trainer = NULL;
+    REQUIRE_OK(quern_trainer_fit(w.trainer, NULL));
     world_close(&w);
 }
 

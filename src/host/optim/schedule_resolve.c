@@ -1,4 +1,5 @@
-/* schedule_resolve.c - the schedule's desc: defaults, fields that the kind does not read, ranges. */
+/* schedule_resolve.c - the schedule's desc: defaults, fields that the kind does not read,
+ * ranges. */
 #include "schedule.h"
 
 #include "../base/report.h"
