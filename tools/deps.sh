@@ -7,6 +7,7 @@ set -euo pipefail
 # ca-certificates: a bare container's package sources may be https.
 packages=(ca-certificates gcc g++ libc6-dev binutils cmake ninja-build pkg-config
     libopenblas-serial-dev zlib1g-dev libjansson-dev libxxhash-dev libcyaml-dev
+    libprotobuf-c-dev protobuf-c-compiler libisal-dev
     dataset-fashion-mnist)
 case "${1:-test}" in
 build) ;;

@@ -6,6 +6,7 @@
 
 #include <quern/device.h>
 #include <quern/event.h>
+#include <quern/graph.h>
 
 QUERN_BEGIN_C
 
@@ -46,6 +47,84 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_csv_history_create(quern_csv_histo
                                                                  const quern_history_desc *desc);
 QUERN_API quern_callback quern_csv_history_callback(quern_csv_history *history);
 QUERN_API void quern_csv_history_destroy(quern_csv_history *history);
+
+/* TensorBoard event files: a file events.out.tfevents.<seconds>.<host>.<process> in `directory`,
+ * which is made when it is missing; a record, written at once, for every log, eval_end and
+ * epoch_end, with the scalars as float under their names (those of epoch_end as "epoch/" + name,
+ * beside the ones that log and eval_end give at the same step), step = updates applied. When a fit
+ * begins after step 0, a START record lets TensorBoard drop what an earlier process had logged
+ * beyond that step. UNSUPPORTED in a build without protobuf-c or ISA-L. */
+typedef struct quern_tensorboard quern_tensorboard;
+QUERN_API QUERN_MUST_CHECK quern_status quern_tensorboard_create(quern_tensorboard **out,
+                                                                 quern_device *device,
+                                                                 const char *directory);
+QUERN_API quern_callback quern_tensorboard_callback(quern_tensorboard *tensorboard);
+/* The file, as long as the object lives. */
+QUERN_API const char *quern_tensorboard_path(const quern_tensorboard *tensorboard);
+QUERN_API void quern_tensorboard_destroy(quern_tensorboard *tensorboard);
+
+/* Ends the run when a metric has not improved for `patience` evaluations in a row. NaN never is an
+ * improvement. A val/ metric is judged at every eval_end, a train/ metric at every epoch_end. One
+ * object belongs to one run. */
+typedef struct quern_early_stop quern_early_stop;
+typedef struct quern_early_stop_desc {
+    const char *metric; /* default "val/loss"; INVALID at create of the trainer when it has none */
+    bool maximize;      /* default: smaller is better */
+    int64_t patience;   /* required */
+    double min_delta;   /* less is no improvement; default 0 */
+    bool restore_best;  /* parameters and buffers of the best evaluation are put back at fit_end,
+                           unless the run failed or quern_trainer_stop ended it. Keeps a copy in
+                           host memory, allocated when the trainer is created. */
+} quern_early_stop_desc;
+QUERN_API QUERN_MUST_CHECK quern_status quern_early_stop_create(quern_early_stop **out,
+                                                                quern_device *device,
+                                                                const quern_early_stop_desc *desc);
+QUERN_API quern_callback quern_early_stop_callback(quern_early_stop *early_stop);
+QUERN_API void quern_early_stop_destroy(quern_early_stop *early_stop);
+
+/* All that a checkpoint must hold for a run to stop where it would have stopped; with restore_best
+ * also the best weights. */
+typedef struct quern_early_stop_state {
+    int64_t evaluations, without_improvement;
+    int64_t best_step; /* -1: none yet */
+    double best;       /* NaN: none yet */
+} quern_early_stop_state;
+QUERN_API quern_early_stop_state quern_early_stop_state_get(const quern_early_stop *early_stop);
+/* INVALID when no run can have come to it. */
+QUERN_API QUERN_MUST_CHECK quern_status
+quern_early_stop_state_set(quern_early_stop *early_stop, const quern_early_stop_state *state);
+/* The best value of a parameter or buffer, row-major, to be read, or written by a resume: once the
+ * trainer exists. NULL without restore_best. Meaningful when best_step is not -1. */
+QUERN_API void *quern_early_stop_best(quern_early_stop *early_stop, const quern_tensor *tensor,
+                                      size_t *bytes);
+
+/* Records the learning rate that each update was made with, up to `capacity` updates. */
+typedef struct quern_learning_rate_monitor quern_learning_rate_monitor;
+typedef struct quern_learning_rate_entry {
+    int64_t step; /* updates applied, this one included */
+    double learning_rate;
+} quern_learning_rate_entry;
+QUERN_API QUERN_MUST_CHECK quern_status quern_learning_rate_monitor_create(
+    quern_learning_rate_monitor **out, quern_device *device, int64_t capacity);
+QUERN_API quern_callback quern_learning_rate_monitor_callback(quern_learning_rate_monitor *monitor);
+QUERN_API int64_t quern_learning_rate_monitor_entries(const quern_learning_rate_monitor *monitor,
+                                                      const quern_learning_rate_entry **out);
+QUERN_API void quern_learning_rate_monitor_destroy(quern_learning_rate_monitor *monitor);
+
+/* Calls begin and end around the attempts first … last (from 0, both included), once: begin before
+ * the first is issued, end when the last is known to have run, or when the run ends. Without begin
+ * and end: a range "profile" of the host's trace. */
+typedef struct quern_profile_range quern_profile_range;
+typedef struct quern_profile_range_desc {
+    int64_t first, last;
+    void (*begin)(void *self);
+    void (*end)(void *self);
+    void *self;
+} quern_profile_range_desc;
+QUERN_API QUERN_MUST_CHECK quern_status quern_profile_range_create(
+    quern_profile_range **out, quern_device *device, const quern_profile_range_desc *desc);
+QUERN_API quern_callback quern_profile_range_callback(quern_profile_range *range);
+QUERN_API void quern_profile_range_destroy(quern_profile_range *range);
 
 /* Records (event, step, attempts, epoch, batch) of every event, in order, up to `capacity`. */
 typedef struct quern_tape quern_tape;

@@ -10,6 +10,10 @@ install(TARGETS quern EXPORT quernTargets
 install(FILES ${QUERN_STATIC_ARCHIVE} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT quernTargets NAMESPACE quern:: DESTINATION ${package_dir})
 
+if(QUERN_TENSORBOARD)
+  set(tensorboard_requires ", libprotobuf-c, libisal")
+  set(tensorboard_links "protobuf-c;isal;")
+endif()
 configure_package_config_file(tools/cmake/quernConfig.cmake.in quernConfig.cmake
   INSTALL_DESTINATION ${package_dir} PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR)
 write_basic_package_version_file(quernConfigVersion.cmake COMPATIBILITY SameMinorVersion)

@@ -11,6 +11,24 @@ target_include_directories(quern_objects SYSTEM PRIVATE
 target_compile_definitions(quern_objects PRIVATE QUERN_BUILD)
 target_compile_options(quern_objects PRIVATE ${QUERN_WARNINGS})
 target_link_libraries(quern_objects PRIVATE Threads::Threads ZLIB::ZLIB PkgConfig::JANSSON)
+if(QUERN_COVERAGE)
+  # Counters are updated by several threads at once.
+  target_compile_options(quern_objects PRIVATE --coverage -fprofile-update=atomic -g1)
+endif()
+if(QUERN_TENSORBOARD)
+  # Made here, in the folder of the target, because a custom command does not reach beyond its own.
+  set(schema ${CMAKE_CURRENT_BINARY_DIR}/schema)
+  set(proto_dir ${PROJECT_SOURCE_DIR}/src/host/train/callbacks)
+  file(MAKE_DIRECTORY ${schema})
+  add_custom_command(OUTPUT ${schema}/tensorboard.pb-c.c ${schema}/tensorboard.pb-c.h
+    COMMAND ${PROTOC_C} --c_out=${schema} --proto_path=${proto_dir} tensorboard.proto
+    DEPENDS ${proto_dir}/tensorboard.proto VERBATIM COMMENT "Generating the event schema")
+  target_sources(quern_objects PRIVATE ${schema}/tensorboard.pb-c.c ${schema}/tensorboard.pb-c.h)
+  set_source_files_properties(${schema}/tensorboard.pb-c.c PROPERTIES COMPILE_OPTIONS -w)
+  target_include_directories(quern_objects SYSTEM PRIVATE ${schema})
+  set(tensorboard_libraries PkgConfig::PROTOBUF_C PkgConfig::ISAL)
+  target_link_libraries(quern_objects PRIVATE ${tensorboard_libraries})
+endif()
 if(QUERN_CPU_ARCH STREQUAL "x86-64-v3")
   target_compile_definitions(quern_objects PRIVATE QUERN_CPU_ARCH_V3)
 endif()
@@ -28,8 +46,8 @@ if(QUERN_CPU_ARCH)
 endif()
 set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${kernel_options}")
 
-set(private_libraries ${QUERN_BLAS_ARCHIVE} ZLIB::ZLIB PkgConfig::JANSSON Threads::Threads m
-    ${CMAKE_DL_LIBS})
+set(private_libraries ${QUERN_BLAS_ARCHIVE} ZLIB::ZLIB PkgConfig::JANSSON
+    ${tensorboard_libraries} Threads::Threads m ${CMAKE_DL_LIBS})
 
 # The serial BLAS is made safe for several threads: src/kernels/cpu/blas_memory.c says how and why.
 set(blas_wrap --wrap=blas_memory_alloc --wrap=blas_memory_free -u __wrap_blas_memory_alloc)

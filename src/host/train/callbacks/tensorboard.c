@@ -7,7 +7,6 @@
 #include "../../base/file.h"
 #include "../../base/memory.h"
 #include "../../base/report.h"
-#include "../../base/text.h"
 #include "../../device/device.h"
 #include "tensorboard.pb-c.h"
 #include <quern/callbacks.h>
@@ -63,7 +62,7 @@ static quern_status event_write(quern_tensorboard *t, Tensorboard__Event *event)
     return file_writer_write(&t->writer, t->record, bytes + FRAME_BYTES);
 }
 
-/* The part of a file name that says on which machine: what is no letter or digit there becomes _. */
+/* The part of a file name that says on which machine; what is no letter or digit becomes _. */
 static void host_name(char *out, size_t bytes) {
     if (gethostname(out, bytes) != 0 || !out[0]) snprintf(out, bytes, "localhost");
     out[bytes - 1] = '\0';
@@ -82,9 +81,9 @@ static quern_status path_make(quern_tensorboard *t, const char *directory) {
     host_name(machine, sizeof machine);
     for (int i = 1; i <= NAME_TRIES; i++) {
         quern_file_info info;
-        const int length = snprintf(
-            t->path, sizeof t->path, "%s/events.out.tfevents.%" PRId64 ".%s.%ld%s", directory,
-            seconds, machine, (long)getpid(), suffix);
+        const int length =
+            snprintf(t->path, sizeof t->path, "%s/events.out.tfevents.%" PRId64 ".%s.%ld%s",
+                     directory, seconds, machine, (long)getpid(), suffix);
         if (length < 0 || (size_t)length >= sizeof t->path)
             return quern_fail(QUERN_INVALID, "TensorBoard: directory is longer than %d bytes",
                               PATH_BYTES);
@@ -95,7 +94,7 @@ static quern_status path_make(quern_tensorboard *t, const char *directory) {
 }
 
 static quern_status file_begin(quern_tensorboard *t, const char *directory) {
-    static char version[] = "brain.Event:2";
+    char version[] = "brain.Event:2";
     Tensorboard__Event event = TENSORBOARD__EVENT__INIT;
     event.what_case = TENSORBOARD__EVENT__WHAT_FILE_VERSION;
     event.file_version = version;
