@@ -21,7 +21,7 @@ RUN cmake --preset release -DCMAKE_INSTALL_PREFIX=/usr/local \
 
 FROM ${BASE_IMAGE} AS runtime
 RUN apt-get update -q \
- && apt-get install -y --no-install-recommends libjansson4 libcyaml1 zlib1g \
+ && apt-get install -y --no-install-recommends libjansson4 libcyaml1 libisal2 libprotobuf-c1 zlib1g \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /usr/local/ /usr/local/
 RUN ldconfig

@@ -4,15 +4,16 @@
 # Installs only what is missing, so running it again does nothing. Wants root, or sudo.
 set -euo pipefail
 
-# ca-certificates: a bare container's package sources may be https.
+# ca-certificates: a bare container's package sources may be https. libyaml-dev: libcyaml.pc names
+# it, the package does not. locales: tests make one with a decimal comma.
 packages=(ca-certificates gcc g++ libc6-dev binutils cmake ninja-build pkg-config
     libopenblas-serial-dev zlib1g-dev libjansson-dev libxxhash-dev libcyaml-dev
-    libprotobuf-c-dev protobuf-c-compiler libisal-dev
+    libyaml-dev libprotobuf-c-dev protobuf-c-compiler libisal-dev
     dataset-fashion-mnist)
 case "${1:-test}" in
 build) ;;
 test)
-    packages+=(git ccache python3 libgtest-dev gcovr valgrind strace
+    packages+=(git ccache python3 libgtest-dev gcovr valgrind strace locales
         clang-14 libclang-rt-14-dev clang-tidy-14 clang-format-14)
     ;;
 *)
