@@ -229,6 +229,19 @@ TEST_CASE(OpTruth, counts_and_metrics) {
            .out = {{DIMS(4), .dtype = QUERN_F64}});
 }
 
+/* Every chunk counts, and so does the rest behind the last whole one. */
+TEST_CASE(OpTruth, regression_sums_go_over_all_chunks) {
+    enum { N = 40001 };
+    static double ones[N], threes[N];
+    for (int i = 0; i < N; i++) {
+        ones[i] = 1;
+        threes[i] = 3;
+    }
+    EXPECT(regression_sums, ((double[]){4.0 * N, 3.0 * N, 9.0 * N, N}), 0,
+           .in = {{DIMS(N), .values = ones}, {DIMS(N), .values = threes}},
+           .out = {{DIMS(4), .dtype = QUERN_F64}});
+}
+
 TEST_CASE(OpTruth, an_index_out_of_range_is_named) {
     static const double bad[] = {0, 3, -1};
     double y[9];

@@ -28,7 +28,7 @@ static quern_status gather_add(void *self, const quern_view *values, int64_t sam
     gathered *g = self;
     const float *logits = values[0].data, *x = values[2].data;
     const int32_t *label = values[1].data;
-    if (g->trainer) g->entered = quern_trainer_fit(g->trainer, NULL);
+    if (g->trainer) g->entered = quern_trainer_wait(g->trainer, NULL);
     if (++g->adds == g->fail_at) return quern_fail(QUERN_INPUT, "row %d is odd", (int)g->rows);
     CHECK(values[0].rank == 2 && values[0].dim[0] == sample_count && values[0].dim[1] == 3);
     CHECK(values[1].rank == 1 && values[1].dtype == QUERN_I32 && values[1].count == sample_count);
