@@ -11,9 +11,14 @@
 #include "digest.h"
 #include "../../base/text.h"
 
+#include <quern/device.h>
+
 #define MANIFEST_FORMAT "quern checkpoint"
 #define MANIFEST_VERSION 1
 #define MANIFEST_LIMIT ((size_t)64 << 20)
+
+/* The library's version, as numbers for "%d.%d.%d". */
+#define MANIFEST_LIBRARY QUERN_VERSION_MAJOR, QUERN_VERSION_MINOR, QUERN_VERSION_PATCH
 
 #define MANIFEST_FILE "manifest.json"
 #define MODEL_FILE "model.safetensors"

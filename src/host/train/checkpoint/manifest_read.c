@@ -6,8 +6,6 @@
 #include "../../base/memory.h"
 #include "../../base/report.h"
 
-#include <quern/device.h>
-
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -150,9 +148,9 @@ static quern_status read_members(manifest *m) {
     if (m->version > MANIFEST_VERSION)
         return quern_fail(QUERN_UNSUPPORTED,
                           "it is of format version %" PRId64
-                          "; this library, %s, reads versions up "
+                          "; this library, %d.%d.%d, reads versions up "
                           "to %d: a newer one is needed",
-                          m->version, quern_version(), MANIFEST_VERSION);
+                          m->version, MANIFEST_LIBRARY, MANIFEST_VERSION);
     if (m->version < 1) return refuse("version", "a format version from 1 on");
 #define X(name) QUERN_TRY(read_count(m->json, #name, &m->content.counters.name));
     CHECKPOINT_COUNTERS(X)

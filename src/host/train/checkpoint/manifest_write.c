@@ -2,8 +2,6 @@
 #include "manifest.h"
 #include "../../base/report.h"
 
-#include <quern/device.h>
-
 #include <inttypes.h>
 #include <string.h>
 
@@ -57,7 +55,7 @@ quern_status manifest_write(text *t, const checkpoint_content *content,
                             const checkpoint_file *model, const checkpoint_file *state) {
     text_add(t, "{\n  \"format\": \"" MANIFEST_FORMAT "\",\n  \"version\": %d,\n",
              MANIFEST_VERSION);
-    text_add(t, "  \"library\": \"%s\",\n", quern_version());
+    text_add(t, "  \"library\": \"%d.%d.%d\",\n", MANIFEST_LIBRARY);
     QUERN_TRY(add_counters(t, &content->counters));
     text_add(t, "  \"seed\": \"%" PRIu64 "\",\n", content->seed); /* JSON readers stop at 2^53 */
     text_add(t, "  \"metric\": {\"name\": ");

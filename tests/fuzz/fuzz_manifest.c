@@ -1,0 +1,38 @@
+/* fuzz_manifest.c - the bytes are a manifest: as they are, and with the digest that would make them
+ * a whole one, since no search finds that. */
+#include "../../src/host/train/checkpoint/manifest.h"
+#include "fuzz.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void parse(const quern_host *host, const void *data, size_t bytes) {
+    manifest m;
+    const quern_status status = manifest_parse(&m, host, data, bytes);
+    if (status != QUERN_OK) {
+        if (status != QUERN_INPUT && status != QUERN_UNSUPPORTED) abort();
+        if (quern_error()[0] == '\0') abort();
+        return;
+    }
+    const checkpoint_content *c = &m.content;
+    if (c->counters.step < 0 || c->configuration[0] != '{') abort();
+    volatile uint8_t sum = 0;
+    for (int64_t i = 0; i < c->callback_count; i++)
+        for (size_t k = 0; k < c->callbacks[i].bytes; k++)
+            sum = (uint8_t)(sum + ((const uint8_t *)c->callbacks[i].data)[k]);
+    manifest_release(&m);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
+    memory_files files = {.count = 0};
+    const quern_host host = memory_files_host(&files);
+    parse(&host, data, bytes);
+    char *whole = malloc(bytes + 64), digest_text[DIGEST_TEXT];
+    if (whole == NULL) return 0;
+    if (bytes > 0) memcpy(whole, data, bytes);
+    digest_of(whole, bytes, digest_text);
+    const int tail = snprintf(whole + bytes, 64, "  \"digest\": \"%s\"\n}\n", digest_text);
+    parse(&host, whole, bytes + (size_t)tail);
+    free(whole);
+    return 0;
+}

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# nightly.sh [PART...]  The long forms of tests that the suite runs short. Wants the presets release
+# and clang built (tools/test.sh does that); exits 1 if any part failed.
+#
+#   power    100,000 states after power cuts, over the operations of a sequence of saves
+#   kill     SIGKILL at every system call of a sequence of saves (needs strace)
+#   fuzz     ten minutes for each fuzz target; what is new goes to build/nightly/fuzz
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+
+release=build/release/tests
+seconds=${QUERN_FUZZ_SECONDS:-600}
+parts=("$@")
+if [ ${#parts[@]} -eq 0 ]; then parts=(power kill fuzz); fi
+
+part_power() { QUERN_TEST_STATES=100000 $release/checkpoint/test_checkpoint_power; }
+
+part_kill() {
+    tests/checkpoint/kill.sh $release/checkpoint/checkpoint_saver \
+        openat read pread64 write close fsync mkdir rename unlink rmdir newfstatat getdents64 \
+        brk mmap munmap
+}
+
+part_fuzz() {
+    local target name failed=0
+    for target in build/clang/tests/fuzz/fuzz_*; do
+        name=$(basename "$target")
+        if [[ ! -f $target || ! -x $target || $name == *_replay ]]; then continue; fi
+        mkdir -p "build/nightly/fuzz/$name"
+        if ! "$target" -max_total_time="$seconds" -timeout=10 -print_final_stats=1 \
+            -artifact_prefix="build/nightly/fuzz/$name-" "build/nightly/fuzz/$name" \
+            "tests/fuzz/corpus/$name" >"build/nightly/fuzz/$name.log" 2>&1; then
+            failed=1
+        fi
+        echo "$name: $(grep -E '^Done|ERROR|SUMMARY' "build/nightly/fuzz/$name.log" | tail -n 1)"
+    done
+    return $failed
+}
+
+failed=()
+for part in "${parts[@]}"; do
+    echo "== $part"
+    if ! "part_$part"; then failed+=("$part"); fi
+done
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "FAILED: ${failed[*]}"
+    exit 1
+fi
+echo "nightly: ${parts[*]}: all good"
