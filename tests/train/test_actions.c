@@ -3,6 +3,7 @@
 #include "quern_test.h"
 #include "world.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -324,6 +325,48 @@ TEST_CASE(Actions, a_stop_request_ends_the_run_and_the_next_fit_goes_on) {
     REQUIRE_OK(quern_trainer_fit(w.trainer, &r));
     CHECK(r.reason == QUERN_STOPPED_REQUEST && r.step == step);
     world_close(&w);
+}
+
+typedef struct cutter {
+    int64_t at;
+    int ends;
+    double shown;
+} cutter;
+
+static quern_action cut_evaluation(void *self, const quern_event *event) {
+    return event->batch == ((cutter *)self)->at ? QUERN_STOP : QUERN_CONTINUE;
+}
+
+static quern_action note_evaluation(void *self, const quern_event *event) {
+    cutter *c = self;
+    c->ends++;
+    c->shown = quern_event_scalar(event, "val/loss");
+    return QUERN_CONTINUE;
+}
+
+/* What a part of the validation set says is not shown as the whole set's. */
+TEST_CASE(Actions, a_stop_inside_an_evaluation_leaves_no_value_of_a_part) {
+    for (int64_t at = 0; at < 3; at++) {
+        world w;
+        quern_result r;
+        double counts[WORLD_CLASSES * WORLD_CLASSES];
+        cutter c = {.at = at};
+        const quern_callback callback = {.name = "cutter",
+                                         .self = &c,
+                                         .eval_batch_end = cut_evaluation,
+                                         .eval_end = note_evaluation};
+        const bool whole = at == 2; /* 10 samples in batches of 4: the last one */
+        REQUIRE_OK(world_open(&w, &(world_desc){0}));
+        const quern_trainer_desc desc = world_with(&w, &callback, 1);
+        REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+        REQUIRE_OK(quern_trainer_fit(w.trainer, &r));
+        CHECK(r.reason == QUERN_STOPPED_CALLBACK && c.ends == 1);
+        CHECK(isfinite(r.valid_loss) == whole && isfinite(r.valid_accuracy) == whole);
+        CHECK(isfinite(c.shown) == whole);
+        CHECK((quern_trainer_confusion(w.trainer, "confusion", counts, 9) == QUERN_OK) == whole);
+        if (whole) CHECK_NEAR(r.valid_loss, world_brute_force(&w, true).loss, 1e-6);
+        world_close(&w);
+    }
 }
 
 static quern_action call_back(void *self, const quern_event *event) {

@@ -71,6 +71,7 @@ quern_status state_upload(quern_trainer *t) {
     t->pinned->state =
         (task_state){.run = {.seed = t->device->seed, .attempt = t->attempts}, .step = t->step};
     t->frozen = false;
+    t->since_log = (loss_sums){0}; /* with the device's sums, which begin anew too */
     t->attempts_issued = t->attempts;
     QUERN_TRY(t->backend->copy(t->stream, t->state, &t->pinned->state, sizeof *t->state));
     const size_t bytes = (size_t)(t->train_sum_count + t->eval_sum_count) * sizeof(double);

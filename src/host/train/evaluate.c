@@ -6,12 +6,14 @@
 #include "trainer.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 typedef struct sweep {
     feed *feed;
     unit_kind kind;
     bool events;
+    bool cut;                   /* the run stopped before the end of the set */
     const quern_tensor *output; /* PREDICT */
     unsigned char *to;
     size_t bytes, written;
@@ -63,10 +65,17 @@ static quern_status batch_tell(quern_trainer *t, const sweep *s) {
     return trainer_poll_stop(t);
 }
 
+static bool all_issued(const sweep *s) {
+    const int64_t count = loader_batch_count(s->feed->loader);
+    return count >= 0 && s->issued == count;
+}
+
 static quern_status batches_run(quern_trainer *t, sweep *s) {
     QUERN_TRY(loader_start(s->feed->loader, 0, 0));
-    while (!t->end_eval && !(s->events && t->stopping)) {
+    while (!t->end_eval) {
         loader_batch batch;
+        s->cut = s->events && t->stopping && !all_issued(s);
+        if (s->events && t->stopping) return QUERN_OK;
         if (s->issued - s->done > t->desc.run_ahead) QUERN_TRY(oldest_wait(t, s));
         QUERN_TRY(loader_next(s->feed->loader, &batch));
         if (batch.end) return QUERN_OK;
@@ -107,13 +116,21 @@ static quern_status sums_read(quern_trainer *t, double *values) {
     return QUERN_OK;
 }
 
+/* Means over the part that a stop left would pass for those of the whole set. */
+static void values_forget(quern_trainer *t, double *values) {
+    for (int32_t i = 0; i <= t->desc.metric_count; i++) values[i] = (double)NAN;
+    t->evaluated = false;
+}
+
 static quern_status evaluation_run(quern_trainer *t, bool events, double *values) {
     const size_t bytes = (size_t)t->eval_sum_count * sizeof(double);
     QUERN_TRY(t->backend->fill(t->stream, t->sums + t->train_sum_count, 0, bytes));
     host_metrics_reset(t);
     sweep s = {.feed = &t->eval_feed, .kind = UNIT_EVALUATE, .events = events};
     QUERN_TRY(sweep_run(t, &s));
-    return sums_read(t, values);
+    QUERN_TRY(sums_read(t, values));
+    if (s.cut) values_forget(t, values);
+    return QUERN_OK;
 }
 
 /* The feed for a dataset: made at the first use, bound to another one when asked. */
@@ -147,7 +164,7 @@ quern_status trainer_validate(quern_trainer *t) {
     QUERN_TRY(
         trainer_emit(t, &(emission){.kind = QUERN_EVENT_eval_begin, .attempts = t->attempts}));
     QUERN_TRY(evaluation_run(t, true, t->eval_values));
-    t->evaluated_step = t->step;
+    if (t->evaluated) t->evaluated_step = t->step;
     const int64_t spent = trainer_now(t) - begin;
     t->evaluate_ns += spent;
     t->log_evaluate_ns += spent;
@@ -160,7 +177,7 @@ static quern_status check_outside(quern_trainer *t, const quern_dataset *dataset
                                   const char *function) {
     QUERN_TRY(trainer_enter(t, function));
     if (!dataset) return quern_fail(QUERN_INVALID, "%s: dataset is NULL", function);
-    return records_drain(t);
+    return failure_keep(t, records_drain(t)); /* only the own loop leaves attempts in flight */
 }
 
 quern_status quern_trainer_evaluate(quern_trainer *t, const quern_dataset *dataset,

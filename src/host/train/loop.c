@@ -1,7 +1,9 @@
 /* loop.c - quern_trainer_fit: epochs and their batches, limits, and the ways a run ends.
  *
  * A run can end inside an epoch (step limit, stop, failure); the epoch then stays open and the
- * next fit goes on with its next batch, so that 5 + 5 steps are 10 steps. */
+ * next fit goes on with its next batch, so that 5 + 5 steps are 10 steps. After a failure that is
+ * the first batch that no counted attempt has consumed: what was fetched but not issued, and what
+ * was issued but taken back, is read again. */
 #include "trainer.h"
 
 #include <math.h>
@@ -25,10 +27,20 @@ static quern_status epoch_begin(quern_trainer *t) {
     t->epochs_started++;
     t->epoch_open = true;
     t->epoch_ending = false;
-    t->next_batch = t->batch = 0;
+    t->epoch_rewind = false;
+    t->next_batch = t->counted_batch = t->batch = 0;
     t->of_epoch = (loss_sums){0};
     for (int64_t i = 0; i < t->train_sum_count; i++) t->epoch_metrics[i] = 0;
     return trainer_emit_known(t, QUERN_EVENT_epoch_begin);
+}
+
+/* After a failure. A stream that cannot start again goes on where it is, or ends the run. */
+static quern_status epoch_resume(quern_trainer *t) {
+    if (!t->epoch_rewind) return QUERN_OK;
+    QUERN_TRY(loader_start(t->train_feed.loader, t->epoch, t->counted_batch));
+    t->next_batch = t->counted_batch;
+    t->epoch_rewind = false;
+    return QUERN_OK;
 }
 
 static quern_status emit_issued(quern_trainer *t, quern_event_kind kind) {
@@ -40,7 +52,7 @@ static quern_status batch_fetch(quern_trainer *t, loader_batch *out) {
     trace_begin(t->host, "train", "fetch", t->next_batch);
     const quern_status status = loader_next(t->train_feed.loader, out);
     trace_end(t->host);
-    if (status != QUERN_OK) t->epoch_open = false; /* the loader cannot go on from here */
+    if (status != QUERN_OK && !loader_can_restart(t->train_feed.loader)) t->epoch_open = false;
     return status;
 }
 
@@ -107,7 +119,10 @@ static quern_status epoch_finish(quern_trainer *t) {
 }
 
 static quern_status epoch_run(quern_trainer *t) {
-    if (!t->epoch_open) QUERN_TRY(epoch_begin(t));
+    if (t->epoch_open)
+        QUERN_TRY(epoch_resume(t));
+    else
+        QUERN_TRY(epoch_begin(t));
     if (!t->epoch_open) return QUERN_OK;
     bool end = false;
     while (!end && !epoch_over(t)) QUERN_TRY(batch_run(t, &end));
@@ -149,7 +164,7 @@ static void fit_start(quern_trainer *t) {
     t->step_target = target_after(t->step, t->desc.step_limit);
     t->epoch_target = target_after(t->epoch, t->desc.epoch_count);
     t->evaluate_ns = t->log_evaluate_ns = 0;
-    t->fit_samples = 0;
+    t->fit_samples = t->since_log.samples = 0; /* a failure may have left some unlogged */
     t->host_waits = 0;
     t->fit_begin_ns = t->log_begin_ns = trainer_now(t);
 }
@@ -179,6 +194,7 @@ static quern_status fit_finish(quern_trainer *t, quern_status status, quern_resu
         error_save(&text);
         records_drain_silently(t);
         error_restore(&text);
+        t->epoch_rewind = t->epoch_open && loader_can_restart(t->train_feed.loader);
         t->reason = QUERN_STOPPED_FAILURE;
         t->stopping = true; /* a STOP from exception or fit_end asks for nothing new */
         emit_end(t, QUERN_EVENT_exception, &status);

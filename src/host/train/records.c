@@ -58,6 +58,7 @@ static void record_account(quern_trainer *t, const attempt *a, const task_record
     t->samples += a->sample_count;
     t->fit_samples += a->sample_count;
     t->batch = a->batch;
+    if (a->feed == &t->train_feed) t->counted_batch = a->batch + 1;
     t->last = *record;
     if (record->outcome == QUERN_OUTCOME_NOT_FINITE) t->frozen = true;
     sums_add(&t->since_log, a, record);

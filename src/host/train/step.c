@@ -96,9 +96,11 @@ static quern_status step_issue(quern_trainer *t, const quern_batch *batch) {
 }
 
 /* The first failure of the own loop is kept, and every later call returns it: the weights are those
- * before the failing update. fit starts anew. */
-static quern_status failure_keep(quern_trainer *t, quern_status status) {
-    if (status != QUERN_NOT_FINITE && status != QUERN_DEVICE_LOST) return status;
+ * before the failing update. INPUT is a kernel's: an index that the batch should not have held. fit
+ * starts anew. */
+quern_status failure_keep(quern_trainer *t, quern_status status) {
+    if (status != QUERN_NOT_FINITE && status != QUERN_DEVICE_LOST && status != QUERN_INPUT)
+        return status;
     t->failure = status;
     t->reason = QUERN_STOPPED_FAILURE;
     error_save(&t->failure_text);

@@ -142,9 +142,11 @@ struct quern_trainer {
 
     /* known */
     int64_t attempts, step, samples, epoch, epochs_started;
-    int64_t next_batch; /* of the open epoch, to be fetched */
-    int64_t batch;      /* of the epoch or evaluation, for events */
+    int64_t next_batch;    /* of the open epoch, to be fetched */
+    int64_t counted_batch; /* of the open epoch, behind the last one that an attempt consumed */
+    int64_t batch;         /* of the epoch or evaluation, for events */
     bool epoch_open, epoch_ending;
+    bool epoch_rewind; /* a failure: the loader is ahead of counted_batch */
     task_record last;
     loss_sums since_log, of_epoch;
     loss_window recent;
@@ -251,6 +253,9 @@ void records_drain_silently(quern_trainer *t);
 QUERN_MUST_CHECK quern_status records_log(quern_trainer *t);
 /* Waits, counted. */
 QUERN_MUST_CHECK quern_status trainer_wait_stream(quern_trainer *t);
+
+/* step.c: the first failure of the own loop's attempts is kept; returns it. */
+quern_status failure_keep(quern_trainer *t, quern_status status);
 
 /* diagnose.c: NOT_FINITE with a sentence that names step and first bad tensor. */
 quern_status diagnose_not_finite(quern_trainer *t, const attempt *a, const task_record *record);
