@@ -42,6 +42,7 @@
 #include <quern/event.h>
 #include <quern/callbacks.h>
 #include <quern/train.h>
+#include <quern/find.h>
 #include <quern/program.h>
 #include <quern/safetensors.h>
 #include <quern/checkpoint.h>
