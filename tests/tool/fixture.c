@@ -14,6 +14,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Standard streams as a careless parent leaves them. */
+static void spoil_streams(const run_setup *s) {
+    int ends[2];
+    for (int stream = 0; stream <= STDERR_FILENO; stream++) {
+        if (s->deaf & 1u << stream) {
+            if (pipe(ends) != 0 || dup2(ends[1], stream) < 0) _exit(126);
+            close(ends[0]);
+            close(ends[1]);
+        }
+        if (s->closed & 1u << stream) close(stream);
+    }
+}
+
 static void become(const run_setup *s, const char *directory, const char *const *arguments,
                    const int *out, const int *error) {
     if (chdir(directory) != 0) _exit(126);
@@ -35,6 +48,7 @@ static void become(const run_setup *s, const char *directory, const char *const 
         snprintf(name, sizeof name, "%.*s", (int)(equals - s->environment), s->environment);
         if (setenv(name, equals + 1, 1) != 0) _exit(126);
     }
+    spoil_streams(s);
     execv(arguments[0], (char *const *)arguments);
     _exit(127);
 }

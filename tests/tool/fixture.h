@@ -15,6 +15,7 @@ typedef struct run_setup {
     const char *stdout_path; /* instead of being captured */
     const char *environment; /* "NAME=value" */
     int64_t file_limit;      /* RLIMIT_FSIZE; 0: none */
+    unsigned closed, deaf;   /* bits 1 << stream: closed; a pipe whose reader has gone */
     int signal;              /* sent once stderr holds a "step" line */
     const char *pipe;        /* a FIFO: once the program reads it, SIGINT and SIGTERM are sent */
 } run_setup;

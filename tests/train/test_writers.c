@@ -262,15 +262,9 @@ TEST_CASE(Writers, plain_progress_is_a_line_per_log_and_epoch) {
     CHECK_HAS(s.text, "samples/s");
 }
 
-TEST_CASE(Writers, a_terminal_gets_one_bar_that_fits_and_is_cleared) {
-    screen s;
-    REQUIRE(progress_text(true, true, 60, &s));
-    CHECK(line_count(s.text) == 2); /* the epochs; the bar has no line of its own */
-    CHECK_HAS(s.text, "\repoch 1/2 \033[32m[");
-    CHECK_HAS(s.text, "ETA ");
-    CHECK(strcmp(s.text + s.length - 1, "\n") == 0 ||
-          strcmp(s.text + s.length - 4, "\r\033[K") == 0);
-    for (const char *bar = s.text; (bar = strchr(bar, '\r')) != NULL; bar++) {
+/* Every bar leaves the terminal's last column free, so that it never wraps. */
+static void check_bars_fit(const char *shown, int width) {
+    for (const char *bar = shown; (bar = strchr(bar, '\r')) != NULL; bar++) {
         int columns = 0;
         const char *c = bar + 1;
         for (; *c && *c != '\r' && *c != '\n'; c++) {
@@ -280,7 +274,27 @@ TEST_CASE(Writers, a_terminal_gets_one_bar_that_fits_and_is_cleared) {
                 columns++;
         }
         const bool bar_only = *c != '\n'; /* else an epoch's line came after clearing it */
-        REQUIRE_SAY(columns < 60 || !bar_only, "a bar of %d columns", columns);
+        REQUIRE_SAY(columns < width || !bar_only, "a bar of %d columns", columns);
+    }
+}
+
+TEST_CASE(Writers, a_terminal_gets_one_bar_that_fits_and_is_cleared) {
+    screen s;
+    REQUIRE(progress_text(true, true, 60, &s));
+    CHECK(line_count(s.text) == 2); /* the epochs; the bar has no line of its own */
+    CHECK_HAS(s.text, "\repoch 1/2 \033[32m[");
+    CHECK_HAS(s.text, "ETA ");
+    CHECK(strcmp(s.text + s.length - 1, "\n") == 0 ||
+          strcmp(s.text + s.length - 4, "\r\033[K") == 0);
+    check_bars_fit(s.text, 60);
+}
+
+TEST_CASE(Writers, a_bar_fits_a_terminal_of_any_width) {
+    static const int32_t widths[] = {1, 2, 5, 12, 30, 500, 65535};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        screen s;
+        REQUIRE(progress_text(true, false, widths[i], &s));
+        check_bars_fit(s.text, widths[i]);
     }
 }
 
@@ -292,7 +306,7 @@ TEST_CASE(Writers, progress_refuses_what_it_cannot_do) {
     CHECK_STATUS(quern_progress_create(&p, w.device, &(quern_progress_desc){0}), QUERN_INVALID);
     CHECK_STATUS(
         quern_progress_create(
-            &p, w.device, &(quern_progress_desc){.write = screen_write, .self = &s, .width = 1000}),
+            &p, w.device, &(quern_progress_desc){.write = screen_write, .self = &s, .width = -1}),
         QUERN_INVALID);
     CHECK(p == NULL);
     quern_progress_destroy(NULL);

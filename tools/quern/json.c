@@ -9,19 +9,37 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Bytes of the UTF-8 sequence at s, 0 when it is none (Unicode 15, table 3-7). */
+static size_t utf8_sequence(const unsigned char *s) {
+    if (s[0] < 0x80) return 1;
+    if (s[0] < 0xC2 || s[0] > 0xF4) return 0;
+    const size_t bytes = s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
+    const unsigned low = s[0] == 0xE0 ? 0xA0 : s[0] == 0xF0 ? 0x90 : 0x80;
+    const unsigned high = s[0] == 0xED ? 0x9F : s[0] == 0xF4 ? 0x8F : 0xBF;
+    if (s[1] < low || s[1] > high) return 0;
+    for (size_t i = 2; i < bytes; i++)
+        if ((s[i] & 0xC0) != 0x80) return 0;
+    return bytes;
+}
+
+/* A path may hold any byte, JSON only UTF-8: what is none becomes U+FFFD. */
 void json_write_text(FILE *to, const char *value) {
     if (!value) {
         fputs("null", to);
         return;
     }
     fputc('"', to);
-    for (const unsigned char *c = (const unsigned char *)value; *c; c++) {
+    for (const unsigned char *c = (const unsigned char *)value; *c;) {
+        const size_t bytes = utf8_sequence(c);
         if (*c == '"' || *c == '\\')
             fprintf(to, "\\%c", *c);
         else if (*c < 0x20 || *c == 0x7f)
             fprintf(to, "\\u%04x", *c);
+        else if (bytes > 0)
+            fwrite(c, 1, bytes, to);
         else
-            fputc(*c, to);
+            fputs("\\ufffd", to);
+        c += bytes > 0 ? bytes : 1;
     }
     fputc('"', to);
 }

@@ -4,8 +4,10 @@
 #include "commands.h"
 #include "json.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 int command_fail(quern_status status) {
     fprintf(stderr, "quern: %s\n", quern_error());
@@ -83,10 +85,19 @@ static int run_command(const options *o) {
     return 2;
 }
 
+/* A standard stream that came closed is opened so that writing to it fails: else the first file of
+ * a run would get its number, and with it what is meant for the stream. */
+static void hold_streams(void) {
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++)
+        if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != stream) _exit(1);
+}
+
 int main(int argument_count, char **arguments) {
     options o;
-    /* A file size limit then fails a write instead of killing the process. */
+    hold_streams();
+    /* A file size limit, or a reader that went away, then fails a write instead of killing a run.*/
     signal(SIGXFSZ, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
     if (argument_count > 1 && strcmp(arguments[1], "--help") == 0) return print_help(COMMAND_NONE);
     if (argument_count > 1 && strcmp(arguments[1], "--version") == 0) return print_version();
     const quern_status status = options_read(&o, argument_count, arguments);

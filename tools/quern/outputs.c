@@ -165,15 +165,16 @@ void outputs_print_start(const training *t) {
     fprintf(stderr, "run         %s\n", t->dir.path);
 }
 
-void outputs_print_text(const training *t) {
+quern_status outputs_print_text(const training *t) {
     const quern_result *r = &t->result;
     sheet s;
-    if (sheet_open(&s) != QUERN_OK) return;
+    const quern_status status = sheet_open(&s);
+    if (status != QUERN_OK) return status;
     fprintf(s.to, "%" PRId64 " updates, %" PRId64 " epochs in %.1f s (%.0f samples/s)\n", r->step,
             r->epochs, r->train_seconds, r->samples_per_second);
     if (isfinite(r->train_loss)) fprintf(s.to, "training loss       %.4f\n", r->train_loss);
     if (isfinite(r->valid_loss)) fprintf(s.to, "validation loss     %.4f\n", r->valid_loss);
     if (isfinite(r->valid_accuracy)) fprintf(s.to, "validation accuracy %.4f\n", r->valid_accuracy);
     fprintf(s.to, "report              %s/report.html\n", t->dir.path);
-    if (sheet_print(&s) != QUERN_OK) command_fail(QUERN_IO);
+    return sheet_print(&s);
 }

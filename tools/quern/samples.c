@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #define FASHION_MNIST_FOLDER "/usr/share/datasets/fashion-mnist"
-enum { SYNTHETIC_TRAIN = 10000, SYNTHETIC_VALID = 2000, HEADER_LINE_MAX = 1 << 16 };
+enum { SYNTHETIC_TRAIN = 10000, SYNTHETIC_VALID = 2000 };
 
 static const char *const known_names[] = {"fashion-mnist", "synthetic"};
 enum { KNOWN_COUNT = sizeof known_names / sizeof *known_names };
@@ -60,32 +60,56 @@ static quern_status open_synthetic(samples *s, quern_device *device) {
         &(quern_synthetic_desc){.length = SYNTHETIC_VALID, .first_index = SYNTHETIC_TRAIN});
 }
 
+/* What a first line (RFC 4180: a quoted cell may hold commas and line breaks) says of its columns. */
+typedef struct first_line {
+    int64_t last_column;
+    bool has_label; /* one is named "label" */
+} first_line;
+
+static first_line read_first_line(FILE *file) {
+    static const char wanted[] = "label";
+    first_line line = {0};
+    bool quoted = false, same = true;
+    size_t length = 0;
+    for (;;) {
+        const int c = fgetc(file);
+        const bool end = c == EOF || (!quoted && (c == '\n' || c == '\r'));
+        if (end || (!quoted && c == ',')) {
+            if (same && length == sizeof wanted - 1) line.has_label = true;
+            if (end) return line;
+            line.last_column++;
+            same = true;
+            length = 0;
+        } else if (c == '"') {
+            quoted = !quoted;
+        } else {
+            same = same && length < sizeof wanted - 1 && c == wanted[length];
+            length++;
+        }
+    }
+}
+
 /* The column named "label", else the last one, as a number from 0. */
 static quern_status find_label_column(const char *path, char *out, size_t bytes) {
     FILE *file = fopen(path, "rb");
     if (!file) return quern_fail(QUERN_INPUT, "open %s: %s", path, strerror(errno));
-    char *line = malloc(HEADER_LINE_MAX);
-    if (!line || !fgets(line, HEADER_LINE_MAX, file)) {
-        free(line);
+    const int first = fgetc(file);
+    if (first == EOF) {
         fclose(file);
         return quern_fail(QUERN_INPUT, "%s: offset 0: expected a first line, found nothing", path);
     }
-    int column = 0, found = -1;
-    for (char *cell = line;; column++) {
-        const size_t length = strcspn(cell, ",\r\n");
-        if (length == 5 && memcmp(cell, "label", 5) == 0) found = column;
-        if (length == 7 && memcmp(cell, "\"label\"", 7) == 0) found = column;
-        if (cell[length] != ',') break;
-        cell += length + 1;
-    }
-    snprintf(out, bytes, "%d", found >= 0 ? found : column);
-    free(line);
+    ungetc(first, file);
+    const first_line line = read_first_line(file);
     fclose(file);
+    if (line.has_label)
+        snprintf(out, bytes, "label");
+    else
+        snprintf(out, bytes, "%lld", (long long)line.last_column);
     return QUERN_OK;
 }
 
 static quern_status open_csv(samples *s, quern_device *device, const char *path) {
-    char column[16];
+    char column[24];
     const quern_status status = find_label_column(path, column, sizeof column);
     if (status != QUERN_OK) return status;
     return quern_dataset_csv(&s->train, device,

@@ -215,7 +215,7 @@ int command_train(const options *o) {
     if (o->json)
         printed = outputs_print_json(&t, status, reason);
     else if (status == QUERN_OK)
-        outputs_print_text(&t);
+        printed = outputs_print_text(&t);
     if (printed != QUERN_OK && status == QUERN_OK) code = command_fail(printed);
     if (code == 0 && t.stop_signal) code = 128 + t.stop_signal;
     release(&t);

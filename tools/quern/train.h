@@ -31,7 +31,7 @@ quern_status outputs_write_results(training *t, quern_status status, const char 
 quern_status outputs_config_line(const training *t, char **out);
 /* The object that scripts read. */
 quern_status outputs_print_json(const training *t, quern_status status, const char *reason);
-void outputs_print_text(const training *t);
+quern_status outputs_print_text(const training *t);
 void outputs_print_start(const training *t);
 
 /* SIGINT and SIGTERM ask for an orderly end; a second one exits at once. */

@@ -30,13 +30,14 @@ quern_status quern_progress_create(quern_progress **out, quern_device *device,
     quern_progress *p = NULL;
     *out = NULL;
     if (!desc || !desc->write) return quern_fail(QUERN_INVALID, "progress: write is missing");
-    if (desc->width < 0 || desc->width > WIDTH_MAX)
-        return quern_fail(QUERN_INVALID, "progress: width is %" PRId32 ", not 0 … %d", desc->width,
-                          WIDTH_MAX);
+    if (desc->width < 0)
+        return quern_fail(QUERN_INVALID, "progress: width is %" PRId32 ", not 0 or more",
+                          desc->width);
     QUERN_TRY(memory_allocate(&device->host, &p, 1, sizeof *p, "progress"));
     p->host = &device->host;
     p->desc = *desc;
     if (p->desc.width == 0) p->desc.width = 80;
+    if (p->desc.width > WIDTH_MAX) p->desc.width = WIDTH_MAX; /* a wider terminal is no error */
     *out = p;
     return QUERN_OK;
 }
@@ -116,7 +117,7 @@ static void bar_draw(quern_progress *p, const quern_event *event) {
     int32_t cells = p->desc.width - 1 - 3 - (int32_t)(head.length + facts.length);
     if (cells > BAR_CELLS_MAX) cells = BAR_CELLS_MAX;
     text line = line_begin(p);
-    text_add(&line, "\r%s", head.data);
+    text_add(&line, "\r%.*s", p->desc.width - 1, head.data);
     if (p->planned > 0 && cells >= 4)
         add_bar(&line, p, fmin(1, (double)(event->step - p->first_step) / (double)p->planned),
                 cells);
