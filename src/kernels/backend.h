@@ -1,7 +1,9 @@
 /* backend.h - what a device can do: one const table a backend.
  *
  * Work is issued to streams, which run it in order, asynchronously. A failure on a stream sticks:
- * later work on it is dropped, and the next wait returns it. `call` issues one kernel function;
+ * later work on it is dropped until a wait has returned it; then the stream is well again, except
+ * after DEVICE_LOST. So what a bad batch fails ends its own run, not the device; and no kernel may
+ * rely on an earlier one's checks of indices for its own writes. `call` issues one kernel function;
  * args (and all it points to) must stay unchanged until the work has run. While a stream captures,
  * call, copy and fill are recorded instead of run; launching the capture issues all of it again;
  * waiting, events and launches are INVALID on it. An event recorded by a failed stream hands the

@@ -53,12 +53,19 @@ quern_status rows_plan(quern_kernel_plan *plan) {
     return QUERN_OK;
 }
 
+/* Backward checks again: a failed forward does not end the stream, so it may still be called. */
+static quern_status check_indices(const rows_work *w) {
+    for (int64_t i = 0; i < w->index_count; i++)
+        if (w->index[i] < 0 || w->index[i] >= w->table_count)
+            return quern_fail(QUERN_INPUT, "index %d at position %lld is outside [0, %lld)",
+                              w->index[i], (long long)i, (long long)w->table_count);
+    return QUERN_OK;
+}
+
 quern_status rows_forward(const quern_kernel_args *args) {
     rows_work w = work_of(&args->in[0], &args->in[1], &args->out[0]);
-    for (int64_t i = 0; i < w.index_count; i++)
-        if (w.index[i] < 0 || w.index[i] >= w.table_count)
-            return quern_fail(QUERN_INPUT, "index %d at position %lld is outside [0, %lld)",
-                              w.index[i], (long long)i, (long long)w.table_count);
+    const quern_status status = check_indices(&w);
+    if (status != QUERN_OK) return status;
     if (w.width == 0) return QUERN_OK;
     quern_cpu_parallel(args->stream, cpu_chunk_count(w.index_count, cpu_rows_per_chunk(w.width)),
                        copy_chunk, &w);
@@ -69,6 +76,8 @@ quern_status rows_backward(const quern_kernel_args *args) {
     if (args->grad_in[0].data == NULL) return QUERN_OK;
     rows_work w = work_of(&args->grad_in[0], &args->in[1], &args->grad_out[0]);
     w.accumulate = args->accumulate[0];
+    const quern_status status = check_indices(&w);
+    if (status != QUERN_OK) return status;
     quern_cpu_parallel(args->stream, cpu_chunk_count(w.width, COLUMNS), add_chunk, &w);
     return QUERN_OK;
 }

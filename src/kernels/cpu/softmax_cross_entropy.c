@@ -57,8 +57,10 @@ static quern_status forward(const quern_kernel_args *args) {
     return QUERN_OK;
 }
 
+/* Checks again: a failed forward does not end the stream, so backward may still be called. */
 static quern_status backward(const quern_kernel_args *args) {
     entropy_work w = work_of(args);
+    QUERN_TRY(check_targets(&w));
     if (args->grad_in[0].data != NULL)
         quern_cpu_parallel(args->stream, cpu_chunk_count(w.rows, w.rows_per_chunk),
                            REAL_PICK(args->in[0].dtype, backward_chunk), &w);

@@ -151,7 +151,9 @@ quern_status cpu_stream_status(quern_stream *s) {
 quern_status cpu_stream_wait(quern_stream *s) {
     QUERN_TRY(stream_refuse_recording(s, "waiting"));
     stream_reach(s, atomic_load(&s->submitted));
-    return cpu_stream_status(s);
+    const quern_status status = cpu_stream_status(s);
+    if (status != QUERN_OK && status != QUERN_DEVICE_LOST) atomic_store(&s->status, QUERN_OK);
+    return status;
 }
 
 static void stream_free(quern_stream *s) {
