@@ -30,6 +30,6 @@ seconds=$(printf '%s' "$result" | sed -n 's/.*"train_seconds": *\([0-9.eE+-]*\).
     echo "quickstart: no accuracy in: $result" >&2
     exit 1
 }
-echo "training time:  $seconds s"
+LC_ALL=C printf 'training time:  %.1f s\n' "$seconds"
 echo "test accuracy:  $accuracy (10,000 images)"
 echo "report:         $PWD/$run/report.html"
