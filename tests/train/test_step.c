@@ -112,14 +112,36 @@ TEST_CASE(Step, an_output_of_the_last_attempt_can_be_read) {
     const quern_batch batch = batch_of(&w, 4, 4);
     REQUIRE_OK(quern_trainer_step(w.trainer, &batch));
     REQUIRE_OK(quern_trainer_read(w.trainer, w.logits, logits, sizeof logits));
-    REQUIRE_OK(quern_trainer_predict(w.trainer, w.train, w.logits, all, sizeof all));
-    for (int i = 0; i < 4; i++)
-        for (int c = 0; c < WORLD_CLASSES; c++) CHECK_NEAR(logits[i][c], all[4 + i][c], 1e-6);
     CHECK_STATUS(quern_trainer_read(w.trainer, w.logits, logits, 4), QUERN_SHAPE);
     float loss = NAN;
     REQUIRE_OK(quern_trainer_read(w.trainer, w.loss, &loss, sizeof loss));
     CHECK(loss > 0);
     CHECK_STATUS(quern_trainer_read(w.trainer, NULL, &loss, 4), QUERN_INVALID);
+    REQUIRE_OK(quern_trainer_predict(w.trainer, w.train, w.logits, all, sizeof all));
+    for (int i = 0; i < 4; i++)
+        for (int c = 0; c < WORLD_CLASSES; c++) CHECK_NEAR(logits[i][c], all[4 + i][c], 1e-6);
+    world_close(&w);
+}
+
+/* The evaluation's activations lie where the attempt's did. */
+TEST_CASE(Step, an_output_is_not_read_behind_an_evaluation) {
+    world w;
+    float logits[10][WORLD_CLASSES];
+    quern_scalar scalars[2];
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    const quern_batch batch = batch_of(&w, 0, 4);
+    for (int way = 0; way < 2; way++) {
+        REQUIRE_OK(quern_trainer_step(w.trainer, &batch));
+        REQUIRE_OK(quern_trainer_read(w.trainer, w.logits, logits, 4 * sizeof logits[0]));
+        if (way == 0)
+            REQUIRE_OK(quern_trainer_evaluate(w.trainer, w.valid, scalars, 2, NULL));
+        else
+            REQUIRE_OK(quern_trainer_predict(w.trainer, w.valid, w.logits, logits, sizeof logits));
+        CHECK_STATUS(quern_trainer_read(w.trainer, w.logits, logits, 4 * sizeof logits[0]),
+                     QUERN_INVALID);
+        CHECK_ERROR_HAS("has used its memory");
+    }
     world_close(&w);
 }
 

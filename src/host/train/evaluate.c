@@ -85,8 +85,10 @@ static quern_status batches_run(quern_trainer *t, sweep *s) {
     return QUERN_OK;
 }
 
-/* The device is at rest afterwards, whatever happened. */
+/* The device is at rest afterwards, whatever happened. What the last attempt computed is gone: its
+ * program shares the activations' memory with those that run here. */
 static quern_status sweep_run(quern_trainer *t, sweep *s) {
+    t->last_unit = NULL;
     trace_begin(t->host, "train", "eval", t->step);
     const quern_status status = batches_run(t, s);
     error_text text;

@@ -136,7 +136,9 @@ quern_status quern_trainer_read(quern_trainer *t, const quern_tensor *tensor, vo
                                 size_t bytes) {
     if (!tensor || tensor->graph != t->graph)
         return quern_fail(QUERN_INVALID, "read: the tensor is not of the trainer's graph");
-    if (!t->last_unit) return quern_fail(QUERN_INVALID, "read: no attempt has been issued");
+    if (!t->last_unit)
+        return quern_fail(QUERN_INVALID, "read: no attempt has been issued, or an evaluation or "
+                                         "prediction since has used its memory");
     if (!tensor->contiguous)
         return quern_fail(QUERN_INVALID, "read: %s is strided; read quern_contiguous() of it",
                           tensor->name);
