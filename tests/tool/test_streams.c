@@ -91,6 +91,30 @@ TEST_CASE(Streams, a_path_that_is_no_text_leaves_valid_json) {
     temporary_end(&t);
 }
 
+/* More log entries than a report keeps points: thinned out, first and last still there. */
+TEST_CASE(Streams, the_curves_of_a_long_run_are_thinned_out) {
+    static char text[1 << 18];
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    REQUIRE(fixture_csv(&t, "table.csv", 90));
+    const run_result *r = COMMAND(&t, "train", "--model", "mlp", "--data", "table.csv", "--steps",
+                                  "9001", "--batch-size", "2", "--log-every", "1", "--run-dir",
+                                  "run", "--quiet", "--threads", "1");
+    REQUIRE(r->exit_code == 0);
+    REQUIRE(temporary_read(&t, "run/report.html", text, sizeof text - 1) > 0);
+    const char *curve = strstr(text, "<polyline class=\"curve train\" points=\"");
+    REQUIRE(curve != NULL);
+    const char *begin = strchr(strstr(curve, "points"), '"') + 1, *end = strchr(begin, '"');
+    int points = 0;
+    for (const char *c = begin; c < end; c++) points += *c == ',';
+    CHECK_SAY(points > 500 && points <= 4096, "%d points", points);
+    CHECK(strncmp(begin, "60.", 3) == 0); /* the axis begins at 60 and ends at 704 */
+    while (end > begin && *--end == ' ') continue;
+    while (end > begin && end[-1] != ' ') end--;
+    CHECK_SAY(strncmp(end, "704.0,", 6) == 0, "the last point is at %.12s", end);
+    temporary_end(&t);
+}
+
 /* Trains on the table and returns how many classes it was found to have. */
 static double classes_of(temporary *t, const char *table) {
     static char text[1 << 14];

@@ -1,9 +1,9 @@
-/* history.c - a callback that keeps the scalars which the report draws. */
+/* history.c - a callback that keeps the scalars which the report draws, in memory that does not grow
+ * with the run: more points than a chart can show are thinned out. */
 #include "report.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const char *const names[CURVE_COUNT] = {
     [CURVE_TRAIN_LOSS] = "train/loss",
@@ -12,31 +12,37 @@ static const char *const names[CURVE_COUNT] = {
     [CURVE_VALID_ACCURACY] = "val/accuracy",
 };
 
-static bool curve_add(curve *c, double step, double value) {
-    if (c->count == c->capacity) {
-        const int64_t capacity = c->capacity > 0 ? 2 * c->capacity : 64;
-        point *grown = realloc(c->points, (size_t)capacity * sizeof *grown);
-        if (!grown) return false;
-        c->points = grown;
-        c->capacity = capacity;
-    }
+static void curve_thin(curve *c) {
+    for (int64_t i = 0; 2 * i < c->count; i++) c->points[i] = c->points[2 * i];
+    c->count = (c->count + 1) / 2;
+    c->stride *= 2;
+}
+
+static void curve_add(curve *c, double step, double value) {
+    const bool last_stays = c->seen == 0 || (c->seen - 1) % c->stride == 0;
+    if (!last_stays) c->count--;
+    if (c->count == CURVE_POINTS) curve_thin(c);
     c->points[c->count++] = (point){step, value};
-    return true;
+    c->seen++;
 }
 
 static quern_action keep(void *self, const quern_event *event) {
     history *h = self;
     for (int i = 0; i < CURVE_COUNT; i++) {
         const double value = quern_event_scalar(event, names[i]);
-        if (isfinite(value) && !curve_add(&h->curves[i], (double)event->step, value))
-            h->overflow = true;
+        if (isfinite(value)) curve_add(&h->curves[i], (double)event->step, value);
     }
     return QUERN_CONTINUE;
 }
 
-void history_open(history *h) {
-    *h = (history){0};
-    for (int i = 0; i < CURVE_COUNT; i++) h->curves[i].name = names[i];
+quern_status history_open(history **out) {
+    *out = calloc(1, sizeof **out);
+    if (!*out) return quern_fail(QUERN_HOST_MEMORY, "no memory for the curves of the report");
+    for (int i = 0; i < CURVE_COUNT; i++) {
+        (*out)->curves[i].name = names[i];
+        (*out)->curves[i].stride = 1;
+    }
+    return QUERN_OK;
 }
 
 quern_callback history_callback(history *h) {
@@ -44,7 +50,4 @@ quern_callback history_callback(history *h) {
         .name = "report", .band = QUERN_BAND_LOGGER, .self = h, .log = keep, .eval_end = keep};
 }
 
-void history_release(history *h) {
-    for (int i = 0; i < CURVE_COUNT; i++) free(h->curves[i].points);
-    *h = (history){0};
-}
+void history_release(history *h) { free(h); }

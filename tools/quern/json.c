@@ -136,6 +136,7 @@ static quern_status save(const sheet *s, const char *path) {
         status = quern_fail(QUERN_IO, "sync %s: %s", path, strerror(errno));
     if (close(file) != 0 && status == QUERN_OK)
         status = quern_fail(QUERN_IO, "close %s: %s", path, strerror(errno));
+    if (status != QUERN_OK) unlink(path); /* a part would pass for the whole */
     return status;
 }
 

@@ -107,7 +107,7 @@ quern_status outputs_write_results(training *t, quern_status run, const char *re
     status = run_dir_file(&t->dir, "report.html", path, sizeof path);
     if (status != QUERN_OK) return status;
     const report r = {.options = t->options,
-                      .history = &t->history,
+                      .history = t->history,
                       .result = &t->result,
                       .device = t->device_name,
                       .status = command_status_name(run),

@@ -196,7 +196,6 @@ quern_status report_write(const report *r, const char *path) {
     fputs(" on ", s.to);
     write_escaped(s.to, r->options->data);
     fprintf(s.to, "</h1>\n<p>quern %s</p>\n", quern_version());
-    if (h->overflow) fputs("<p>Some points are missing: there was no memory for them.</p>\n", s.to);
     write_results(s.to, r);
     write_chart(s.to, "Loss", &h->curves[CURVE_TRAIN_LOSS], &h->curves[CURVE_VALID_LOSS]);
     write_chart(s.to, "Accuracy", &h->curves[CURVE_TRAIN_ACCURACY],

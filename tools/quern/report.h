@@ -8,10 +8,12 @@ typedef struct point {
     double step, value;
 } point;
 
+/* Every stride-th point that came, and the last one; a full curve doubles its stride. */
+enum { CURVE_POINTS = 4096 };
 typedef struct curve {
     const char *name;
-    point *points;
-    int64_t count, capacity;
+    point points[CURVE_POINTS];
+    int64_t count, stride, seen;
 } curve;
 
 enum {
@@ -24,9 +26,8 @@ enum {
 
 typedef struct history {
     curve curves[CURVE_COUNT];
-    bool overflow; /* no memory for a point: the run goes on, the report says so */
 } history;
-void history_open(history *h);
+quern_status history_open(history **out); /* HOST_MEMORY */
 quern_callback history_callback(history *h);
 void history_release(history *h);
 

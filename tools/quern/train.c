@@ -114,7 +114,7 @@ static quern_status open_trainer(training *t) {
     quern_callback callbacks[4] = {
         {.name = "signals", .fit_begin = check_signal},
         quern_jsonl_callback(t->jsonl),
-        history_callback(&t->history),
+        history_callback(t->history),
     };
     int32_t count = 3;
     if (t->progress) callbacks[count++] = quern_progress_callback(t->progress);
@@ -133,8 +133,8 @@ static quern_status open_trainer(training *t) {
 }
 
 static quern_status prepare(training *t) {
-    history_open(&t->history);
-    quern_status status = open_device_and_data(t);
+    quern_status status = history_open(&t->history);
+    if (status == QUERN_OK) status = open_device_and_data(t);
     if (status == QUERN_OK)
         status = model_create(&t->net, t->device, t->options->model, &t->data.input,
                               t->data.class_count);
@@ -147,7 +147,7 @@ static quern_status prepare(training *t) {
 
 /* A run that ends within an epoch has not been validated there yet. */
 static quern_status validate_end(training *t) {
-    const curve *c = &t->history.curves[CURVE_VALID_LOSS];
+    const curve *c = &t->history->curves[CURVE_VALID_LOSS];
     const bool done = c->count > 0 && (int64_t)c->points[c->count - 1].step == t->result.step;
     if (!t->data.valid || done) return QUERN_OK;
     quern_scalar scalars[8];
@@ -182,7 +182,7 @@ static void release(training *t) {
     model_release(&t->net);
     samples_release(&t->data);
     quern_device_destroy(t->device);
-    history_release(&t->history);
+    history_release(t->history);
     free(t->confusion);
     if (t->has_dir && !t->started) run_dir_undo(&t->dir, names);
 }

@@ -16,7 +16,7 @@ typedef struct training {
     model net;
     quern_jsonl *jsonl;
     quern_progress *progress;
-    history history;
+    history *history;
     quern_trainer *trainer;
     quern_memory memory;
     quern_result result;
