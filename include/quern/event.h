@@ -46,7 +46,7 @@ typedef enum quern_action {
     X(log,            STOP | END_EPOCH,       "every log_every updates, and at an epoch's end")   \
     X(eval_begin,     STOP | END_EVAL,        "before an evaluation's first batch")               \
     X(eval_batch_end, STOP | END_EVAL,        "after each of its batches")                        \
-    X(eval_end,       STOP,                   "with its metrics")                                 \
+    X(eval_end,       STOP,                   "with its metrics; NaN where a STOP cut it short")  \
     X(epoch_end,      STOP,                   "after the epoch's evaluation")                     \
     X(stop_requested, 0,                      "once, when the run begins to end early")           \
     X(exception,      0,                      "the run fails: event->status")                     \

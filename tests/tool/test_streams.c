@@ -91,6 +91,27 @@ TEST_CASE(Streams, a_path_that_is_no_text_leaves_valid_json) {
     temporary_end(&t);
 }
 
+TEST_CASE(Streams, a_file_from_elsewhere_does_not_command_the_terminal) {
+    static const char header[] =
+        "{\"__metadata__\":{\"k\\u001b[2J\":\"v\\nline\"},"
+        "\"a\\u001b]0;t\\u0007\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+    char file[8 + sizeof header - 1 + 4] = {0};
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    file[0] = (char)(sizeof header - 1);
+    memcpy(file + 8, header, sizeof header - 1);
+    REQUIRE(temporary_write(&t, "odd.safetensors", file, sizeof file));
+    const run_result *r = COMMAND(&t, "inspect", "odd.safetensors");
+    CHECK_SAY(r->exit_code == 0, "%s", r->error);
+    CHECK(strpbrk(r->out, "\033\007") == NULL);
+    CHECK_HAS(r->out, "k?[2J");
+    CHECK_HAS(r->out, "v?line");
+    CHECK_HAS(r->out, "a?]0;t?");
+    r = COMMAND(&t, "inspect", "odd.safetensors", "--json");
+    json_decref(fixture_json(r));
+    temporary_end(&t);
+}
+
 /* More log entries than a report keeps points: thinned out, first and last still there. */
 TEST_CASE(Streams, the_curves_of_a_long_run_are_thinned_out) {
     static char text[1 << 18];

@@ -10,6 +10,14 @@
 
 enum { CONFIG_BYTES_MAX = 1 << 20 };
 
+/* A name from a file, at least 24 columns wide: what it holds does not command the terminal. */
+static void write_plain(FILE *to, const char *text) {
+    int written = 0;
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++, written++)
+        fputc(*c < 0x20 || *c == 0x7f ? '?' : *c, to);
+    fprintf(to, "%*s ", written < 24 ? 24 - written : 0, "");
+}
+
 static void write_entry_text(FILE *to, const quern_safetensors_entry *e) {
     char shape[192] = "()";
     size_t length = 0;
@@ -17,8 +25,8 @@ static void write_entry_text(FILE *to, const quern_safetensors_entry *e) {
         length += (size_t)snprintf(shape + length, sizeof shape - length, "%s%" PRId64,
                                    i == 0 ? "(" : ", ", e->dim[i]);
     if (e->rank > 0) snprintf(shape + length, sizeof shape - length, ")");
-    fprintf(to, "%-24s %-4s %-20s %zu bytes\n", e->name, quern_dtype_name(e->dtype), shape,
-            e->bytes);
+    write_plain(to, e->name);
+    fprintf(to, "%-4s %-20s %zu bytes\n", quern_dtype_name(e->dtype), shape, e->bytes);
 }
 
 static void write_entry_json(FILE *to, const quern_safetensors_entry *e) {
@@ -41,11 +49,15 @@ static void write_tensors(FILE *to, const quern_safetensors *file, bool as_json)
     const int64_t note_count = quern_safetensors_notes(file, &notes);
     json j = {.to = to, .gap = " "};
     if (as_json) fputs("\"notes\": {", to);
-    for (int64_t i = 0; i < note_count; i++)
-        if (as_json)
+    for (int64_t i = 0; i < note_count; i++) {
+        if (as_json) {
             json_text(&j, notes[i].key, notes[i].value);
-        else
-            fprintf(to, "%-24s %s\n", notes[i].key, notes[i].value);
+        } else {
+            write_plain(to, notes[i].key);
+            write_plain(to, notes[i].value);
+            fputc('\n', to);
+        }
+    }
     if (as_json) fputs("}, \"tensors\": [", to);
     for (int64_t i = 0; i < count; i++) {
         if (as_json && i > 0) fputs(", ", to);
