@@ -116,6 +116,44 @@ TEST_CASE(CheckpointFaults, a_store_that_failed_once_saves_the_next_time) {
     power_disk_end(&disk);
 }
 
+/* The two files, the manifest, and both directories. */
+TEST_CASE(CheckpointFaults, a_failed_close_is_a_failed_save) {
+    static fault_host faults;
+    for (int64_t n = 1; n <= 5; n++) {
+        power_disk disk = {0};
+        checkpoint_store *store = NULL;
+        REQUIRE(prepare(&disk));
+        const quern_host inner = power_disk_host(&disk);
+        fault_host_begin(&faults, &inner);
+        REQUIRE_OK(fixture_store(&store, &faults.host, FIXTURE_DIRECTORY));
+        faults.fault[FAULT_CLOSE] =
+            (fault){.at = (int64_t)faults.count[FAULT_CLOSE] + n, .error = EIO};
+        CHECK_STATUS(fixture_save(store, 30, 3), QUERN_IO);
+        CHECK_ERROR_HAS("closing " FIXTURE_DIRECTORY);
+        checkpoint_store_destroy(store);
+        power_disk_end(&disk);
+    }
+}
+
+TEST_CASE(CheckpointFaults, an_older_one_of_the_step_gets_its_name_back) {
+    static fault_host faults;
+    power_disk disk = {0};
+    checkpoint_store *store = NULL;
+    REQUIRE(prepare(&disk));
+    const quern_host inner = power_disk_host(&disk);
+    fault_host_begin(&faults, &inner);
+    REQUIRE_OK(fixture_store(&store, &faults.host, FIXTURE_DIRECTORY));
+    faults.fault[FAULT_RENAME] = (fault){.at = 2, .error = EIO}; /* the first is: aside */
+    CHECK_STATUS(fixture_save(store, 20, 3), QUERN_IO);
+    CHECK_ERROR_HAS("renaming to step-20 " FIXTURE_DIRECTORY "/step-20.partial: Input/output");
+    CHECK(fixture_leftovers(&inner, FIXTURE_DIRECTORY) == 0);
+    CHECK(fixture_latest(&inner, FIXTURE_DIRECTORY, NULL) == 2);
+    CHECK_OK(fixture_save(store, 20, 4));
+    CHECK(fixture_latest(&inner, FIXTURE_DIRECTORY, NULL) == 4);
+    checkpoint_store_destroy(store);
+    power_disk_end(&disk);
+}
+
 TEST_CASE(CheckpointFaults, short_transfers_change_nothing) {
     static fault_host faults;
     power_disk disk = {0};

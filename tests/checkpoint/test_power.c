@@ -110,7 +110,44 @@ TEST_CASE(CheckpointPower, every_cut_leaves_what_was_promised) {
     power_disk_end(&disk);
 }
 
-/* The proof that the test above can fail, and that no sync of the protocol is there for nothing. */
+/* The writer is killed, the next one recovers and saves once more, and then the power goes: what
+ * the first one did and did not sync is still open. */
+static const char *judge_killed(const power_disk *disk, int64_t killed, uint64_t seeds) {
+    power_disk left = {0}, cut = {0};
+    checkpoint_store *store = NULL;
+    const char *wrong = NULL;
+    power_disk_kill(disk, killed, &left);
+    const quern_host host = power_disk_host(&left);
+    if (fixture_store(&store, &host, FIXTURE_DIRECTORY) != QUERN_OK)
+        wrong = "the next writer cannot begin";
+    if (wrong == NULL && fixture_save(store, 50, SAVES + 1) != QUERN_OK)
+        wrong = "the next writer cannot save";
+    checkpoint_store_destroy(store);
+    const int64_t marked = power_disk_marked(disk, killed);
+    for (int64_t p = killed; p <= left.log_count && wrong == NULL; p++) {
+        for (uint64_t seed = 0; seed < seeds && wrong == NULL; seed++) {
+            power_disk_cut(&left, p, seed == 0 ? 0 : seed + (uint64_t)(31 * killed + p), &cut);
+            wrong = judge(&cut, marked);
+        }
+    }
+    power_disk_end(&cut);
+    power_disk_end(&left);
+    return wrong;
+}
+
+TEST_CASE(CheckpointPower, a_killed_writer_and_then_a_cut_lose_nothing) {
+    power_disk disk = {0};
+    power_disk_begin(&disk);
+    const quern_host host = power_disk_host(&disk);
+    REQUIRE(save_all(&disk, &host));
+    for (int64_t p = 0; p <= disk.log_count; p++) {
+        const char *wrong = judge_killed(&disk, p, 2);
+        REQUIRE_SAY(wrong == NULL, "killed after operation %lld: %s", (long long)p, wrong);
+    }
+    power_disk_end(&disk);
+}
+
+/* The proof that the tests above can fail, and that no sync of the protocol is there for nothing. */
 TEST_CASE(CheckpointPower, leaving_out_any_one_sync_loses_something) {
     int64_t syncs = 1;
     for (int64_t n = 1; n <= syncs; n++) {

@@ -134,6 +134,26 @@ TEST_CASE(CheckpointWriter, destroyed_at_any_time_it_writes_what_was_submitted) 
     }
 }
 
+TEST_CASE(CheckpointWriter, slots_are_apart) {
+    temporary t;
+    checkpoint_writer *w = NULL;
+    checkpoint_snapshot *a = NULL, *b = NULL;
+    const quern_host host = quern_host_default();
+    REQUIRE(temporary_begin(&t));
+    REQUIRE_OK(create_writer(&w, &host, temporary_join(&t, "c"), 2));
+    checkpoint_writer_reserve(w, &a);
+    checkpoint_writer_reserve(w, &b);
+    REQUIRE(a != NULL && b != NULL && a != b);
+    fill(a, 5, 5);
+    fill(b, 6, 6);
+    checkpoint_writer_submit(w, a);
+    checkpoint_writer_submit(w, b);
+    checkpoint_writer_destroy(w);
+    CHECK(fixture_latest(&host, temporary_join(&t, "c"), NULL) == 6);
+    CHECK(fixture_damaged(&host, temporary_join(&t, "c")) == 0);
+    temporary_end(&t);
+}
+
 TEST_CASE(CheckpointWriter, smaller_contents_fit) {
     temporary t;
     checkpoint_writer *w = NULL;

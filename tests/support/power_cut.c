@@ -135,3 +135,20 @@ void power_disk_cut(const power_disk *disk, int64_t position, uint64_t seed, pow
     free(synced);
     free(node_synced);
 }
+
+void power_disk_kill(const power_disk *disk, int64_t position, power_disk *out) {
+    chooser c = chooser_make(1, position);
+    power_disk_begin(out);
+    for (int32_t i = 1; i < disk->node_count; i++) disk_add_node(out, disk->nodes[i].is_directory);
+    for (int64_t i = 0; i < position; i++) {
+        const disk_op *from = &disk->log[i];
+        disk_op *op = disk_add_op(out, from->action);
+        *op = *from;
+        if (from->data != NULL) {
+            op->data = malloc(from->bytes + 1);
+            if (op->data == NULL) abort();
+            memcpy(op->data, from->data, from->bytes);
+        }
+        apply(out, op, true, &c);
+    }
+}

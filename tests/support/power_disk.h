@@ -92,6 +92,10 @@ int64_t power_disk_marked(const power_disk *disk, int64_t position); /* 0: nothi
  * nothing that was not synced; 1: all of it; others: a combination. */
 void power_disk_cut(const power_disk *disk, int64_t position, uint64_t seed, power_disk *out);
 
+/* *out is begun anew as the disk is when only the program was killed after `position` operations:
+ * nothing is lost, but what was not synced is still not, and a later cut of *out can lose it. */
+void power_disk_kill(const power_disk *disk, int64_t position, power_disk *out);
+
 int32_t power_disk_open_files(const power_disk *disk);
 
 /* For tests that damage files: the file's node, or NULL. */

@@ -30,7 +30,7 @@ QUERN_MUST_CHECK quern_status checkpoint_latest(quern_checkpoint **out, const qu
 
 /* What a crashed or cut-off writer left in a directory that now has no other writer: an older
  * checkpoint that was renamed aside gets its name back, half written and half removed ones go. What
- * cannot be removed is logged. HOST_MEMORY, INPUT. */
+ * cannot be removed is logged. HOST_MEMORY, INPUT, IO. */
 QUERN_MUST_CHECK quern_status checkpoint_recover(const quern_host *host, const char *directory);
 
 #endif

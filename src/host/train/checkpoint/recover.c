@@ -24,12 +24,6 @@ static quern_status restore(const recovery *r) {
     return directory_sync(r->host, r->directory);
 }
 
-/* The new one's name may not be on the disk yet: made so before the older one goes. */
-static quern_status finish(const recovery *r) {
-    QUERN_TRY(directory_sync(r->host, r->directory));
-    return generation_remove(r->host, r->path, r->capacity);
-}
-
 /* An older checkpoint that was renamed aside: needed unless the new one is there and whole. */
 static quern_status recover_replaced(const recovery *r, generation g) {
     generation_path(r->path, r->capacity, r->directory, g);
@@ -43,12 +37,21 @@ static quern_status recover_replaced(const recovery *r, generation g) {
     quern_checkpoint *checkpoint = NULL;
     const quern_status status = checkpoint_open(&checkpoint, r->host, r->whole);
     quern_checkpoint_destroy(checkpoint);
-    if (status == QUERN_OK) warn(r, finish(r));
+    if (status == QUERN_OK) warn(r, generation_remove(r->host, r->path, r->capacity));
     return status == QUERN_HOST_MEMORY ? status : QUERN_OK;
 }
 
-/* In two passes: names are given back before anything goes. */
+static bool is_needed(const generation_list *list) {
+    for (int64_t i = 0; i < list->count; i++)
+        if (list->items[i].kind != GENERATION_WHOLE) return true;
+    return false;
+}
+
+/* First of all, the names that the killed writer gave are made durable: a power cut must not undo
+ * one of them when files below it are gone already. Then names are given back, then things go. */
 static quern_status recover_all(const recovery *r, const generation_list *list) {
+    if (!is_needed(list)) return QUERN_OK;
+    QUERN_TRY(directory_sync(r->host, r->directory));
     for (int64_t i = 0; i < list->count; i++)
         if (list->items[i].kind == GENERATION_REPLACED)
             QUERN_TRY(recover_replaced(r, list->items[i]));
