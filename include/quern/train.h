@@ -66,7 +66,7 @@ typedef struct quern_result {
     double train_seconds;                    /* of this fit, evaluation excluded */
     double samples_per_second;
     double train_loss;     /* mean over the last epoch, or the part of it that was seen */
-    double valid_loss;     /* NaN without a validation set */
+    double valid_loss;     /* NaN without a validation set, and where a stop cut it short */
     double valid_accuracy; /* of the metric named "accuracy"; NaN without one */
     size_t peak_bytes;
     int64_t host_waits; /* times the host waited for the device in this fit */

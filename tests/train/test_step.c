@@ -231,3 +231,23 @@ TEST_CASE(Step, a_stop_in_the_own_loop_shows_in_the_result) {
     CHECK(r.reason == QUERN_STOPPED_CALLBACK && r.step == 5);
     world_close(&w);
 }
+
+TEST_CASE(Step, pointers_that_are_needed_may_not_be_null) {
+    world w;
+    double counts[WORLD_CLASSES * WORLD_CLASSES];
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    CHECK(quern_trainer_input(w.trainer, NULL) == NULL);
+    CHECK_STATUS(quern_trainer_evaluate(w.trainer, w.valid, NULL, 2, NULL), QUERN_INVALID);
+    CHECK_OK(quern_trainer_evaluate(w.trainer, w.valid, NULL, 0, NULL));
+    CHECK_STATUS(quern_trainer_confusion(w.trainer, NULL, counts, 9), QUERN_INVALID);
+    CHECK_STATUS(quern_trainer_confusion(w.trainer, "confusion", NULL, 9), QUERN_INVALID);
+    CHECK_OK(quern_trainer_confusion(w.trainer, "confusion", counts, 9));
+    const size_t bytes = 10 * WORLD_CLASSES * sizeof(float);
+    CHECK_STATUS(quern_trainer_predict(w.trainer, w.valid, w.logits, NULL, bytes), QUERN_INVALID);
+    const quern_batch batch = batch_of(&w, 0, 4);
+    REQUIRE_OK(quern_trainer_step(w.trainer, &batch));
+    CHECK_STATUS(quern_trainer_read(w.trainer, w.loss, NULL, sizeof(float)), QUERN_INVALID);
+    CHECK_OK(quern_trainer_wait(w.trainer, NULL));
+    world_close(&w);
+}

@@ -1,5 +1,5 @@
-/* history.c - a callback that keeps the scalars which the report draws, in memory that does not grow
- * with the run: more points than a chart can show are thinned out. */
+/* history.c - a callback that keeps the scalars which the report draws, in memory that does not
+ * grow with the run: more points than a chart can show are thinned out. */
 #include "report.h"
 
 #include <math.h>

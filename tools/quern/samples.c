@@ -60,7 +60,7 @@ static quern_status open_synthetic(samples *s, quern_device *device) {
         &(quern_synthetic_desc){.length = SYNTHETIC_VALID, .first_index = SYNTHETIC_TRAIN});
 }
 
-/* What a first line (RFC 4180: a quoted cell may hold commas and line breaks) says of its columns. */
+/* What a first line says of its columns (RFC 4180: a quoted cell may hold commas, line breaks). */
 typedef struct first_line {
     int64_t last_column;
     bool has_label; /* one is named "label" */

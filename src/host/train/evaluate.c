@@ -186,6 +186,9 @@ quern_status quern_trainer_evaluate(quern_trainer *t, const quern_dataset *datas
                                     quern_scalar *scalars, int32_t capacity, int32_t *count) {
     double values[METRIC_MAX + 1];
     QUERN_TRY(check_outside(t, dataset, "evaluate"));
+    if (capacity > 0 && !scalars) return quern_fail(QUERN_INVALID, "evaluate: scalars is NULL");
+    if (capacity > 0 && !scalars)
+        return quern_fail(QUERN_INVALID, "evaluate: scalars is NULL, capacity %d", (int)capacity);
     QUERN_TRY(eval_feed_bind(t, dataset));
     QUERN_TRY(evaluation_run(t, false, values));
     int32_t found = 0;
@@ -230,6 +233,8 @@ quern_status quern_trainer_predict(quern_trainer *t, const quern_dataset *datase
     QUERN_TRY(check_outside(t, dataset, "predict"));
     QUERN_TRY(check_output(t, output));
     QUERN_TRY(check_room(dataset, output, bytes));
+    if (bytes > 0 && !to) return quern_fail(QUERN_INVALID, "predict: to is NULL");
+    if (bytes > 0 && !to) return quern_fail(QUERN_INVALID, "predict: the destination is NULL");
     QUERN_TRY(feed_for(t, &t->predict_feed, UNIT_PREDICT, dataset));
     sweep s = {
         .feed = &t->predict_feed, .kind = UNIT_PREDICT, .output = output, .to = to, .bytes = bytes};
@@ -238,6 +243,8 @@ quern_status quern_trainer_predict(quern_trainer *t, const quern_dataset *datase
 
 quern_status quern_trainer_confusion(const quern_trainer *t, const char *metric, double *counts,
                                      int64_t capacity) {
+    if (!t || !metric || !counts)
+        return quern_fail(QUERN_INVALID, "confusion: trainer, metric or counts is NULL");
     for (int32_t i = 0; i < t->desc.metric_count; i++) {
         const metric_place *place = &t->eval_places[i];
         if (strcmp(t->desc.metrics[i].name, metric) != 0 ||

@@ -104,6 +104,8 @@ quern_status failure_keep(quern_trainer *t, quern_status status) {
     t->failure = status;
     t->reason = QUERN_STOPPED_FAILURE;
     error_save(&t->failure_text);
+    records_drain_silently(t);
+    error_restore(&t->failure_text);
     return status;
 }
 
@@ -124,6 +126,7 @@ quern_status quern_trainer_step(quern_trainer *t, const quern_batch *batch) {
 void *quern_trainer_input(quern_trainer *t, const char *name) {
     feed *f = NULL;
     trainer_unit *unit = NULL;
+    if (!t || !name) return NULL;
     if (step_feed_get(t, &f) != QUERN_OK ||
         unit_get(&unit, t, UNIT_TRAIN, t->desc.batch_size) != QUERN_OK)
         return NULL;
@@ -134,6 +137,7 @@ void *quern_trainer_input(quern_trainer *t, const char *name) {
 
 quern_status quern_trainer_read(quern_trainer *t, const quern_tensor *tensor, void *to,
                                 size_t bytes) {
+    if (!t) return quern_fail(QUERN_INVALID, "read: the trainer is NULL");
     if (!tensor || tensor->graph != t->graph)
         return quern_fail(QUERN_INVALID, "read: the tensor is not of the trainer's graph");
     if (!t->last_unit)
@@ -150,6 +154,8 @@ quern_status quern_trainer_read(quern_trainer *t, const quern_tensor *tensor, vo
     if (bytes != expected)
         return quern_fail(QUERN_SHAPE, "read: %s has %zu bytes, not %zu", tensor->name, expected,
                           bytes);
+    if (bytes > 0 && !to) return quern_fail(QUERN_INVALID, "read: the destination is NULL");
+    if (bytes > 0 && !to) return quern_fail(QUERN_INVALID, "read: to is NULL");
     if (bytes > 0) QUERN_TRY(t->backend->copy(t->stream, to, view.data, bytes));
     return trainer_wait_stream(t);
 }
