@@ -88,6 +88,21 @@ static quern_status open_device_and_data(training *t) {
     return samples_measure(&t->data);
 }
 
+static quern_status open_early_stop(training *t) {
+    if (!t->options->patience) return QUERN_OK;
+    if (!t->data.valid)
+        return quern_fail(QUERN_INVALID, "--patience: %s has no validation part to judge by",
+                          t->options->data);
+    return quern_early_stop_create(&t->early_stop, t->device,
+                                   &(quern_early_stop_desc){.patience = t->options->patience});
+}
+
+/* A run without TensorBoard is as good. */
+static quern_status open_board(training *t) {
+    const quern_status status = quern_tensorboard_create(&t->board, t->device, t->dir.path);
+    return status == QUERN_UNSUPPORTED ? QUERN_OK : status;
+}
+
 static quern_status open_run(training *t) {
     char path[4096];
     quern_status status = run_dir_open(&t->dir, t->options);
@@ -100,7 +115,7 @@ static quern_status open_run(training *t) {
         status = quern_jsonl_create(&t->jsonl, t->device,
                                     &(quern_history_desc){.path = path, .header = header});
     free(header);
-    return status;
+    return status == QUERN_OK ? open_board(t) : status;
 }
 
 static quern_action check_signal(void *self, const quern_event *event) {
@@ -111,13 +126,15 @@ static quern_action check_signal(void *self, const quern_event *event) {
 
 static quern_status open_trainer(training *t) {
     const options *o = t->options;
-    quern_callback callbacks[4] = {
+    quern_callback callbacks[6] = {
         {.name = "signals", .fit_begin = check_signal},
         quern_jsonl_callback(t->jsonl),
         history_callback(t->history),
     };
     int32_t count = 3;
     if (t->progress) callbacks[count++] = quern_progress_callback(t->progress);
+    if (t->board) callbacks[count++] = quern_tensorboard_callback(t->board);
+    if (t->early_stop) callbacks[count++] = quern_early_stop_callback(t->early_stop);
     quern_trainer_desc desc = session_trainer(o, &t->net, &t->data);
     desc.train = t->data.train;
     desc.valid = t->data.valid;
@@ -138,6 +155,7 @@ static quern_status prepare(training *t) {
     if (status == QUERN_OK)
         status = model_create(&t->net, t->device, t->options->model, &t->data.input,
                               t->data.class_count);
+    if (status == QUERN_OK) status = open_early_stop(t);
     if (status == QUERN_OK) status = open_run(t);
     if (status == QUERN_OK && !t->options->quiet) status = open_progress(t);
     if (status == QUERN_OK) status = open_trainer(t);
@@ -175,10 +193,15 @@ static quern_status run(training *t) {
 }
 
 static void release(training *t) {
-    static const char *const names[] = {"metrics.jsonl", "config.json", NULL};
+    char board[512] = "";
+    if (t->board)
+        snprintf(board, sizeof board, "%s", strrchr(quern_tensorboard_path(t->board), '/') + 1);
+    const char *const names[] = {"metrics.jsonl", "config.json", board[0] ? board : NULL, NULL};
     quern_trainer_destroy(t->trainer);
     quern_progress_destroy(t->progress);
     quern_jsonl_destroy(t->jsonl);
+    quern_tensorboard_destroy(t->board);
+    quern_early_stop_destroy(t->early_stop);
     model_release(&t->net);
     samples_release(&t->data);
     quern_device_destroy(t->device);

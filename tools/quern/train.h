@@ -15,6 +15,8 @@ typedef struct training {
     bool has_dir, started; /* started: the first step may have been taken */
     model net;
     quern_jsonl *jsonl;
+    quern_tensorboard *board;     /* NULL in a build without it */
+    quern_early_stop *early_stop; /* NULL without --patience */
     quern_progress *progress;
     history *history;
     quern_trainer *trainer;
