@@ -341,3 +341,31 @@ TEST_CASE(Failures, a_label_out_of_range_in_the_own_loop_fails_every_later_call)
     CHECK_ERROR_HAS("target 99 at row 2 is outside [0, 3)");
     world_close(&w);
 }
+
+/* One trainer's bad labels must not reach another one of the same device. */
+TEST_CASE(Failures, a_bad_batch_ends_its_own_trainer_only) {
+    static const float x[2 * WORLD_FEATURES] = {1, 2, 3, 4, 5, 6, 7, 8};
+    static const int32_t bad[2] = {0, -1}, good[2] = {0, 1};
+    world w;
+    quern_trainer *other = NULL;
+    quern_result r;
+    REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
+    w.desc.train = NULL;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    REQUIRE_OK(quern_trainer_create(&other, &w.desc));
+    quern_batch batch = {2, 2, {"x", "label"}, {x, bad}, false};
+    for (int i = 0; i < 3; i++) {
+        const quern_status status = quern_trainer_step(w.trainer, &batch);
+        CHECK(status == QUERN_OK || status == QUERN_INPUT);
+    }
+    CHECK_STATUS(quern_trainer_wait(w.trainer, NULL), QUERN_INPUT);
+    CHECK_ERROR_HAS("target -1 at row 1");
+    batch.data[1] = good;
+    for (int i = 0; i < 3; i++) CHECK_OK(quern_trainer_step(other, &batch));
+    CHECK_OK(quern_trainer_wait(other, &r));
+    CHECK(r.step == 3);
+    CHECK_STATUS(quern_trainer_step(w.trainer, &batch), QUERN_INPUT);
+    CHECK_ERROR_HAS("target -1 at row 1");
+    quern_trainer_destroy(other);
+    world_close(&w);
+}

@@ -127,6 +127,7 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
 }
 
 quern_status quern_trainer_create(quern_trainer **out, const quern_trainer_desc *desc) {
+    if (!out) return quern_fail(QUERN_INVALID, "quern_trainer_create: out is NULL");
     *out = NULL;
     if (!desc || !desc->graph) return quern_fail(QUERN_INVALID, "trainer: graph is NULL");
     QUERN_TRY(graph_status(desc->graph));
@@ -173,10 +174,14 @@ void quern_trainer_destroy(quern_trainer *t) {
     memory_release(t->host, t, 1, sizeof *t);
 }
 
-const quern_trainer_desc *quern_trainer_resolved(const quern_trainer *t) { return &t->desc; }
+const quern_trainer_desc *quern_trainer_resolved(const quern_trainer *t) {
+    return t ? &t->desc : NULL;
+}
 
-quern_parameters *quern_trainer_parameters(quern_trainer *t) { return t->parameters; }
+quern_parameters *quern_trainer_parameters(quern_trainer *t) { return t ? t->parameters : NULL; }
 
-const char *quern_trainer_device_name(const quern_trainer *t) { return t->device->info.name; }
+const char *quern_trainer_device_name(const quern_trainer *t) {
+    return t ? t->device->info.name : "";
+}
 
-int64_t quern_trainer_planned_steps(const quern_trainer *t) { return t->planned_steps; }
+int64_t quern_trainer_planned_steps(const quern_trainer *t) { return t ? t->planned_steps : 0; }

@@ -133,7 +133,7 @@ quern_status trainer_poll_stop(quern_trainer *t) {
 }
 
 quern_action quern_event_fail(const quern_event *event, quern_status status) {
-    event->trainer->callback_status = status;
+    if (event) event->trainer->callback_status = status;
     return QUERN_FAIL;
 }
 

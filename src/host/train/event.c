@@ -23,7 +23,7 @@ const char *quern_outcome_name(quern_outcome outcome) {
 }
 
 double quern_event_scalar(const quern_event *event, const char *name) {
-    for (int32_t i = 0; i < event->scalar_count; i++) {
+    for (int32_t i = 0; event && name && i < event->scalar_count; i++) {
         if (strcmp(event->scalars[i].name, name) == 0) return event->scalars[i].value;
     }
     return (double)NAN;

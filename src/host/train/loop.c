@@ -14,6 +14,7 @@ int64_t trainer_now(const quern_trainer *t) {
 }
 
 quern_status trainer_enter(const quern_trainer *t, const char *function) {
+    if (!t) return quern_fail(QUERN_INVALID, "quern_trainer_%s: the trainer is NULL", function);
     if (!t->emitting) return QUERN_OK;
     return quern_fail(QUERN_INVALID, "quern_trainer_%s was called from inside a callback",
                       function);
@@ -253,5 +254,5 @@ const char *quern_stop_reason_name(quern_stop_reason reason) {
 
 /* A lock-free store: a signal handler may call this. */
 void quern_trainer_stop(quern_trainer *t) {
-    atomic_store_explicit(&t->stop_flag, 1, memory_order_relaxed);
+    if (t) atomic_store_explicit(&t->stop_flag, 1, memory_order_relaxed);
 }

@@ -25,8 +25,8 @@ quern_metric quern_metric_top_k(quern_graph *graph, quern_tensor *logits, quern_
                                 int32_t k) {
     char text[24];
     const char *name = NULL;
-    snprintf(text, sizeof text, "top%" PRId32, k);
-    if (graph->status == QUERN_OK) {
+    snprintf(text, sizeof text, "top%" PRId32, k == 0 ? 1 : k);
+    if (graph && graph->status == QUERN_OK) {
         const quern_status status = arena_copy_string(&graph->memory, &name, text);
         if (status != QUERN_OK) graph_stick(graph, status);
     }

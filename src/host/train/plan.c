@@ -84,6 +84,7 @@ static void scratch_trainer_release(quern_trainer *t, quern_parameters *p) {
 }
 
 quern_status quern_trainer_memory(quern_memory *out, const quern_trainer_desc *desc) {
+    if (!out) return quern_fail(QUERN_INVALID, "quern_trainer_memory: out is NULL");
     *out = (quern_memory){0};
     if (!desc || !desc->graph) return quern_fail(QUERN_INVALID, "trainer: graph is NULL");
     quern_device *device = desc->graph->device;

@@ -127,6 +127,8 @@ void records_drain_silently(quern_trainer *t) {
             t->frozen = true; /* the state is uploaded again before anything else is issued */
         slot_return(&a);
     }
+    /* The failure has been told: the stream is well again for others who use the device. */
+    (void)t->backend->stream_wait(t->stream);
 }
 
 /* The device's sums since the last log become the host's, and start again from zero. */
