@@ -314,6 +314,22 @@ static void stream_case(int64_t length, bool can_rewind, int64_t epochs, int64_t
     world_close(&w);
 }
 
+TEST_CASE(Loop, a_validation_stream_must_be_able_to_start_again) {
+    world w;
+    counting_stream stream = {.left = 10, .length = 10};
+    const quern_dataset_type type = {
+        .name = "counting", .length = stream_length, .fields = stream_fields, .next = stream_next};
+    quern_dataset *dataset = NULL;
+    REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
+    REQUIRE_OK(quern_dataset_custom(&dataset, w.device, &type, &stream));
+    w.desc.valid = dataset;
+    CHECK_STATUS(quern_trainer_create(&w.trainer, &w.desc), QUERN_UNSUPPORTED);
+    CHECK_ERROR_HAS("the validation set is a stream that cannot start again");
+    CHECK(w.trainer == NULL);
+    quern_dataset_destroy(dataset);
+    world_close(&w);
+}
+
 TEST_CASE(Loop, a_stream_is_read_to_its_end) {
     stream_case(10, false, 1, 0, QUERN_OK, QUERN_STOPPED_EPOCHS, 10);
 }

@@ -84,6 +84,9 @@ static quern_status valid_feed_create(quern_trainer *t) {
                                        .loader = true,
                                        .slot_count = t->desc.run_ahead + 1 + t->desc.prefetch,
                                        .worker_count = t->desc.worker_count}));
+    if (!loader_can_restart(t->eval_feed.loader))
+        return quern_fail(QUERN_UNSUPPORTED, "trainer: the validation set is a stream that cannot "
+                                             "start again, but every epoch's end reads all of it");
     t->eval_bound = t->desc.valid;
     return QUERN_OK;
 }
