@@ -28,8 +28,8 @@ struct checkpoint_store {
 
 /* A file being written, and the digest of what went into it. */
 typedef struct stream {
-    file_writer writer;
     digest digest;
+    file_writer writer;
     int64_t bytes;
 } stream;
 
