@@ -114,6 +114,11 @@ TEST_CASE(Usage, help_and_version_go_to_standard_output) {
     CHECK_HAS(r->out, "--weight-decay F");
     CHECK_HAS(r->out, "adamw|adam|sgd|rmsprop|adagrad|lion");
     CHECK(strstr(r->out, "--weights") == NULL);
+    r = COMMAND(&t, "train", "-h");
+    CHECK(r->exit_code == 0);
+    CHECK_HAS(r->out, "--weight-decay F");
+    CHECK(COMMAND(&t, "-h")->exit_code == 0);
+    CHECK_HAS(COMMAND(&t, "help")->out, "inspect");
     r = COMMAND(&t, "--version");
     CHECK(r->exit_code == 0);
     CHECK_HAS(r->out, "quern 0.");

@@ -92,13 +92,18 @@ static void hold_streams(void) {
         if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != stream) _exit(1);
 }
 
+static bool asks_for_help(const char *argument) {
+    return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0 ||
+           strcmp(argument, "help") == 0;
+}
+
 int main(int argument_count, char **arguments) {
     options o;
     hold_streams();
     /* A file size limit, or a reader that went away, then fails a write instead of killing a run.*/
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
-    if (argument_count > 1 && strcmp(arguments[1], "--help") == 0) return print_help(COMMAND_NONE);
+    if (argument_count > 1 && asks_for_help(arguments[1])) return print_help(COMMAND_NONE);
     if (argument_count > 1 && strcmp(arguments[1], "--version") == 0) return print_version();
     const quern_status status = options_read(&o, argument_count, arguments);
     if (status != QUERN_OK) return command_fail(status);

@@ -101,7 +101,7 @@ static quern_status take_option(options *o, int count, char **arguments, int *ne
 static quern_status read_arguments(options *o, int count, char **arguments) {
     for (int i = 2; i < count;) {
         const char *argument = arguments[i];
-        if (strcmp(argument, "--help") == 0) {
+        if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
             o->help = true;
             i++;
         } else if (strncmp(argument, "--", 2) == 0) {
