@@ -1,7 +1,7 @@
 /* normalize.c - batch and layer normalisation with their parameters and running statistics.
  *
  * batch_norm's second and third output are the next running statistics, which graph_apply makes
- * the buffers' pending values: an update commits them, a skipped attempt leaves them as they are. */
+ * the buffers' pending values: an update commits them, a skipped attempt leaves them alone. */
 #include "layer.h"
 
 #include <quern/nn.h>
