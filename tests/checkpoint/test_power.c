@@ -147,7 +147,7 @@ TEST_CASE(CheckpointPower, a_killed_writer_and_then_a_cut_lose_nothing) {
     power_disk_end(&disk);
 }
 
-/* The proof that the tests above can fail, and that no sync of the protocol is needless. */
+/* The proof that the tests above can fail, and that no sync of the protocol is there in vain. */
 TEST_CASE(CheckpointPower, leaving_out_any_one_sync_loses_something) {
     int64_t syncs = 1;
     for (int64_t n = 1; n <= syncs; n++) {
