@@ -1,6 +1,8 @@
 /* ops.c - a test for each row of op_cases.def, and the proof that no op lacks one: an op of ops.def
  * without a row leaves HAS_ROW_<op> undeclared here, a row without cases an undefined symbol. */
 #include "op_check.h"
+
+#include "kernels/op_row.h"
 #include "tolerances.h"
 
 #define OP_ALIAS(op)
@@ -19,16 +21,6 @@ enum {
 #undef OP_ALIAS
 };
 
-enum {
-    INPLACE = QUERN_OP_INPLACE,
-    GRAD_INPLACE = QUERN_OP_GRAD_INPLACE,
-    STRIDED = QUERN_OP_STRIDED,
-    ALIAS = QUERN_OP_ALIAS,
-    NO_GRADIENT = QUERN_OP_NO_GRADIENT,
-    RANDOM = QUERN_OP_RANDOM,
-    FUSED = QUERN_OP_FUSED,
-    INDEX_INPUT1 = QUERN_OP_INDEX_INPUT1,
-};
 #define QUERN_OP(name, desc, in, out, reads, flags, shape, formula)                                \
     _Static_assert(((flags)&ALIAS) == HAS_ROW_##name,                                              \
                    "an op needs cases in op_cases.def, an alias a row OP_ALIAS");

@@ -1,21 +1,7 @@
 /* op_table.c - the rows of ops.def as quern_op constants. */
 #include "shapes.h"
 
-#include "../../kernels/kernel.h"
-
-enum {
-    X0 = QUERN_READS_IN(0),
-    X1 = QUERN_READS_IN(1),
-    Y0 = QUERN_READS_OUT(0),
-    INPLACE = QUERN_OP_INPLACE,
-    GRAD_INPLACE = QUERN_OP_GRAD_INPLACE,
-    STRIDED = QUERN_OP_STRIDED,
-    ALIAS = QUERN_OP_ALIAS,
-    NO_GRADIENT = QUERN_OP_NO_GRADIENT,
-    RANDOM = QUERN_OP_RANDOM,
-    FUSED = QUERN_OP_FUSED,
-    INDEX_INPUT1 = QUERN_OP_INDEX_INPUT1,
-};
+#include "../../kernels/op_row.h"
 
 /* how many inputs, how many of them optional; how many outputs; bytes of the attributes */
 #define IN1(a) 1, 0

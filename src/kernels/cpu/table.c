@@ -3,16 +3,7 @@
  * NULL. */
 #include "cpu.h"
 
-enum {
-    INPLACE = QUERN_OP_INPLACE,
-    GRAD_INPLACE = QUERN_OP_GRAD_INPLACE,
-    STRIDED = QUERN_OP_STRIDED,
-    ALIAS = QUERN_OP_ALIAS,
-    NO_GRADIENT = QUERN_OP_NO_GRADIENT,
-    RANDOM = QUERN_OP_RANDOM,
-    FUSED = QUERN_OP_FUSED,
-    INDEX_INPUT1 = QUERN_OP_INDEX_INPUT1
-};
+#include "../op_row.h"
 
 #define QUERN_OP(name, desc, in, out, reads, flags, shape, formula)                                \
     extern const quern_kernel quern_cpu_##name;
