@@ -25,7 +25,7 @@ soname=$(objdump -p "$prefix/$libdir/libquern.so" | awk '$1 == "SONAME" {print $
 [ "$soname" = "libquern.so.${version%.*}" ] || fail "soname is $soname"
 
 say "find_package"
-"$cmake" -S "$here/project" -B "$work/found" -DCMAKE_PREFIX_PATH="$prefix" \
+"$cmake" -G Ninja -S "$here/project" -B "$work/found" -DCMAKE_PREFIX_PATH="$prefix" \
     -DCMAKE_BUILD_TYPE=Release -DEXPECTED_VERSION="$version" >"$work/configure.log"
 "$cmake" --build "$work/found" >"$work/build.log" || { cat "$work/build.log"; fail "build"; }
 for program in c_shared c_static cxx_shared cxx_static; do

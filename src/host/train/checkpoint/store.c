@@ -29,8 +29,8 @@ struct checkpoint_store {
 /* A file being written, and the digest of what went into it. */
 typedef struct stream {
     digest digest;
-    file_writer writer;
     int64_t bytes;
+    file_writer writer;
 } stream;
 
 static quern_status stream_add(stream *s, const void *from, size_t bytes) {
