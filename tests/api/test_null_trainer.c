@@ -4,6 +4,7 @@
 #include <quern/quern.h>
 
 #include <math.h>
+#include <string.h>
 
 TEST_CASE(NullTrainer, gives_a_status_from_every_function) {
     double counts[4];
@@ -42,4 +43,20 @@ TEST_CASE(NullTrainer, gives_nothing_where_there_is_no_status) {
     CHECK(quern_event_fail(NULL, QUERN_IO) == QUERN_FAIL);
     const quern_metric metric = quern_metric_top_k(NULL, NULL, NULL, 3);
     CHECK(metric.value == NULL && metric.name == NULL);
+}
+
+TEST_CASE(Names, of_events_outcomes_and_reasons_are_those_of_the_tables) {
+    CHECK_TEXT(quern_event_name(QUERN_EVENT_init), "init");
+    CHECK_TEXT(quern_event_name(QUERN_EVENT_step_end), "step_end");
+    CHECK_TEXT(quern_event_name(QUERN_EVENT_close), "close");
+    for (int i = 0; i < QUERN_EVENT_COUNT; i++)
+        for (int k = 0; k < i; k++)
+            CHECK(strcmp(quern_event_name((quern_event_kind)i),
+                         quern_event_name((quern_event_kind)k)) != 0);
+    CHECK_TEXT(quern_outcome_name(QUERN_OUTCOME_APPLIED), "applied");
+    for (int i = 0; i <= QUERN_OUTCOME_FROZEN; i++)
+        for (int k = 0; k < i; k++)
+            CHECK(strcmp(quern_outcome_name((quern_outcome)i),
+                         quern_outcome_name((quern_outcome)k)) != 0);
+    CHECK_TEXT(quern_stop_reason_name(QUERN_STOPPED_EPOCHS), "epochs");
 }
