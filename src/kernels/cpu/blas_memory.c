@@ -2,9 +2,9 @@
  *
  * Built without threads, OpenBLAS takes a work buffer by testing and then setting a flag, with no
  * lock in between (driver/others/memory.c, blas_memory_alloc): two threads that meet there share
- * one buffer, and about one small product in a hundred thousand comes out wrong. The linker is
- * told to route these two functions through here (--wrap, tools/cmake/QuernLibrary.cmake), where a
- * lock makes test and set one step. tests/kernels/test_blas.c fails within a second without it. */
+ * one buffer, and a product comes out wrong. The linker is told to route these two functions
+ * through here (--wrap, tools/cmake/QuernLibrary.cmake), where a lock makes test and set one step.
+ * tests/kernels/test_blas.c fails within a second without it. */
 #include <pthread.h>
 
 /* NOLINTBEGIN(bugprone-reserved-identifier,cert-*): the linker chooses these names */
