@@ -98,6 +98,41 @@ quern_early_stop_state_set(quern_early_stop *early_stop, const quern_early_stop_
 QUERN_API void *quern_early_stop_best(quern_early_stop *early_stop, const quern_tensor *tensor,
                                       size_t *bytes);
 
+/* Multiplies the schedule by `factor` when a metric has not improved for `patience` evaluations
+ * (torch.optim.lr_scheduler.ReduceLROnPlateau, threshold absolute). NaN never is an improvement. */
+typedef struct quern_plateau quern_plateau;
+typedef struct quern_plateau_desc {
+    const char *metric; /* default "val/loss"; judged as early stop's */
+    bool maximize;
+    double factor;    /* default 0.1 */
+    int64_t patience; /* default 10: more than so many evaluations without improvement */
+    double min_delta; /* default 0 */
+    int64_t cooldown; /* evaluations after a reduction that do not count; default 0 */
+    double lowest;    /* of the product of all reductions; default 0 */
+} quern_plateau_desc;
+QUERN_API QUERN_MUST_CHECK quern_status quern_plateau_create(quern_plateau **out,
+                                                             quern_device *device,
+                                                             const quern_plateau_desc *desc);
+QUERN_API quern_callback quern_plateau_callback(quern_plateau *plateau);
+QUERN_API void quern_plateau_destroy(quern_plateau *plateau);
+
+/* One HTML file, written at fit_end, that needs nothing else to be looked at: the configuration,
+ * curves of loss, metrics, learning rate and throughput, the confusion matrix of the last
+ * evaluation (of the first CONFUSION metric, if there is one), how the run ended. */
+typedef struct quern_report quern_report;
+typedef struct quern_report_desc {
+    const char *path;               /* required */
+    const char *title;              /* default "Quern" */
+    const char *configuration;      /* JSON object, shown as a table; default none */
+    const char *const *class_names; /* for the confusion matrix; default numbers */
+    int32_t class_count;
+} quern_report_desc;
+QUERN_API QUERN_MUST_CHECK quern_status quern_report_create(quern_report **out,
+                                                            quern_device *device,
+                                                            const quern_report_desc *desc);
+QUERN_API quern_callback quern_report_callback(quern_report *report);
+QUERN_API void quern_report_destroy(quern_report *report);
+
 /* Records the learning rate that each update was made with, up to `capacity` updates. */
 typedef struct quern_learning_rate_monitor quern_learning_rate_monitor;
 typedef struct quern_learning_rate_entry {

@@ -8,9 +8,13 @@
  * step_begin fire when an attempt is issued; update_end and everything after it when its record
  * has come back, in order. Host floats are handed out only in log, eval_end and epoch_end.
  *
- * STOP and END_EPOCH let the attempts already issued, the one at hand included, run to their end;
- * after fetch_begin there is none at hand. A callback may call quern_trainer_read and the functions
- * of parameters, not fit, step, wait, evaluate or predict. A quern_trainer_step of the
+ * A window's microbatches are all fetched (fetch_begin, fetch_end each) before its step_begin;
+ * loss_ready and micro_end come once per microbatch, the others once per window. STOP and END_EPOCH
+ * let the attempts already issued, the one at hand included, run to their end; before step_begin
+ * there is none at hand, and an incomplete window meets its tail policy. Order at a boundary:
+ * update_end, step_end, log, evaluation, save; at an epoch's end: evaluation, epoch_end, save.
+ * A callback may call quern_trainer_read, quern_trainer_scale_learning_rate and the functions of
+ * parameters, not fit, step, wait, evaluate, predict or reset. A quern_trainer_step of the
  * application's own loop fires step_begin … log. */
 #ifndef QUERN_EVENT_H
 #define QUERN_EVENT_H
@@ -21,11 +25,12 @@ QUERN_BEGIN_C
 
 typedef enum quern_action {
     QUERN_CONTINUE,
-    QUERN_SKIP_STEP, /* the window's data is consumed, no update */
-    QUERN_END_EPOCH, /* no further batch of this epoch */
-    QUERN_END_EVAL,  /* no further batch of this evaluation */
-    QUERN_STOP,      /* end the run in order */
-    QUERN_FAIL,      /* end the run with QUERN_CALLBACK; quern_fail() may have left a sentence,
+    QUERN_SKIP_BATCH, /* this microbatch is left out; the window goes on with the next one */
+    QUERN_SKIP_STEP,  /* the window's data is consumed, no update */
+    QUERN_END_EPOCH,  /* no further batch of this epoch */
+    QUERN_END_EVAL,   /* no further batch of this evaluation */
+    QUERN_STOP,       /* end the run in order */
+    QUERN_FAIL,       /* end the run with QUERN_CALLBACK; quern_fail() may have left a sentence,
                         quern_event_fail() another status */
 } quern_action;
 
@@ -33,12 +38,15 @@ typedef enum quern_action {
 /* clang-format off */
 #define QUERN_EVENT_LIST(X)                                                                       \
     X(init,           0,                      "once, at the end of quern_trainer_create")         \
+    X(load_begin,     0,                      "a checkpoint was found, before it is read back")   \
+    X(load_end,       0,                      "all state is that of event->checkpoint")           \
     X(fit_begin,      STOP,                   "before the first epoch of a fit")                  \
     X(epoch_begin,    STOP | END_EPOCH,       "before an epoch's first batch")                    \
     X(fetch_begin,    STOP | END_EPOCH,       "before a batch is asked for")                      \
-    X(fetch_end,      STOP | END_EPOCH | SKIP_STEP, "a batch is there")                           \
+    X(fetch_end,      STOP | END_EPOCH | SKIP_STEP | SKIP_BATCH, "a batch is there")              \
     X(step_begin,     STOP | END_EPOCH | SKIP_STEP, "before the forward pass is issued")          \
     X(loss_ready,     STOP | END_EPOCH | SKIP_STEP, "between forward and backward")               \
+    X(micro_end,      STOP | END_EPOCH | SKIP_STEP, "a microbatch's gradients are added")         \
     X(grads_ready,    STOP | END_EPOCH | SKIP_STEP, "gradients complete, not clipped")            \
     X(update_begin,   STOP | END_EPOCH | SKIP_STEP, "clipped, before the update")                 \
     X(update_end,     STOP | END_EPOCH,       "applied, or not and why: event->outcome")          \
@@ -48,6 +56,9 @@ typedef enum quern_action {
     X(eval_batch_end, STOP | END_EVAL,        "after each of its batches")                        \
     X(eval_end,       STOP,                   "with its metrics; NaN where a STOP cut it short")  \
     X(epoch_end,      STOP,                   "after the epoch's evaluation")                     \
+    X(save_begin,     0,                      "before the state is copied")                       \
+    X(save_snapshot,  0,                      "copied: training may go on, the writer writes")    \
+    X(save_durable,   0,                      "event->checkpoint is durable, or it failed")      \
     X(stop_requested, 0,                      "once, when the run begins to end early")           \
     X(exception,      0,                      "the run fails: event->status")                     \
     X(fit_end,        0,                      "once per fit, after all else")                     \
@@ -80,10 +91,15 @@ typedef struct quern_event {
     int64_t step;                /* updates applied */
     int64_t attempts;            /* windows consumed */
     int64_t epoch;               /* from 0 */
-    int64_t batch;               /* within the epoch or the evaluation, from 0 */
+    int64_t batch;               /* within the epoch or the evaluation, from 0; of a window, its
+                                    first */
+    int64_t microbatch;          /* loss_ready, micro_end: within the window, from 0 */
     quern_outcome outcome;       /* update_end, step_end */
-    quern_status status;         /* exception, fit_end */
-    const char *reason;          /* stop_requested, fit_end: "epochs", "callback", … */
+    quern_status status;         /* exception, fit_end, save_durable */
+    const char *reason;          /* stop_requested, fit_end: "epochs", "callback", …; save_durable
+                                    that failed: the sentence */
+    const char *evaluation;      /* eval_begin … eval_end: the set's name, "val" */
+    const char *checkpoint;      /* load_begin, load_end, save_durable: its path */
     const quern_scalar *scalars; /* log, eval_end, epoch_end; valid during the call. init: every
                                     name that will ever come, values NaN */
     int32_t scalar_count;
@@ -99,15 +115,36 @@ typedef enum quern_band {
     QUERN_BAND_CHECKPOINTER,
 } quern_band; /* run order: mutators, user, monitors, loggers, checkpointers */
 
-/* Subscribing to loss_ready, grads_ready or update_begin splits the captured step there. */
+/* What a checkpoint keeps of a callback: memory that stays where it is from the end of init on.
+ * It is read at saves, while no event fires, and written by a resume before load_end, where the
+ * callback may look at it and FAIL. No padding, no pointers: two equal runs must hold equal bytes.
+ */
+typedef struct quern_callback_state {
+    void *data;   /* small things: counters, bests */
+    size_t bytes; /* at most 64 KiB */
+    void *block;  /* large things: weights */
+    size_t block_bytes;
+} quern_callback_state;
+
+/* Subscribing to loss_ready, micro_end, grads_ready or update_begin splits the captured step there.
+ */
 #define X(name, actions, text) quern_action (*name)(void *self, const quern_event *event);
 typedef struct quern_callback {
-    const char *name; /* in messages */
+    const char *name; /* in messages; unique where there is `state` */
     quern_band band;
     void *self;
+    /* Asked once, after init, of a trainer that saves or resumes; NULL: nothing to be kept. */
+    quern_callback_state (*state)(void *self);
     QUERN_EVENT_LIST(X)
 } quern_callback;
 #undef X
+
+/* Asks for an evaluation or a save at the next boundary: behind the attempts already issued. From
+ * fit_begin … epoch_end; INVALID elsewhere, and where there is nothing to evaluate, or no folder to
+ * save to. */
+typedef enum quern_request { QUERN_REQUEST_EVALUATION = 1, QUERN_REQUEST_SAVE = 2 } quern_request;
+QUERN_API QUERN_MUST_CHECK quern_status quern_event_request(const quern_event *event,
+                                                            quern_request request);
 
 /* The value of a scalar of this event, NaN if it has none of that name. */
 QUERN_API double quern_event_scalar(const quern_event *event, const char *name);

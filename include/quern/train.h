@@ -2,8 +2,11 @@
  *
  * Two counters: `attempts`, windows of data consumed, and `step`, updates applied. Data position
  * reads attempts, the schedule reads step; an update that is not applied advances only attempts.
- * Order at a boundary: update, counters and learning rate, step_end, log, evaluation. At an
- * epoch's end: evaluation, epoch_end.
+ * One window of `accumulate` microbatches is fetched first; its normaliser W (samples, or the
+ * loss's weight) is summed before the backward passes, so that 1 x 8, 2 x 4 and 8 x 1 mean the same
+ * (statistics of batch norm are per microbatch: the exception). Order at a boundary: update,
+ * counters and learning rate, step_end, log, evaluation, save. At an epoch's end: evaluation,
+ * epoch_end, save.
  *
  * quern_trainer_create checks and allocates everything; after it, fit and step allocate nothing.
  * The exceptions are logged: a batch size, or a kind of pass, that create could not foresee
@@ -20,6 +23,43 @@
 
 QUERN_BEGIN_C
 
+/* What becomes of an epoch's last microbatches when they are fewer than `accumulate`. */
+typedef enum quern_tail {
+    QUERN_TAIL_FLUSH, /* an update from what there is, divided by what it holds */
+    QUERN_TAIL_CARRY, /* they wait for the next epoch's first ones; at the run's end, for the next
+                         fit or resume */
+    QUERN_TAIL_DROP,  /* left out */
+} quern_tail;
+
+/* What a loss or gradient that is not finite does. It is never applied, never hidden in a log. */
+typedef enum quern_not_finite {
+    QUERN_NOT_FINITE_STOP,     /* NOT_FINITE, naming step and first bad tensor */
+    QUERN_NOT_FINITE_SKIP,     /* the window is skipped */
+    QUERN_NOT_FINITE_ROLLBACK, /* the last good checkpoint's weights, optimizer and step come back;
+                                  the data goes on behind the window */
+} quern_not_finite;
+
+/* One more set to be evaluated wherever `valid` is. */
+typedef struct quern_evaluation_set {
+    const char *name; /* its scalars are "<name>/loss", …; not "train", "val" or "epoch" */
+    const quern_dataset *dataset;
+} quern_evaluation_set;
+
+/* Checkpoints (checkpoint.h) of everything: a run resumed from any of them is bit-identical to one
+ * that was never stopped, with any worker_count. A thread writes while training goes on. */
+typedef struct quern_save_desc {
+    const char *directory;   /* step-<n>/ below it; NULL: nothing is saved */
+    int64_t every;           /* updates; default 0: at every epoch's end. The run's end, except by a
+                              failure, is always saved */
+    int32_t keep_last;       /* default 3; at least 2 */
+    int32_t keep_best;       /* the best ones too, by best_metric; default 0 */
+    int64_t keep_every;      /* and every step that is a multiple, for ever; default 0: none */
+    const char *best_metric; /* a scalar of an evaluation; default "val/loss" with keep_best */
+    bool best_is_largest;
+    bool two_snapshots; /* a save need not wait for the one before, for twice the host memory */
+    bool resume;        /* from the newest whole checkpoint of `directory`, if there is one */
+} quern_save_desc;
+
 typedef struct quern_trainer_desc {
     quern_graph *graph;        /* required */
     quern_tensor *loss;        /* required; (): a loss builder's, or any scalar */
@@ -30,21 +70,48 @@ typedef struct quern_trainer_desc {
     int32_t output_count;
 
     const quern_dataset *train; /* NULL: only step, evaluate and predict */
-    const quern_dataset *valid; /* evaluated at each epoch's end, and where step_limit ends a run */
+    const quern_dataset *valid; /* "val"; evaluated at each epoch's end, and where a limit ends a
+                                   run */
+    const quern_evaluation_set *evaluation_sets; /* behind `valid`, in this order */
+    int32_t evaluation_set_count;
+    int64_t evaluate_every;        /* updates; default 0: not by updates */
+    int64_t evaluate_every_epochs; /* default 1, or none with evaluate_every */
     const quern_transform *transforms;
     int32_t transform_count;
-    int64_t batch_size; /* default 64; the last batch of an epoch is smaller, and exact */
-    bool drop_last;     /* leave an uneven last batch out */
+    int64_t batch_size; /* of a microbatch; default 64; an epoch's last is smaller, and exact */
+    int64_t accumulate; /* microbatches of a window, that is of an update; default 1 */
+    quern_tail tail;
+    bool drop_last; /* leave an uneven last batch out */
     bool no_shuffle;
     int32_t worker_count; /* loader threads; default 0: the calling thread reads */
     int32_t prefetch;     /* batches that the workers read ahead; default 2 */
 
-    int64_t epoch_count; /* default 1; 0 with step_limit: as many as that takes */
-    int64_t step_limit;  /* updates; default none */
-    int64_t log_every;   /* updates; default 50 */
-    int32_t run_ahead;   /* attempts the host may be ahead of the device; default 2, 1 … 8 */
+    int64_t epoch_count;       /* default 1; 0 with step_limit: as many as that takes */
+    int64_t step_limit;        /* updates; default none */
+    int64_t sample_limit;      /* ends with the window that reaches it; default none */
+    double seconds_limit;      /* of training, evaluation excluded; default none */
+    int64_t train_batch_limit; /* microbatches of each epoch; default: all */
+    int64_t eval_batch_limit;  /* batches of each evaluation set; default: all */
+    int64_t sanity_batches;    /* of each evaluation set, run before the first step to see that
+                                   they work; leaves no trace in any metric; default 0 */
+    bool fast_dev_run;         /* one window, one batch of each evaluation set, nothing saved */
+    bool overfit_batch;    /* every epoch is the same first window: no shuffle, no augmentation */
+    const char *stop_file; /* the run ends when this file appears; it is removed then */
+    bool handle_signals;   /* during fit: SIGINT, SIGTERM end the run with a save (a second one at
+                              once, without), SIGHUP saves; the handlers before are put back */
+    int64_t log_every;     /* updates; default 50 */
+    int32_t run_ahead;     /* attempts the host may be ahead of the device; default 2, 1 … 8 */
 
     quern_optimizer_desc optimizer;
+    quern_not_finite not_finite;
+    int64_t not_finite_limit; /* SKIP, ROLLBACK: in a row, before the run ends as STOP does;
+                                 default 10 */
+    double average_decay; /* > 0: an exponential moving average of the parameters, on the device,
+                             average = decay average + (1 - decay) parameter after each update;
+                             evaluation and prediction use it */
+    bool average_warmup;  /* decay is at most (1 + n) / (10 + n) at update n (as TensorFlow's
+                             ExponentialMovingAverage with num_updates) */
+    quern_save_desc save;
     const quern_callback *callbacks;
     int32_t callback_count;
     bool no_fusion, no_capture; /* one step per node; no recorded replay: for comparison */
@@ -53,8 +120,12 @@ typedef struct quern_trainer_desc {
 typedef enum quern_stop_reason {
     QUERN_STOPPED_EPOCHS,
     QUERN_STOPPED_STEPS,
+    QUERN_STOPPED_SAMPLES,
+    QUERN_STOPPED_TIME,
     QUERN_STOPPED_CALLBACK,
     QUERN_STOPPED_REQUEST, /* quern_trainer_stop */
+    QUERN_STOPPED_FILE,    /* stop_file */
+    QUERN_STOPPED_SIGNAL,  /* result.signal */
     QUERN_STOPPED_DATA,    /* a stream ended */
     QUERN_STOPPED_FAILURE,
 } quern_stop_reason;
@@ -65,9 +136,12 @@ typedef struct quern_result {
     int64_t step, attempts, epochs, samples; /* of this trainer so far */
     double train_seconds;                    /* of this fit, evaluation excluded */
     double samples_per_second;
-    double train_loss;     /* mean over the last epoch, or the part of it that was seen */
-    double valid_loss;     /* NaN without a validation set, and where a stop cut it short */
-    double valid_accuracy; /* of the metric named "accuracy"; NaN without one */
+    double train_loss;      /* mean over the last epoch, or the part of it that was seen */
+    double valid_loss;      /* NaN without a validation set, and where a stop cut it short */
+    double valid_accuracy;  /* of the metric named "accuracy"; NaN without one */
+    int signal;             /* SIGINT, SIGTERM; 0: none */
+    const char *checkpoint; /* path of the one that holds this state, NULL: none does; valid until
+                               the next call with this trainer */
     size_t peak_bytes;
     int64_t host_waits; /* times the host waited for the device in this fit */
 } quern_result;
@@ -86,8 +160,10 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_memory(quern_memory *out,
                                                              const quern_trainer_desc *desc);
 
 /* Runs until a limit, a stop or a failure; called again it runs on, also in the middle of an epoch,
- * for as many more epochs or steps: 5 + 5 steps are 10. NOT_FINITE names step and first bad tensor;
- * CALLBACK, INPUT, DEVICE_LOST. `result` may be NULL and is filled on failure too. */
+ * for as many more epochs, steps, samples and seconds: 5 + 5 steps are 10. The first fit after a
+ * resume runs as far as the run that was saved would have: none at all when that was over.
+ * NOT_FINITE names step and first bad tensor; CALLBACK, INPUT, DEVICE_LOST; IO when the last state
+ * could not be saved. `result` may be NULL and is filled on failure too. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_fit(quern_trainer *trainer,
                                                           quern_result *result);
 
@@ -106,6 +182,10 @@ typedef struct quern_batch {
  * Fires step_begin … log; a STOP shows as the reason in quern_trainer_wait's result. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_step(quern_trainer *trainer,
                                                            const quern_batch *batch);
+/* The same with a window of several batches as one update; their `data` must not be NULL. */
+QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_step_window(quern_trainer *trainer,
+                                                                  const quern_batch *batches,
+                                                                  int32_t count);
 /* The device buffer of a whole batch of an input, once the attempts issued have read it; NULL when
  * there is no such input. To be asked for before each writing. */
 QUERN_API void *quern_trainer_input(quern_trainer *trainer, const char *name);
@@ -141,7 +221,27 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_wait(quern_trainer *traine
 /* Asks the run to end after the attempts already issued; any thread, also a signal handler. */
 QUERN_API void quern_trainer_stop(quern_trainer *trainer);
 
+/* As after create: initial parameters, no optimizer state, counters at 0. Callbacks keep theirs.
+ * What is saved stays, to be written over. */
+QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_reset(quern_trainer *trainer);
+
+/* Waits, and writes a checkpoint, durable when this returns: for the own loop. INVALID without
+ * save.directory; IO. */
+QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_save(quern_trainer *trainer);
+/* XXH3-128 over all tensors of the state, names and bytes in name order, as 32 hexadecimal digits:
+ * that of a checkpoint taken now, with or without a folder. Waits; allocates. */
+QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_digest(quern_trainer *trainer, char text[33]);
+/* The path of the checkpoint that create resumed from; NULL: it began anew. */
+QUERN_API const char *quern_trainer_resumed(const quern_trainer *trainer);
+
 QUERN_API quern_parameters *quern_trainer_parameters(quern_trainer *trainer);
+/* The moving average, NULL without average_decay; its buffers are those of the parameters. */
+QUERN_API quern_parameters *quern_trainer_average(quern_trainer *trainer);
+/* Multiplies what the schedule gives for every update issued from now on, and is saved; from a
+ * callback at log, eval_end, epoch_end or fit_begin, or between steps of the own loop. INVALID: not
+ * finite, or not above 0. */
+QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_scale_learning_rate(quern_trainer *trainer,
+                                                                          double factor);
 /* Of the last update whose record has come back, which at update_end is the event's; NaN before the
  * first. */
 QUERN_API double quern_trainer_learning_rate(const quern_trainer *trainer);

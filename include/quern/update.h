@@ -34,6 +34,7 @@ typedef struct quern_hyper {
     double beta1, beta2, epsilon, momentum, weight_decay;
     double correct1, correct2; /* 1 / (1 - beta^n), n = 1 for the first update */
     double gradient_scale;     /* clipping and unscaling: multiply the gradient by it first */
+    double clip_value;         /* then limit it to -clip_value … clip_value; infinity: off */
     int64_t n;                 /* 1 for the first update */
     bool nesterov;
 } quern_hyper;

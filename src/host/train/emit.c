@@ -10,6 +10,7 @@ enum {
     STOP = 1 << QUERN_STOP,
     END_EPOCH = 1 << QUERN_END_EPOCH,
     SKIP_STEP = 1 << QUERN_SKIP_STEP,
+    SKIP_BATCH = 1 << QUERN_SKIP_BATCH,
     END_EVAL = 1 << QUERN_END_EVAL,
     ALWAYS = 1 << QUERN_CONTINUE | 1 << QUERN_FAIL,
 };
@@ -34,6 +35,7 @@ static callback_function function_of(const quern_callback *callback, quern_event
 static const char *action_name(quern_action action) {
     switch (action) {
     case QUERN_CONTINUE: return "QUERN_CONTINUE";
+    case QUERN_SKIP_BATCH: return "QUERN_SKIP_BATCH";
     case QUERN_SKIP_STEP: return "QUERN_SKIP_STEP";
     case QUERN_END_EPOCH: return "QUERN_END_EPOCH";
     case QUERN_END_EVAL: return "QUERN_END_EVAL";

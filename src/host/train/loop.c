@@ -244,8 +244,12 @@ const char *quern_stop_reason_name(quern_stop_reason reason) {
     switch (reason) {
     case QUERN_STOPPED_EPOCHS: return "epochs";
     case QUERN_STOPPED_STEPS: return "steps";
+    case QUERN_STOPPED_SAMPLES: return "samples";
+    case QUERN_STOPPED_TIME: return "time";
     case QUERN_STOPPED_CALLBACK: return "callback";
     case QUERN_STOPPED_REQUEST: return "request";
+    case QUERN_STOPPED_FILE: return "stop file";
+    case QUERN_STOPPED_SIGNAL: return "signal";
     case QUERN_STOPPED_DATA: return "data";
     case QUERN_STOPPED_FAILURE: return "failure";
     }
