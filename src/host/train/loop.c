@@ -91,6 +91,8 @@ static quern_status batch_run(quern_trainer *t, bool *end) {
     QUERN_TRY(trainer_poll_stop(t));
     *end = data_known_over(t);
     if (*end || epoch_over(t)) return QUERN_OK;
+    QUERN_TRY(boundary_run(t));
+    if (epoch_over(t)) return QUERN_OK;
     QUERN_TRY(emit_issued(t, QUERN_EVENT_fetch_begin));
     if (epoch_over(t)) return QUERN_OK;
     loader_batch batch;
@@ -164,6 +166,7 @@ static void fit_start(quern_trainer *t) {
     t->failure = QUERN_OK;
     t->step_target = target_after(t->step, t->desc.step_limit);
     t->epoch_target = target_after(t->epoch, t->desc.epoch_count);
+    t->due = 0;
     t->evaluate_ns = t->log_evaluate_ns = 0;
     t->fit_samples = t->since_log.samples = 0; /* a failure may have left some unlogged */
     t->host_waits = 0;

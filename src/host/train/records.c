@@ -79,9 +79,9 @@ static quern_status record_tell(quern_trainer *t, const attempt *a, const task_r
     if (status == QUERN_OK) status = emit_outcome(t, QUERN_EVENT_step_end, a, record);
     if (record->outcome == QUERN_OUTCOME_NOT_FINITE) return diagnose_not_finite(t, a, record);
     QUERN_TRY(status);
-    if (record->outcome != QUERN_OUTCOME_APPLIED || t->step % t->desc.log_every != 0)
-        return QUERN_OK;
-    return records_log(t);
+    if (record->outcome != QUERN_OUTCOME_APPLIED) return QUERN_OK;
+    trigger_applied(t);
+    return trigger_logs(t) ? records_log(t) : QUERN_OK;
 }
 
 static quern_status record_read(quern_trainer *t) {
@@ -101,13 +101,8 @@ quern_status records_keep_up(quern_trainer *t) {
     return QUERN_OK;
 }
 
-static int64_t next_trigger(const quern_trainer *t) {
-    const int64_t log = (t->step / t->desc.log_every + 1) * t->desc.log_every;
-    return t->fitting && t->step_target < log ? t->step_target : log;
-}
-
 quern_status records_make_room(quern_trainer *t) {
-    while (t->in_flight_count > 0 && t->step + t->in_flight_count >= next_trigger(t))
+    while (t->in_flight_count > 0 && t->step + t->in_flight_count >= trigger_next(t))
         QUERN_TRY(record_read(t));
     return QUERN_OK;
 }

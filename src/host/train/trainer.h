@@ -9,6 +9,7 @@
  *   step.c      the application's own loop            emit.c      callbacks: order, legality, stop
  *   diagnose.c  names what is not finite              scalars.c   what events carry
  *   metric_kind.c  a kind of metric: checks, value    host_metric.c  the application's own
+ *   trigger.c   at which update something is due      boundary.c  and does it between two windows
  *
  * Two views of the run live side by side: what was *issued* (attempts_issued, the loader's place)
  * and what is *known*, from the records read back (attempts, step, sums). Only the known one is
@@ -159,6 +160,7 @@ struct quern_trainer {
     /* this fit */
     bool fitting, emitting, opened;
     int64_t step_target, epoch_target;
+    unsigned due; /* quern_request bits: what the next boundary does */
     int64_t fit_begin_ns, log_begin_ns, evaluate_ns, log_evaluate_ns, fit_samples;
     int64_t train_ns, host_waits;
 
@@ -253,6 +255,15 @@ void records_drain_silently(quern_trainer *t);
 QUERN_MUST_CHECK quern_status records_log(quern_trainer *t);
 /* Waits, counted. */
 QUERN_MUST_CHECK quern_status trainer_wait_stream(quern_trainer *t);
+
+/* trigger.c: the first update at which something is due, behind the known ones. */
+int64_t trigger_next(const quern_trainer *t);
+bool trigger_logs(const quern_trainer *t);
+/* An update has become known as applied: takes down what is due now. */
+void trigger_applied(quern_trainer *t);
+
+/* boundary.c: between two windows, what is due or was requested: evaluation, then save. */
+QUERN_MUST_CHECK quern_status boundary_run(quern_trainer *t);
 
 /* step.c: the first failure of the own loop's attempts is kept; returns it. */
 quern_status failure_keep(quern_trainer *t, quern_status status);
