@@ -25,6 +25,11 @@ typedef struct quern_device_desc {
                                     Results do not depend on it. CUDA does not read it. */
     uint64_t seed;               /* all randomness derives from it; default 0 */
     bool allow_nondeterministic; /* default false: same binary, device and seed, same bits */
+    bool allow_tf32;             /* CUDA: products and convolutions of F32 may round their inputs
+                                    to 10 bits of mantissa. The CPU does not read it. */
+    bool tune;                   /* CUDA: algorithms are measured when a program is compiled, and
+                                    remembered; default: the libraries' own first choice, or what
+                                    an earlier run remembered. The CPU does not read it. */
     quern_host host;             /* default: quern_host_default() */
 } quern_device_desc;
 

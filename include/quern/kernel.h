@@ -3,7 +3,8 @@
  * A kernel works on views and knows nothing of graphs, networks or training. The host has already
  * checked shapes, dtypes and pointers. A kernel is:
  *   plan      once per step of a program, with views whose data is NULL: declares scratch and
- *             saved bytes, may build a library plan. May be NULL when it needs nothing.
+ *             saved bytes, may build a library plan for the device that `stream` belongs to, on
+ *             which it may not leave work behind. May be NULL when it needs nothing.
  *   forward   overwrites its outputs.
  *   backward  writes each wanted input gradient, or adds to it where `accumulate` is set; a view
  *             with data == NULL is not wanted. NULL: the op has no gradient on this backend.
@@ -83,10 +84,11 @@ typedef struct quern_kernel_args {
     quern_stream *stream;
 } quern_kernel_args;
 
-/* plan() reads `args` (data NULL) and writes the rest. Backward is planned when `backward`. */
+/* plan() reads `args` (data NULL), `backward` and `wanted`, and writes the rest. */
 typedef struct quern_kernel_plan {
     const quern_kernel_args *args;
-    bool backward;
+    bool backward;   /* there will be a backward pass */
+    uint32_t wanted; /* bit i: it may be asked for the gradient of in[i] */
     size_t saved_bytes;
     size_t forward_scratch_bytes, backward_scratch_bytes;
     void *plan;

@@ -25,6 +25,7 @@ typedef struct backend_capture backend_capture;
 
 typedef struct backend_open_desc {
     int32_t index, thread_count;
+    bool allow_tf32, tune;
     const quern_host *host; /* outlives the backend device */
 } backend_open_desc;
 

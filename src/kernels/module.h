@@ -6,7 +6,7 @@
 #include "backend.h"
 
 /* One more whenever backend.h, kernel.h, task.h or this file changes its layout or meaning. */
-#define MODULE_ABI UINT32_C(1)
+#define MODULE_ABI UINT32_C(2)
 
 /* The core's functions of the same words (status.h, base/report.h, base/memory.h). */
 typedef struct quern_services {

@@ -139,7 +139,7 @@ TEST_CASE(Module, that_is_nowhere_is_no_device_with_the_loaders_words) {
 TEST_CASE(Module, of_another_abi_or_op_table_is_unsupported_and_names_both) {
     use_module("wrong_abi");
     check_refused(&cuda, QUERN_UNSUPPORTED, "built for abi 4000");
-    CHECK_ERROR_HAS("the library has abi 1");
+    CHECK_ERROR_HAS("the library has abi 2");
     use_module("wrong_hash");
     check_refused(&cuda, QUERN_UNSUPPORTED, "op table");
     use_module("no_entry");

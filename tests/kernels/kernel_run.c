@@ -52,7 +52,7 @@ static quern_status run_on(quern_stream *stream, const kernel_run *run) {
                               .training = !run->evaluation,
                               .deterministic = true,
                               .stream = stream};
-    quern_kernel_plan plan = {.args = &args, .backward = backward};
+    quern_kernel_plan plan = {.args = &args, .backward = backward, .wanted = UINT32_MAX};
     quern_status status = kernel->plan != NULL ? kernel->plan(&plan) : QUERN_OK;
     if (status != QUERN_OK) return status;
     quern_kernel_args back = args;

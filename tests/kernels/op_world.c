@@ -177,7 +177,7 @@ static quern_status plan_kernel(op_world *w) {
     args.grad_out = grad_out;
     w->plan = (quern_kernel_plan){.args = &args};
     for (int32_t i = 0; i < w->input_count; i++)
-        w->plan.backward = w->plan.backward || world_differentiable(w, i);
+        if (world_differentiable(w, i)) w->plan.backward = true, w->plan.wanted |= UINT32_C(1) << i;
     const quern_status status = w->kernel->plan == NULL ? QUERN_OK : w->kernel->plan(&w->plan);
     w->plan.args = NULL;
     return status;

@@ -83,7 +83,12 @@ static quern_status open_backend(quern_device *d, const quern_device_desc *desc)
     QUERN_TRY(choose_backend(&d->backend, desc->kind, &d->host));
     QUERN_TRY(check_processor(d->backend));
     const backend_open_desc open = {
-        .index = desc->index, .thread_count = desc->thread_count, .host = &d->host};
+        .index = desc->index,
+        .thread_count = desc->thread_count,
+        .allow_tf32 = desc->allow_tf32,
+        .tune = desc->tune,
+        .host = &d->host,
+    };
     /* choose_backend succeeds only with a backend; the analyzer does not know that quern_fail never
      * returns QUERN_OK, here and in destroy. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     QUERN_TRY(d->backend->open(&d->memory, &open));

@@ -39,6 +39,7 @@ quern_status step_append(quern_program *p, planned_node *node, bool backward) {
         .purpose = node->node->purpose,
         .training = p->desc.training,
         .deterministic = !p->graph->device->allow_nondeterministic,
+        .stream = p->graph->device->stream,
     };
     p->step_count++;
     return QUERN_OK;
@@ -59,6 +60,9 @@ static quern_status kernels_plan(quern_program *p) {
     for (int32_t i = 0; i < p->forward_count; i++) {
         planned_node *n = &p->nodes[p->steps[i].node - p->nodes];
         quern_kernel_plan plan = {.args = &p->steps[i].args, .backward = n->backward};
+        for (int32_t k = 0; n->backward && k < n->input_count; k++)
+            if (n->in[k] && input_differentiable(n, k) && plan_of(p, n->in[k])->depends)
+                plan.wanted |= UINT32_C(1) << k;
         if (!n->kernel->plan) continue;
         const quern_status s = n->kernel->plan(&plan);
         if (s != QUERN_OK) return error_prefix(s, "%s (%s)", n->node->name, n->op->name);
