@@ -44,64 +44,11 @@ static quern_status epoch_resume(quern_trainer *t) {
     return QUERN_OK;
 }
 
-static quern_status emit_issued(quern_trainer *t, quern_event_kind kind) {
-    return trainer_emit(
-        t, &(emission){.kind = kind, .attempts = t->attempts_issued, .batch = t->next_batch});
-}
-
-static quern_status batch_fetch(quern_trainer *t, loader_batch *out) {
-    trace_begin(t->host, "train", "fetch", t->next_batch);
-    const quern_status status = loader_next(t->train_feed.loader, out);
-    trace_end(t->host);
-    if (status != QUERN_OK && !loader_can_restart(t->train_feed.loader)) t->epoch_open = false;
-    return status;
-}
-
-static quern_status batch_attempt(quern_trainer *t, const loader_batch *batch) {
-    attempt a = {.feed = &t->train_feed,
-                 .slot = batch->slot,
-                 .sample_count = batch->sample_count,
-                 .batch = t->next_batch};
-    quern_status status = emit_issued(t, QUERN_EVENT_fetch_end);
-    if (status == QUERN_OK) status = unit_get(&a.unit, t, UNIT_TRAIN, a.sample_count);
-    if (status == QUERN_OK) status = emit_issued(t, QUERN_EVENT_step_begin);
-    if (status != QUERN_OK) {
-        t->skip_next = false;
-        loader_release(t->train_feed.loader, batch->slot);
-        return status;
-    }
-    t->next_batch++;
-    return attempt_issue(t, &a);
-}
-
 static bool run_over(const quern_trainer *t) {
     return t->stopping || t->step >= t->step_target || t->epoch >= t->epoch_target;
 }
 
-static bool epoch_over(const quern_trainer *t) { return t->epoch_ending || run_over(t); }
-
-static bool data_known_over(const quern_trainer *t) {
-    const int64_t count = loader_batch_count(t->train_feed.loader);
-    return count >= 0 && t->next_batch >= count;
-}
-
-/* One batch; *end says that the epoch's data is at its end. */
-static quern_status batch_run(quern_trainer *t, bool *end) {
-    QUERN_TRY(records_make_room(t));
-    QUERN_TRY(trainer_poll_stop(t));
-    *end = data_known_over(t);
-    if (*end || epoch_over(t)) return QUERN_OK;
-    QUERN_TRY(boundary_run(t));
-    if (epoch_over(t)) return QUERN_OK;
-    QUERN_TRY(emit_issued(t, QUERN_EVENT_fetch_begin));
-    if (epoch_over(t)) return QUERN_OK;
-    loader_batch batch;
-    QUERN_TRY(batch_fetch(t, &batch));
-    *end = batch.end;
-    if (batch.end) return QUERN_OK;
-    QUERN_TRY(batch_attempt(t, &batch));
-    return records_keep_up(t);
-}
+bool trainer_epoch_over(const quern_trainer *t) { return t->epoch_ending || run_over(t); }
 
 static quern_status epoch_finish(quern_trainer *t) {
     if (t->since_log.attempts > 0) QUERN_TRY(records_log(t));
@@ -128,11 +75,11 @@ static quern_status epoch_run(quern_trainer *t) {
         QUERN_TRY(epoch_begin(t));
     if (!t->epoch_open) return QUERN_OK;
     bool end = false;
-    while (!end && !epoch_over(t)) QUERN_TRY(batch_run(t, &end));
+    while (!end && !trainer_epoch_over(t)) QUERN_TRY(window_run(t, &end));
     QUERN_TRY(records_drain(t));
     if (end && t->next_batch == 0)
         return quern_fail(QUERN_INPUT, "the training set has no samples");
-    const bool complete = end || t->epoch_ending || data_known_over(t);
+    const bool complete = end || t->epoch_ending || window_data_over(t);
     return complete && !t->stopping ? epoch_finish(t) : QUERN_OK;
 }
 

@@ -3,7 +3,8 @@
  * Who does what, from the outside in:
  *   resolve.c   the desc's defaults and checks        plan.c      bytes before anything is
  *   create.c    create and destroy                                allocated
- *   loop.c      fit: epochs, limits, the ends         attempt.c   issues one attempt
+ *   loop.c      fit: epochs, limits, the ends         window.c    fetches an attempt's batches
+ *   attempt.c   issues one attempt
  *   records.c   reads its record, fires what follows  unit.c      one compiled batch size, captured
  *   feed.c      a loader and its staging slots        evaluate.c  evaluation, predict, confusion
  *   step.c      the application's own loop            emit.c      callbacks: order, legality, stop
@@ -238,6 +239,12 @@ QUERN_MUST_CHECK quern_status trainer_poll_stop(quern_trainer *t);
 QUERN_MUST_CHECK quern_status callbacks_sort(quern_trainer *t);
 void callbacks_close(quern_trainer *t);
 
+/* window.c: fetches one window's batches and issues its attempt; *end says that the epoch's data is
+ * at its end. */
+QUERN_MUST_CHECK quern_status window_run(quern_trainer *t, bool *end);
+/* Whether all batches of the open epoch are known to have been fetched. */
+bool window_data_over(const quern_trainer *t);
+
 /* attempt.c: copies the slot, issues, fires the events inside the step. */
 QUERN_MUST_CHECK quern_status attempt_issue(quern_trainer *t, const attempt *a);
 /* The state on the device becomes what is known, unfrozen, with an empty window. */
@@ -303,6 +310,8 @@ QUERN_MUST_CHECK quern_status scalars_create(quern_trainer *t);
 /* loop.c: what a result says at any moment. */
 void trainer_fill_result(quern_trainer *t, quern_result *out);
 int64_t trainer_now(const quern_trainer *t);
+/* No further window of this epoch: it is to end, or the run is. */
+bool trainer_epoch_over(const quern_trainer *t);
 /* INVALID inside a callback. */
 QUERN_MUST_CHECK quern_status trainer_enter(const quern_trainer *t, const char *function);
 
