@@ -106,11 +106,12 @@ typedef struct quern_trainer_desc {
     quern_not_finite not_finite;
     int64_t not_finite_limit; /* SKIP, ROLLBACK: in a row, before the run ends as STOP does;
                                  default 10 */
-    double average_decay; /* > 0: an exponential moving average of the parameters, on the device,
-                             average = decay average + (1 - decay) parameter after each update;
-                             evaluation and prediction use it */
-    bool average_warmup;  /* decay is at most (1 + n) / (10 + n) at update n (as TensorFlow's
-                             ExponentialMovingAverage with num_updates) */
+    double average_decay; /* 0 … 1, > 0: an exponential moving average of the parameters, on the
+                             device, average = decay average + (1 - decay) parameter after each
+                             update; it starts from the parameters as they are before the first.
+                             Evaluation and prediction use it; training never does */
+    bool average_warmup;  /* decay is at most (1 + n) / (10 + n) at update n = 1, 2, … (as
+                             TensorFlow's ExponentialMovingAverage with num_updates) */
     quern_save_desc save;
     const quern_callback *callbacks;
     int32_t callback_count;
@@ -235,11 +236,13 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_digest(quern_trainer *trai
 QUERN_API const char *quern_trainer_resumed(const quern_trainer *trainer);
 
 QUERN_API quern_parameters *quern_trainer_parameters(quern_trainer *trainer);
-/* The moving average, NULL without average_decay; its buffers are those of the parameters. */
+/* The moving average, NULL without average_decay; its buffers are those of the parameters. Until
+ * the first update it follows the parameters wherever an attempt, an evaluation or a prediction
+ * begins; from then on what the application writes into the one does not change the other. */
 QUERN_API quern_parameters *quern_trainer_average(quern_trainer *trainer);
 /* Multiplies what the schedule gives for every update issued from now on, and is saved; from a
- * callback at log, eval_end, epoch_end or fit_begin, or between steps of the own loop. INVALID: not
- * finite, or not above 0. */
+ * callback at log, eval_end, epoch_end or fit_begin, or between calls (waits for the attempts
+ * issued, and returns their failure). INVALID: elsewhere; not finite, or not above 0. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_scale_learning_rate(quern_trainer *trainer,
                                                                           double factor);
 /* Of the last update whose record has come back, which at update_end is the event's; NaN before the

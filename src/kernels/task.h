@@ -8,6 +8,7 @@
  *   norm       the gradient's global L2 norm, NaN or infinity kept
  *   decide     applied or not and why; step, learning rate, hyper-parameters
  *   (update)   the rule, when applied
+ *   average    the parameters' moving average follows them, when applied
  *   commit     pending state (running statistics) becomes state, when applied
  *   record     the attempt's record goes to the ring, the window is closed, attempt + 1 */
 #ifndef QUERN_KERNELS_TASK_H
@@ -37,7 +38,7 @@ typedef struct task_record { /* host-visible memory, a ring indexed by attempt *
     int32_t outcome;
 } task_record;
 
-#define TASK_LIST(X) X(weigh) X(seed) X(norm) X(decide) X(commit) X(record) X(accumulate)
+#define TASK_LIST(X) X(weigh) X(seed) X(norm) X(decide) X(average) X(commit) X(record) X(accumulate)
 
 #define X(name) TASK_##name,
 typedef enum task_id { TASK_LIST(X) TASK_COUNT } task_id;
@@ -70,6 +71,13 @@ typedef struct task_decide {
     double clip_norm;        /* 0: off */
     bool stop_on_not_finite; /* freeze what follows a non-finite attempt */
 } task_decide;
+
+typedef struct task_average { /* average += (1 - decay) (value - average), element by element */
+    const task_state *state;
+    quern_view average, values; /* flat, F32 or F64 */
+    double decay;
+    bool warmup; /* decay at most (1 + n) / (10 + n), n the updates applied, this one included */
+} task_average;
 
 typedef struct task_commit { /* to[i] = from[i] for every pair */
     const task_state *state;

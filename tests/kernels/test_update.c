@@ -79,6 +79,7 @@ static quern_hyper hyper_of(quern_optimizer_kind kind, double momentum, bool nes
         .momentum = momentum,
         .weight_decay = 0.1,
         .gradient_scale = 1,
+        .clip_value = (double)INFINITY,
         .nesterov = nesterov,
     };
 }

@@ -3,6 +3,8 @@
 
 #include "../base/size.h"
 
+#include <math.h>
+
 /* The one device block: the states, the norm's chunk sums, the schedule's factors. */
 typedef struct layout {
     size_t block_bytes;  /* one state, without padding */
@@ -55,6 +57,7 @@ static quern_hyper constants_of(const quern_optimizer_desc *d) {
         .momentum = d->momentum,
         .weight_decay = d->weight_decay,
         .gradient_scale = 1,
+        .clip_value = d->clip_value > 0 ? d->clip_value : (double)INFINITY,
         .nesterov = d->nesterov,
     };
 }
@@ -145,6 +148,10 @@ void optimizer_release(bound_optimizer *o) {
                    sizeof *o->committed);
     if (o->memory) o->device->backend->release(o->device->memory, o->memory, o->memory_bytes);
     *o = (bound_optimizer){0};
+}
+
+void optimizer_rescale(bound_optimizer *o, double scale) {
+    schedule_ring_rescale(&o->schedule, scale);
 }
 
 quern_status optimizer_feed(bound_optimizer *o, int64_t step) {

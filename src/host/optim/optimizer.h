@@ -59,6 +59,9 @@ typedef struct optimizer_bind_desc {
 QUERN_MUST_CHECK quern_status optimizer_bind(bound_optimizer *out, const optimizer_bind_desc *desc);
 void optimizer_release(bound_optimizer *o);
 
+/* The factor on the whole schedule, schedule.scale, for updates issued from now on; nothing that
+ * was issued before may still be under way. */
+void optimizer_rescale(bound_optimizer *o, double scale);
 QUERN_MUST_CHECK quern_status optimizer_feed(bound_optimizer *o, int64_t step);
 QUERN_MUST_CHECK quern_status optimizer_issue_norm(const bound_optimizer *o);
 QUERN_MUST_CHECK quern_status optimizer_issue_decide(const bound_optimizer *o);

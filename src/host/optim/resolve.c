@@ -116,6 +116,8 @@ quern_status optimizer_resolve(quern_optimizer_desc *out, const quern_optimizer_
         return out_of_range(name, "learning_rate", out->learning_rate, "0 or more");
     if (!isfinite(out->clip_norm) || out->clip_norm < 0)
         return out_of_range(name, "clip_norm", out->clip_norm, "0 or more");
+    if (!isfinite(out->clip_value) || out->clip_value < 0)
+        return out_of_range(name, "clip_value", out->clip_value, "0 or more");
     QUERN_TRY(resolve_fields(out));
     return schedule_resolve(&out->schedule, planned_updates);
 }

@@ -23,13 +23,17 @@ typedef struct schedule_ring {
     double *values; /* device memory, of the caller: schedule_ring_count doubles */
     double *staged; /* pinned, same layout */
     int64_t count;
-    int64_t end; /* factors for [end - count, end) have been issued */
+    int64_t end;  /* factors for [end - count, end) have been issued */
+    double scale; /* on every factor; 1 after create */
 } schedule_ring;
 
 /* 1 when the factor never changes. */
 int64_t schedule_ring_count(const quern_schedule *resolved);
 QUERN_MUST_CHECK quern_status schedule_ring_create(schedule_ring *out, const quern_device *device,
                                                    const quern_schedule *resolved, double *values);
+/* For updates issued from now on: all that was written ahead is made again. What was issued before
+ * has run to its end. */
+void schedule_ring_rescale(schedule_ring *ring, double scale);
 void schedule_ring_destroy(schedule_ring *ring);
 
 /* Makes sure that the factors for updates step … step + 256 are there for work issued to `stream`

@@ -17,8 +17,13 @@ quern_status schedule_ring_create(schedule_ring *out, const quern_device *device
     *out = (schedule_ring){.device = device};
     QUERN_TRY(
         device->backend->allocate_pinned(device->memory, &staged, (size_t)count * sizeof(double)));
-    *out = (schedule_ring){device, *resolved, values, staged, count, 0};
+    *out = (schedule_ring){device, *resolved, values, staged, count, 0, 1};
     return QUERN_OK;
+}
+
+void schedule_ring_rescale(schedule_ring *ring, double scale) {
+    ring->scale = scale;
+    ring->end = 0; /* as at the beginning: the next feed writes what it needs */
 }
 
 void schedule_ring_destroy(schedule_ring *ring) {
@@ -32,7 +37,7 @@ void schedule_ring_destroy(schedule_ring *ring) {
 static quern_status append(schedule_ring *ring, quern_stream *stream, int64_t count) {
     const int64_t slot = ring->end % ring->count;
     for (int64_t i = 0; i < count; i++)
-        ring->staged[slot + i] = quern_schedule_scale(&ring->schedule, ring->end + i);
+        ring->staged[slot + i] = ring->scale * quern_schedule_scale(&ring->schedule, ring->end + i);
     ring->end += count;
     return ring->device->backend->copy(stream, ring->values + slot, ring->staged + slot,
                                        (size_t)count * sizeof(double));

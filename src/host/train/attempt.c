@@ -55,6 +55,7 @@ quern_status attempt_issue(quern_trainer *t, const attempt *a) {
     trace_begin(t->host, "train", "step", t->attempts_issued);
     quern_status status = QUERN_OK;
     if (a->slot != SLOT_NONE) status = feed_upload(t, a->feed, a->slot, a->unit);
+    if (status == QUERN_OK) status = average_follow(t);
     if (status == QUERN_OK) status = optimizer_feed(&t->optimizer, t->step);
     if (status == QUERN_OK) status = skip_upload(t);
     if (status == QUERN_OK) status = segments_issue(t, a);

@@ -121,6 +121,7 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
     QUERN_TRY(host_metrics_create(t));
     QUERN_TRY(blocks_create(t));
     QUERN_TRY(update_prepare(t));
+    QUERN_TRY(average_create(t));
     for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_bind(t, u));
     QUERN_TRY(feeds_create(t));
     QUERN_TRY(valid_feed_create(t));
@@ -172,6 +173,7 @@ void quern_trainer_destroy(quern_trainer *t) {
     device_release(t, t->state, sizeof *t->state);
     device_release(t, t->input_block, t->planned.input_bytes);
     device_release(t, t->arena_block, t->planned.activation_bytes);
+    average_release(t);
     quern_parameters_destroy(t->parameters);
     arena_release(&t->memory);
     memory_release(t->host, t, 1, sizeof *t);

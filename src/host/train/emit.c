@@ -104,6 +104,7 @@ quern_status trainer_emit(quern_trainer *t, const emission *e) {
     int asked = 0;
     quern_status status = QUERN_OK;
     t->emitting = true;
+    t->emitted = e->kind;
     for (int32_t i = 0; i < t->desc.callback_count && status == QUERN_OK; i++)
         status = call_one(t, t->callbacks[i], &event, &asked);
     t->emitting = false;

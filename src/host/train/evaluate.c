@@ -89,6 +89,7 @@ static quern_status batches_run(quern_trainer *t, sweep *s) {
  * program shares the activations' memory with those that run here. */
 static quern_status sweep_run(quern_trainer *t, sweep *s) {
     t->last_unit = NULL;
+    QUERN_TRY(average_follow(t));
     trace_begin(t->host, "train", "eval", t->step);
     const quern_status status = batches_run(t, s);
     error_text text;

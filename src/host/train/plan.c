@@ -53,7 +53,8 @@ static quern_status memory_count(quern_trainer *t) {
     const size_t element = quern_dtype_bytes(p->dtype);
     quern_memory *m = &t->planned;
     *m = (quern_memory){
-        .parameter_bytes = (size_t)(p->value_count + 2 * p->buffer_count) * element,
+        .parameter_bytes =
+            (size_t)(p->value_count + 2 * p->buffer_count) * element + average_bytes(t),
         .gradient_bytes = (size_t)p->trainable_count * element,
     };
     size_t rule_bytes = 0;
@@ -72,6 +73,7 @@ static quern_status memory_count(quern_trainer *t) {
 
 quern_status trainer_plan(quern_trainer *t) {
     place_sums(t);
+    average_plan(t);
     QUERN_TRY(plan_units_of(t, UNIT_TRAIN, t->desc.train, t->desc.drop_last));
     if (t->desc.valid) QUERN_TRY(plan_units_of(t, UNIT_EVALUATE, t->desc.valid, false));
     return memory_count(t);

@@ -98,7 +98,7 @@ static quern_status check_numbers(const quern_trainer_desc *d) {
     QUERN_TRY(check_range("transform_count", d->transform_count, 0, QUERN_FIELD_MAX));
     if (d->transform_count > 0 && !d->transforms)
         return quern_fail(QUERN_INVALID, "trainer: transforms is NULL");
-    return QUERN_OK;
+    return average_check(d);
 }
 
 static quern_status copy_metrics(quern_trainer *t) {

@@ -65,5 +65,3 @@ int32_t scalars_eval(quern_trainer *t, int32_t at) {
                 (quern_scalar){t->names[t->desc.metric_count + i], t->eval_values[i + 1]};
     return at;
 }
-
-double quern_trainer_learning_rate(const quern_trainer *t) { return t->last.learning_rate; }

@@ -9,6 +9,7 @@
  *   feed.c      a loader and its staging slots        evaluate.c  evaluation, predict, confusion
  *   step.c      the application's own loop            emit.c      callbacks: order, legality, stop
  *   diagnose.c  names what is not finite              scalars.c   what events carry
+ *   average.c   the parameters' moving average   learning_rate.c  reads and scales it
  *   metric_kind.c  a kind of metric: checks, value    host_metric.c  the application's own
  *   trigger.c   at which update something is due      boundary.c  and does it between two windows
  *
@@ -119,8 +120,13 @@ struct quern_trainer {
     int64_t planned_steps;
 
     quern_parameters *parameters;
+    /* The moving average: its tensors lie where parameters_view(average, tensor) says, buffers are
+     * the training's. NULL without average_decay. */
+    quern_parameters *average, average_parameters;
+    task_average average_task;
+    quern_kernel_args average_args;
     trainer_unit *units;
-    bound_optimizer optimizer;
+    bound_optimizer optimizer; /* optimizer.schedule.scale: what the learning rate was scaled by */
     quern_memory planned;
     void *arena_block, *input_block;
     task_state *state; /* device */
@@ -160,6 +166,7 @@ struct quern_trainer {
 
     /* this fit */
     bool fitting, emitting, opened;
+    quern_event_kind emitted; /* while emitting */
     int64_t step_target, epoch_target;
     unsigned due; /* quern_request bits: what the next boundary does */
     int64_t fit_begin_ns, log_begin_ns, evaluate_ns, log_evaluate_ns, fit_samples;
@@ -271,6 +278,19 @@ void trigger_applied(quern_trainer *t);
 
 /* boundary.c: between two windows, what is due or was requested: evaluation, then save. */
 QUERN_MUST_CHECK quern_status boundary_run(quern_trainer *t);
+
+/* average.c: everything here does nothing without average_decay. */
+QUERN_MUST_CHECK quern_status average_check(const quern_trainer_desc *desc);
+void average_plan(quern_trainer *t); /* parameters are planned */
+size_t average_bytes(const quern_trainer *t);
+QUERN_MUST_CHECK quern_status average_create(quern_trainer *t);
+void average_release(quern_trainer *t);
+/* Until the first update is applied the average is the parameters, also those that the application
+ * writes: issued before whatever reads or moves it. Later, or with attempts in flight, nothing. */
+QUERN_MUST_CHECK quern_status average_follow(quern_trainer *t);
+QUERN_MUST_CHECK quern_status average_issue(const quern_trainer *t);
+/* What a unit computes with: the average in evaluation and prediction. */
+quern_parameters *unit_parameters(quern_trainer *t, unit_kind kind);
 
 /* step.c: the first failure of the own loop's attempts is kept; returns it. */
 quern_status failure_keep(quern_trainer *t, quern_status status);

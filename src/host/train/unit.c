@@ -33,7 +33,7 @@ quern_status unit_plan(trainer_unit **out, quern_trainer *t, unit_kind kind, int
     trainer_unit *unit = NULL;
     quern_program_desc desc = {
         .graph = t->graph,
-        .parameters = t->parameters,
+        .parameters = unit_parameters(t, kind),
         .batch_size = batch_size,
         .training = kind == UNIT_TRAIN,
         .loss = kind == UNIT_PREDICT ? NULL : t->desc.loss,
@@ -122,6 +122,7 @@ static quern_status issue_segment(const quern_trainer *t, const trainer_unit *un
     case SEGMENT_UPDATE:
         QUERN_TRY(optimizer_issue_decide(&t->optimizer));
         QUERN_TRY(optimizer_issue_update(&t->optimizer));
+        QUERN_TRY(average_issue(t));
         QUERN_TRY(optimizer_issue_commit(&t->optimizer));
         return call_task(t, TASK_record, &t->record_args);
     case SEGMENT_COUNT: break;

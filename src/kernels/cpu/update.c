@@ -57,7 +57,7 @@ static void run(const quern_kernel_args *args, cpu_body f32, cpu_body f64) {
         const REAL *restrict g = (const REAL *)r.update->gradients + r.start;                      \
         HOLD_STATES_##state_count for (int64_t i = 0; i < r.count; i++) {                          \
             REAL value = w[i], s[2] = TAKE_STATES_##state_count(i);                                \
-            REAL_NAME(rule_##rule)(&value, g[i] * h.gradient_scale, s, &h);                        \
+            REAL_NAME(rule_##rule)(&value, REAL_NAME(rule_gradient)(g[i], &h), s, &h);             \
             w[i] = value;                                                                          \
             GIVE_STATES_##state_count(i)                                                           \
         }                                                                                          \

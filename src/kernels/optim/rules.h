@@ -1,7 +1,7 @@
 /* rules.h - the element-wise update rules, each one scalar function in a file of its own:
  *
  *     rule(w, g, s, h)   w  the parameter, changed in place
- *                        g  its gradient, already clipped and unscaled
+ *                        g  its gradient, as rule_gradient gives it: scaled and clipped
  *                        s  its states, changed in place; zero before the first update
  *                        h  the hyper-parameters, below
  *
@@ -19,7 +19,7 @@
 
 /* quern_hyper for one segment, rounded to REAL once and not for every element. */
 typedef struct RULE_CONSTANTS {
-    REAL gradient_scale;
+    REAL gradient_scale, clip_value;
     REAL learning_rate;              /* the segment's scale included */
     REAL decay;                      /* weight decay; 0 where the segment has none */
     REAL keep;                       /* 1 - learning_rate * decay */
@@ -37,6 +37,7 @@ static inline QUERN_HD RULE_CONSTANTS REAL_NAME(rule_constants_of)(const quern_h
     const double decay = segment->decay ? h->weight_decay : 0.0;
     RULE_CONSTANTS c;
     c.gradient_scale = (REAL)h->gradient_scale;
+    c.clip_value = (REAL)h->clip_value;
     c.learning_rate = (REAL)rate;
     c.decay = (REAL)decay;
     c.keep = (REAL)(1.0 - rate * decay);
@@ -51,6 +52,14 @@ static inline QUERN_HD RULE_CONSTANTS REAL_NAME(rule_constants_of)(const quern_h
     c.look_ahead = h->nesterov ? (REAL)1 : (REAL)0;
     c.behind = h->nesterov ? (REAL)h->momentum : (REAL)1;
     return c;
+}
+
+/* What a rule is given of a gradient: the scale of the clip by norm, then the limits of the clip by
+ * value (torch.nn.utils.clip_grad_norm_, then clip_grad_value_). */
+static inline QUERN_HD REAL REAL_NAME(rule_gradient)(REAL gradient, const RULE_CONSTANTS *h) {
+    const REAL g = gradient * h->gradient_scale;
+    const REAL below = g > h->clip_value ? h->clip_value : g;
+    return below < -h->clip_value ? -h->clip_value : below;
 }
 
 /* x / y for y >= 0, and 0 for y = 0: with epsilon 0 an element that never had a gradient (padding,
