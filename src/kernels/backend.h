@@ -52,6 +52,8 @@ typedef struct quern_backend {
     void (*event_destroy)(backend_event *event);
     quern_status (*event_record)(backend_event *event, quern_stream *stream);
     quern_status (*event_wait)(backend_event *event); /* the host waits for its last record */
+    /* without waiting: whether event_wait would return at once (a failure is left to it) */
+    quern_status (*event_query)(backend_event *event, bool *out_done);
     quern_status (*stream_wait_event)(quern_stream *stream, backend_event *event);
 
     quern_status (*call)(quern_stream *stream, quern_kernel_function function,

@@ -6,11 +6,12 @@
 #include "backend.h"
 
 /* One more whenever backend.h, kernel.h, task.h or this file changes its layout or meaning. */
-#define MODULE_ABI UINT32_C(2)
+#define MODULE_ABI UINT32_C(3)
 
 /* The core's functions of the same words (status.h, base/report.h, base/memory.h). */
 typedef struct quern_services {
     quern_status (*fail)(quern_status status, const char *format, ...) QUERN_PRINTF(2, 3);
+    const char *(*error)(void);
     void (*log)(const quern_host *host, quern_log_level level, const char *format, ...)
         QUERN_PRINTF(3, 4);
     quern_status (*allocate)(const quern_host *host, void *out_pointer, int64_t count,

@@ -32,7 +32,7 @@ set(CMAKE_CXX_VISIBILITY_PRESET hidden)
 add_compile_definitions(_POSIX_C_SOURCE=200809L)
 
 # Results are the same bits whichever expressions the compiler would like to fuse.
-add_compile_options(-ffp-contract=off)
+add_compile_options($<$<COMPILE_LANGUAGE:C,CXX>:-ffp-contract=off>)
 
 find_program(CCACHE ccache)
 mark_as_advanced(CCACHE)
@@ -51,8 +51,8 @@ if(QUERN_WERROR)
 endif()
 
 if(QUERN_SANITIZE)
-  add_compile_options(-fsanitize=${QUERN_SANITIZE} -fno-sanitize-recover=all
-                      -fno-omit-frame-pointer -g1)
+  add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${QUERN_SANITIZE};\
+-fno-sanitize-recover=all;-fno-omit-frame-pointer;-g1>")
   add_link_options(-fsanitize=${QUERN_SANITIZE})
 endif()
 if(QUERN_COVERAGE)

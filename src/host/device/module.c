@@ -24,6 +24,7 @@
 
 static const quern_services services = {
     .fail = quern_fail,
+    .error = quern_error,
     .log = log_write,
     .allocate = memory_allocate,
     .release = memory_release,

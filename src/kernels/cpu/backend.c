@@ -76,6 +76,7 @@ const quern_backend quern_backend_cpu = {
     .event_destroy = cpu_event_destroy,
     .event_record = cpu_event_record,
     .event_wait = cpu_event_wait,
+    .event_query = cpu_event_query,
     .stream_wait_event = cpu_stream_wait_event,
     .call = cpu_call,
     .copy = cpu_copy,

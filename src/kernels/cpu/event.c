@@ -63,6 +63,13 @@ quern_status cpu_event_wait(backend_event *e) {
     return status;
 }
 
+quern_status cpu_event_query(backend_event *e, bool *out_done) {
+    pthread_mutex_lock(&e->lock);
+    *out_done = e->completed == e->recorded;
+    pthread_mutex_unlock(&e->lock);
+    return QUERN_OK;
+}
+
 quern_status cpu_stream_wait_event(quern_stream *s, backend_event *e) {
     QUERN_TRY(stream_refuse_recording(s, "waiting for an event"));
     pthread_mutex_lock(&e->lock);

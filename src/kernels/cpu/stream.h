@@ -86,6 +86,7 @@ quern_status cpu_event_create(backend_device *device, backend_event **out);
 void cpu_event_destroy(backend_event *event);
 quern_status cpu_event_record(backend_event *event, quern_stream *stream);
 quern_status cpu_event_wait(backend_event *event);
+quern_status cpu_event_query(backend_event *event, bool *out_done);
 quern_status cpu_stream_wait_event(quern_stream *stream, backend_event *event);
 void event_run_record(quern_stream *stream, const command *c);
 void event_run_wait(quern_stream *stream, const command *c);

@@ -1,0 +1,87 @@
+/* capture.c - work recorded once as a CUDA graph and launched as a whole.
+ *
+ * The capture is of the thread's own mode: other threads (loaders, writers) may call CUDA while
+ * it lasts. The graph is uploaded when it is made, so that the first launch costs what every
+ * other does. */
+#include "device.h"
+
+static quern_status begin_capture(quern_stream *s) {
+    int previous;
+    quern_status status = device_enter(s->device, &previous);
+    if (status == QUERN_OK)
+        status = CHECKED(s->device, cudaStreamBeginCapture,
+                         (s->handle, cudaStreamCaptureModeThreadLocal));
+    device_leave(s->device, previous);
+    return status;
+}
+
+quern_status cuda_capture_begin(quern_stream *s) {
+    QUERN_TRY(stream_refuse_recording(s, "beginning a capture"));
+    QUERN_TRY(cuda_stream_status(s));
+    backend_capture *c = NULL;
+    QUERN_TRY(cuda_services()->allocate(s->device->host, &c, 1, sizeof *c, "a capture"));
+    c->device = s->device;
+    const quern_status status = begin_capture(s);
+    if (status == QUERN_OK)
+        s->recording = c;
+    else
+        cuda_capture_destroy(c);
+    return status;
+}
+
+static quern_status make_executable(backend_capture *c, quern_stream *s, cudaGraph_t graph) {
+    QUERN_TRY(CHECKED(c->device, cudaGraphInstantiate, (&c->executable, graph, 0)));
+    return CHECKED(c->device, cudaGraphUpload, (c->executable, s->handle));
+}
+
+/* A call that failed while it was recorded has already said why: that is the capture's failure,
+ * whatever CUDA thinks of what was recorded. */
+static quern_status end_capture(quern_stream *s, backend_capture *c) {
+    int previous;
+    cudaGraph_t graph = NULL;
+    quern_status status = device_enter(s->device, &previous);
+    if (status == QUERN_OK) {
+        const cudaError_t code = cuda_driver.cudaStreamEndCapture(s->handle, &graph);
+        status = stream_take_failure(s);
+        if (status == QUERN_OK)
+            status = cuda_check(s->device, code, "cudaStreamEndCapture", NULL);
+        else
+            IGNORED(cudaGetLastError, ());
+    }
+    if (status == QUERN_OK) status = make_executable(c, s, graph);
+    if (graph != NULL) IGNORED(cudaGraphDestroy, (graph));
+    device_leave(s->device, previous);
+    return status;
+}
+
+quern_status cuda_capture_end(quern_stream *s, backend_capture **out) {
+    *out = NULL;
+    backend_capture *c = s->recording;
+    if (c == NULL)
+        return cuda_fail(QUERN_INVALID, "ending a capture on a stream that captures nothing");
+    s->recording = NULL;
+    const quern_status status = end_capture(s, c);
+    if (status == QUERN_OK)
+        *out = c;
+    else
+        cuda_capture_destroy(c);
+    return status;
+}
+
+quern_status cuda_capture_launch(backend_capture *c, quern_stream *s) {
+    int previous;
+    QUERN_TRY(stream_refuse_recording(s, "launching a capture"));
+    if (atomic_load(&s->status) != QUERN_OK) return device_status(s->device);
+    quern_status status = device_enter(s->device, &previous);
+    if (status == QUERN_OK)
+        status = stream_fail(s, CHECKED(s->device, cudaGraphLaunch, (c->executable, s->handle)));
+    device_leave(s->device, previous);
+    return status;
+}
+
+/* A graph that still runs is kept by CUDA until it has run. */
+void cuda_capture_destroy(backend_capture *c) {
+    if (c == NULL) return;
+    if (c->executable != NULL) IGNORED(cudaGraphExecDestroy, (c->executable));
+    cuda_services()->release(c->device->host, c, 1, sizeof *c);
+}

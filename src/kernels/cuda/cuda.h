@@ -1,0 +1,75 @@
+/* cuda.h - what the kernels of this folder share, in C and in C++: how to fail, how to check a
+ * call, and what a stream is underneath.
+ *
+ * The module links nothing of the core, so quern_fail and its like are reached through the
+ * services that the core hands over when it opens the module. */
+#ifndef QUERN_KERNELS_CUDA_CUDA_H
+#define QUERN_KERNELS_CUDA_CUDA_H
+
+#include "driver.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "../../host/base/report.h" /* QUERN_TRY only: the rest of it is the core's */
+#include "../module.h"
+
+const quern_services *cuda_services(void);
+/* quern_fail(status, format, …) of the core. */
+#define cuda_fail(...) cuda_services()->fail(__VA_ARGS__)
+
+/* OK, or the status that belongs to the code, with a sentence that names call, code, what was
+ * being done (may be NULL) and the device. A code after which CUDA itself refuses all work marks
+ * the device as lost: every later call on it returns the same failure. */
+QUERN_MUST_CHECK quern_status cuda_check(backend_device *device, cudaError_t code, const char *call,
+                                         const char *what);
+/* In a kernel function: CUDA_CALL(args->stream, cudaMemsetAsync, (to, 0, bytes, stream)). */
+#define CUDA_CALL(stream, name, arguments)                                                         \
+    cuda_check(cuda_stream_device(stream), cuda_driver.name arguments, #name,                      \
+               cuda_stream_doing(stream))
+
+cudaStream_t cuda_stream_handle(const quern_stream *stream);
+backend_device *cuda_stream_device(const quern_stream *stream);
+/* What was issued to the stream last: "linear forward". For sentences. */
+const char *cuda_stream_doing(const quern_stream *stream);
+
+/* What a kernel finds wrong in its data (an index outside of its table, a target that is no
+ * class) it writes here: pinned host memory that the device can write. The first one to change
+ * `code` from 0 (atomicCAS) fills the rest; whoever waits for the stream gets it as INVALID with a
+ * sentence. A kernel that has found a fault goes on without reading or writing out of bounds. */
+typedef struct cuda_fault {
+    int32_t code; /* 0: none; else 1 + quern_op_id of the op that found it */
+    int32_t unused;
+    int64_t position, value, limit; /* element `position` is `value`, legal are 0 … limit - 1 */
+} cuda_fault;
+cuda_fault *cuda_stream_fault(const quern_stream *stream);
+
+int32_t cuda_device_multiprocessors(const backend_device *device);
+int32_t cuda_device_capability(const backend_device *device); /* 90 for 9.0 */
+int32_t cuda_device_index(const backend_device *device);
+const char *cuda_device_name(const backend_device *device);
+const quern_host *cuda_device_host(const backend_device *device);
+bool cuda_device_allows_tf32(const backend_device *device);
+bool cuda_device_tunes(const backend_device *device);
+
+/* What a library's file keeps for a device (a handle, a cache of plans): made at its first use,
+ * dropped when the device closes, the last first. */
+typedef enum cuda_slot {
+    CUDA_SLOT_CUBLASLT,
+    CUDA_SLOT_CUDNN,
+    CUDA_SLOT_ALGORITHMS,
+    CUDA_SLOT_COUNT,
+} cuda_slot;
+void *cuda_device_slot(const backend_device *device, cuda_slot slot);
+void cuda_device_slot_set(backend_device *device, cuda_slot slot, void *value,
+                          void (*drop)(backend_device *device, void *value));
+
+extern const quern_kernel *const cuda_kernels[QUERN_OP_ID_COUNT];
+extern const quern_kernel_function cuda_tasks[TASK_COUNT];
+extern const quern_kernel_function cuda_update_rules[QUERN_OPTIMIZER_COUNT];
+
+#ifdef __cplusplus
+}
+#endif
+#endif

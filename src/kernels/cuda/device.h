@@ -1,0 +1,100 @@
+/* device.h - the CUDA backend's objects: a device, streams, events, captures. C only: the kernels
+ * see them through cuda.h. */
+#ifndef QUERN_KERNELS_CUDA_DEVICE_H
+#define QUERN_KERNELS_CUDA_DEVICE_H
+
+#include "cuda.h"
+
+#include <stdatomic.h>
+
+#define SENTENCE_BYTES 1024
+
+struct backend_device {
+    const quern_host *host;
+    int32_t index;
+    int32_t multiprocessors, capability;
+    int64_t memory_bytes;
+    bool allow_tf32, tune;
+    char name[128], uuid[48], pci[32];
+    struct {
+        void *value;
+        void (*drop)(backend_device *device, void *value);
+    } slots[CUDA_SLOT_COUNT];
+    /* 0 until CUDA has refused work for good, 1 while the sentence is written, then 2 */
+    atomic_int lost;
+    char lost_sentence[SENTENCE_BYTES];
+};
+
+struct quern_stream {
+    backend_device *device;
+    cudaStream_t handle;
+    char name[32];
+    quern_kernel_function last; /* the last kernel function issued, for sentences */
+    backend_capture *recording; /* not NULL: between capture_begin and capture_end */
+    cuda_fault *fault;          /* pinned */
+    /* the first failure since the last wait; its sentence is written before it */
+    _Atomic(quern_status) status;
+    char sentence[SENTENCE_BYTES];
+};
+
+struct backend_event {
+    backend_device *device;
+    cudaEvent_t handle;
+    quern_stream *stream; /* that recorded it last; NULL: never recorded */
+    quern_status status;  /* the first failure of a stream that recorded it */
+    char sentence[SENTENCE_BYTES];
+};
+
+struct backend_capture {
+    backend_device *device;
+    cudaGraphExec_t executable; /* NULL: nothing was recorded */
+};
+
+/* The calling thread's current device while a function of this backend runs is the backend's; the
+ * application's own choice is put back. Fails with the device's own sentence once it is lost. */
+QUERN_MUST_CHECK quern_status device_enter(backend_device *device, int *previous);
+void device_leave(const backend_device *device, int previous);
+/* OK, or DEVICE_LOST with the sentence of the call that lost it. */
+QUERN_MUST_CHECK quern_status device_status(backend_device *device);
+
+/* CHECKED(device, cudaMalloc, (&p, bytes)): one call of the table, checked. */
+#define CHECKED(device, name, arguments) cuda_check(device, cuda_driver.name arguments, #name, NULL)
+/* For teardown, whose failures have nobody to be told to. */
+#define IGNORED(name, arguments) ((void)cuda_driver.name arguments)
+
+/* stream.c */
+quern_status cuda_stream_create(backend_device *device, quern_stream **out, const char *name);
+void cuda_stream_destroy(quern_stream *stream);
+quern_status cuda_stream_wait(quern_stream *stream);
+quern_status cuda_stream_status(quern_stream *stream);
+quern_status cuda_call(quern_stream *stream, quern_kernel_function function,
+                       const quern_kernel_args *args);
+quern_status cuda_copy(quern_stream *stream, void *to, const void *from, size_t bytes);
+quern_status cuda_fill(quern_stream *stream, void *to, int value, size_t bytes);
+/* INVALID, naming the operation, between capture_begin and capture_end. */
+quern_status stream_refuse_recording(const quern_stream *stream, const char *operation);
+/* Keeps the sentence that is this thread's last failure; what follows on the stream is dropped. */
+quern_status stream_fail(quern_stream *stream, quern_status status);
+/* Returns the stream's failure once; then the stream is well again, unless the device is lost. */
+quern_status stream_take_failure(quern_stream *stream);
+/* What the device has found in its data so far, as a failure of the stream. */
+quern_status stream_collect(quern_stream *stream);
+
+/* event.c */
+quern_status cuda_event_create(backend_device *device, backend_event **out);
+void cuda_event_destroy(backend_event *event);
+quern_status cuda_event_record(backend_event *event, quern_stream *stream);
+quern_status cuda_event_wait(backend_event *event);
+quern_status cuda_event_query(backend_event *event, bool *out_done);
+quern_status cuda_stream_wait_event(quern_stream *stream, backend_event *event);
+
+/* capture.c */
+quern_status cuda_capture_begin(quern_stream *stream);
+quern_status cuda_capture_end(quern_stream *stream, backend_capture **out);
+quern_status cuda_capture_launch(backend_capture *capture, quern_stream *stream);
+void cuda_capture_destroy(backend_capture *capture);
+
+/* module.c */
+extern const quern_backend cuda_backend;
+
+#endif

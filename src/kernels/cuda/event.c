@@ -1,0 +1,94 @@
+/* event.c - points in streams that others wait for. A failed stream hands its failure to the
+ * events that it records, and they to everybody who waits: nobody goes on with data that was
+ * never made. */
+#include "device.h"
+
+#include <stdio.h>
+
+quern_status cuda_event_create(backend_device *device, backend_event **out) {
+    int previous;
+    backend_event *e = NULL;
+    *out = NULL;
+    QUERN_TRY(cuda_services()->allocate(device->host, &e, 1, sizeof *e, "an event"));
+    e->device = device;
+    quern_status status = device_enter(device, &previous);
+    if (status == QUERN_OK)
+        status = CHECKED(device, cudaEventCreateWithFlags, (&e->handle, cudaEventDisableTiming));
+    device_leave(device, previous);
+    if (status == QUERN_OK)
+        *out = e;
+    else
+        cuda_services()->release(device->host, e, 1, sizeof *e);
+    return status;
+}
+
+/* CUDA itself keeps what streams still need of it. */
+void cuda_event_destroy(backend_event *e) {
+    if (e == NULL) return;
+    IGNORED(cudaEventDestroy, (e->handle));
+    cuda_services()->release(e->device->host, e, 1, sizeof *e);
+}
+
+static void take_failure(backend_event *e, quern_stream *s) {
+    const quern_status status = atomic_load(&s->status);
+    if (status == QUERN_OK || e->status != QUERN_OK) return;
+    e->status = status;
+    snprintf(e->sentence, sizeof e->sentence, "%s", s->sentence);
+}
+
+quern_status cuda_event_record(backend_event *e, quern_stream *s) {
+    int previous;
+    QUERN_TRY(stream_refuse_recording(s, "recording an event"));
+    quern_status status = device_enter(e->device, &previous);
+    if (status == QUERN_OK) status = CHECKED(e->device, cudaEventRecord, (e->handle, s->handle));
+    device_leave(e->device, previous);
+    if (status != QUERN_OK) return stream_fail(s, status);
+    e->stream = s;
+    take_failure(e, s);
+    return QUERN_OK;
+}
+
+static quern_status event_status(backend_event *e) {
+    if (e->status == QUERN_OK && e->stream != NULL) {
+        (void)stream_collect(e->stream);
+        take_failure(e, e->stream);
+    }
+    return e->status == QUERN_OK ? QUERN_OK : cuda_fail(e->status, "%s", e->sentence);
+}
+
+quern_status cuda_event_wait(backend_event *e) {
+    int previous;
+    if (e->stream == NULL) return QUERN_OK;
+    quern_status status = device_enter(e->device, &previous);
+    if (status == QUERN_OK)
+        status = cuda_check(e->device, cuda_driver.cudaEventSynchronize(e->handle),
+                            "cudaEventSynchronize", cuda_stream_doing(e->stream));
+    device_leave(e->device, previous);
+    return status == QUERN_OK ? event_status(e) : status;
+}
+
+quern_status cuda_event_query(backend_event *e, bool *out_done) {
+    *out_done = true;
+    if (e->stream == NULL) return QUERN_OK;
+    QUERN_TRY(device_status(e->device));
+    const cudaError_t code = cuda_driver.cudaEventQuery(e->handle);
+    *out_done = code != cudaErrorNotReady;
+    if (!*out_done) {
+        IGNORED(cudaGetLastError, ());
+        return QUERN_OK;
+    }
+    return cuda_check(e->device, code, "cudaEventQuery", cuda_stream_doing(e->stream));
+}
+
+quern_status cuda_stream_wait_event(quern_stream *s, backend_event *e) {
+    int previous;
+    QUERN_TRY(stream_refuse_recording(s, "waiting for an event"));
+    if (e->stream == NULL) return QUERN_OK;
+    quern_status status = event_status(e);
+    if (status != QUERN_OK) return (void)stream_fail(s, status), QUERN_OK;
+    status = device_enter(s->device, &previous);
+    if (status == QUERN_OK)
+        status = stream_fail(s, CHECKED(s->device, cudaStreamWaitEvent, (s->handle, e->handle, 0)));
+    device_leave(s->device, previous);
+    return status;
+}

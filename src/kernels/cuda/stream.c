@@ -1,0 +1,187 @@
+/* stream.c - a CUDA stream: what is issued to it, what failed on it, what its kernels found.
+ *
+ * A kernel function runs on the calling thread and issues its launches. Its failure is returned at
+ * once and sticks to the stream, like a fault that a kernel found on the device: what follows is
+ * dropped until a wait has returned it. */
+#include "device.h"
+
+#include <stdio.h>
+#include <string.h>
+
+cudaStream_t cuda_stream_handle(const quern_stream *s) { return s->handle; }
+backend_device *cuda_stream_device(const quern_stream *s) { return s->device; }
+cuda_fault *cuda_stream_fault(const quern_stream *s) { return s->fault; }
+
+/* The name of a kernel function, found by looking through the tables: only failures need it. */
+static const char *function_name(quern_kernel_function f) {
+    if (f == NULL) return "";
+#define QUERN_OP(name, desc, in, out, reads, flags, shape, formula)                                \
+    if (cuda_kernels[QUERN_OP_ID_##name] != NULL) {                                                \
+        if (f == cuda_kernels[QUERN_OP_ID_##name]->forward) return #name " forward";               \
+        if (f == cuda_kernels[QUERN_OP_ID_##name]->backward) return #name " backward";             \
+    }
+#include <quern/ops.def>
+#undef QUERN_OP
+#define X(name)                                                                                    \
+    if (f == cuda_tasks[TASK_##name]) return "the task " #name;
+    TASK_LIST(X)
+#undef X
+#define X(name, states, reads)                                                                     \
+    if (f == cuda_update_rules[QUERN_OPTIMIZER_##name]) return "the update " #name;
+    QUERN_OPTIMIZER_LIST(X)
+#undef X
+    return "an op of the application";
+}
+
+const char *cuda_stream_doing(const quern_stream *s) { return function_name(s->last); }
+
+quern_status stream_refuse_recording(const quern_stream *s, const char *operation) {
+    if (s->recording == NULL) return QUERN_OK;
+    return cuda_fail(QUERN_INVALID, "%s on a stream that captures: end the capture first",
+                     operation);
+}
+
+quern_status stream_fail(quern_stream *s, quern_status status) {
+    if (status == QUERN_OK || atomic_load(&s->status) != QUERN_OK) return status;
+    const char *sentence = cuda_services()->error();
+    if (sentence[0] == 0) sentence = "a kernel function failed and left no sentence";
+    snprintf(s->sentence, sizeof s->sentence, "%s", sentence);
+    atomic_store(&s->status, status);
+    return status;
+}
+
+static const char *op_name(int32_t op) {
+    static const char *const names[QUERN_OP_ID_COUNT] = {
+#define QUERN_OP(name, desc, in, out, reads, flags, shape, formula) [QUERN_OP_ID_##name] = #name,
+#include <quern/ops.def>
+#undef QUERN_OP
+    };
+    return op >= 0 && op < QUERN_OP_ID_COUNT ? names[op] : "a kernel";
+}
+
+quern_status stream_collect(quern_stream *s) {
+    const cuda_fault *f = s->fault;
+    if (*(volatile const int32_t *)&f->code == 0) return QUERN_OK;
+    return stream_fail(s, cuda_fail(QUERN_INVALID,
+                                    "%s: index %lld at position %lld is not in 0 … %lld",
+                                    op_name(f->code - 1), (long long)f->value,
+                                    (long long)f->position, (long long)f->limit - 1));
+}
+
+quern_status cuda_stream_status(quern_stream *s) {
+    QUERN_TRY(device_status(s->device));
+    (void)stream_collect(s);
+    const quern_status status = atomic_load(&s->status);
+    return status == QUERN_OK ? QUERN_OK : cuda_fail(status, "%s", s->sentence);
+}
+
+static quern_status wait_for_device(quern_stream *s) {
+    int previous;
+    quern_status status = device_enter(s->device, &previous);
+    if (status == QUERN_OK)
+        status = cuda_check(s->device, cuda_driver.cudaStreamSynchronize(s->handle),
+                            "cudaStreamSynchronize", cuda_stream_doing(s));
+    device_leave(s->device, previous);
+    return status;
+}
+
+quern_status stream_take_failure(quern_stream *s) {
+    const quern_status status = cuda_stream_status(s);
+    if (status == QUERN_OK || status == QUERN_DEVICE_LOST) return status;
+    memset(s->fault, 0, sizeof *s->fault);
+    atomic_store(&s->status, QUERN_OK);
+    return status;
+}
+
+quern_status cuda_stream_wait(quern_stream *s) {
+    QUERN_TRY(stream_refuse_recording(s, "waiting"));
+    QUERN_TRY(wait_for_device(s));
+    return stream_take_failure(s);
+}
+
+/* Whether work may be issued: a failed stream drops it, a lost device refuses it. */
+static quern_status begin_issue(quern_stream *s, int *previous, bool *dropped) {
+    *dropped = atomic_load(&s->status) != QUERN_OK;
+    return device_enter(s->device, previous);
+}
+
+quern_status cuda_call(quern_stream *s, quern_kernel_function function,
+                       const quern_kernel_args *args) {
+    int previous;
+    bool dropped;
+    quern_status status = begin_issue(s, &previous, &dropped);
+    if (status == QUERN_OK && !dropped) {
+        s->last = function;
+        status = function != NULL
+                     ? function(args)
+                     : cuda_fail(QUERN_UNSUPPORTED, "this task or update rule has no CUDA kernel");
+        (void)stream_fail(s, status);
+    }
+    device_leave(s->device, previous);
+    return status;
+}
+
+quern_status cuda_copy(quern_stream *s, void *to, const void *from, size_t bytes) {
+    int previous;
+    bool dropped;
+    if (bytes == 0) return QUERN_OK;
+    quern_status status = begin_issue(s, &previous, &dropped);
+    if (status == QUERN_OK && !dropped)
+        status = stream_fail(s, CHECKED(s->device, cudaMemcpyAsync,
+                                        (to, from, bytes, cudaMemcpyDefault, s->handle)));
+    device_leave(s->device, previous);
+    return status;
+}
+
+quern_status cuda_fill(quern_stream *s, void *to, int value, size_t bytes) {
+    int previous;
+    bool dropped;
+    if (bytes == 0) return QUERN_OK;
+    quern_status status = begin_issue(s, &previous, &dropped);
+    if (status == QUERN_OK && !dropped)
+        status = stream_fail(s, CHECKED(s->device, cudaMemsetAsync, (to, value, bytes, s->handle)));
+    device_leave(s->device, previous);
+    return status;
+}
+
+static void stream_free(quern_stream *s) {
+    if (s->fault != NULL) IGNORED(cudaFreeHost, (s->fault));
+    if (s->handle != NULL) IGNORED(cudaStreamDestroy, (s->handle));
+    cuda_services()->release(s->device->host, s, 1, sizeof *s);
+}
+
+static quern_status stream_fill(quern_stream *s) {
+    QUERN_TRY(CHECKED(s->device, cudaStreamCreateWithFlags, (&s->handle, cudaStreamNonBlocking)));
+    void *fault = NULL;
+    QUERN_TRY(CHECKED(s->device, cudaHostAlloc, (&fault, sizeof *s->fault, cudaHostAllocMapped)));
+    s->fault = memset(fault, 0, sizeof *s->fault);
+    return QUERN_OK;
+}
+
+quern_status cuda_stream_create(backend_device *device, quern_stream **out, const char *name) {
+    int previous;
+    quern_stream *s = NULL;
+    *out = NULL;
+    QUERN_TRY(cuda_services()->allocate(device->host, &s, 1, sizeof *s, "a stream"));
+    s->device = device;
+    snprintf(s->name, sizeof s->name, "%s", name);
+    quern_status status = device_enter(device, &previous);
+    if (status == QUERN_OK) status = stream_fill(s);
+    device_leave(device, previous);
+    if (status == QUERN_OK)
+        *out = s;
+    else
+        stream_free(s);
+    return status;
+}
+
+/* What was issued still runs, unless the device is lost. */
+void cuda_stream_destroy(quern_stream *s) {
+    if (s == NULL) return;
+    if (s->recording != NULL) {
+        backend_capture *c = NULL;
+        if (cuda_capture_end(s, &c) == QUERN_OK) cuda_capture_destroy(c);
+    }
+    if (device_status(s->device) == QUERN_OK) IGNORED(cudaStreamSynchronize, (s->handle));
+    stream_free(s);
+}
