@@ -11,7 +11,8 @@
  *   drop      frees what plan built. May be NULL.
  * Forward and backward never allocate, never synchronise, and work on the stream they are given.
  * Every view is contiguous unless the op's row says STRIDED. An output may share its memory with
- * an input only where the op's row says INPLACE.
+ * an input only where the op's row says INPLACE. One exception: in the following microbatches of a
+ * window a buffer that a node renews (batch_norm) and its next value are one memory.
  *
  * The application adds an op of its own by filling a quern_op (below) and calling quern_custom().
  */

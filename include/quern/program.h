@@ -53,7 +53,8 @@ typedef struct quern_program_desc {
     quern_parameters *parameters; /* required, except for quern_program_memory */
     int64_t batch_size;           /* >= 0 */
     bool training;                /* training behaviour, and backward from `loss` */
-    quern_tensor *loss;           /* (): required when training */
+    bool no_backward;             /* of training only its behaviour; needs no loss */
+    quern_tensor *loss;           /* (): required for backward */
     quern_tensor *loss_weight;    /* (); default: quern_loss_weight(loss), else the batch size */
     quern_tensor *const *outputs; /* tensors to be read after forward */
     int32_t output_count;

@@ -2,7 +2,9 @@
  *
  * A task is a quern_kernel_function whose args->attributes points to the struct of its name below.
  * Everything that changes from attempt to attempt lives in one task_state in device memory, so
- * that a captured step can be replayed without the host. One attempt runs, in this order:
+ * that a captured step can be replayed without the host. One attempt of one batch runs, in this
+ * order (a window of several first opens and weighs each of them, then opens each again, adds its
+ * loss by accumulate, seeds):
  *   weigh      loss and weight of a microbatch are added to the window
  *   seed       d(loss) = 1 / W is written where backward starts
  *   norm       the gradient's global L2 norm, NaN or infinity kept
@@ -10,7 +12,8 @@
  *   (update)   the rule, when applied
  *   average    the parameters' moving average follows them, when applied
  *   commit     pending state (running statistics) becomes state, when applied
- *   record     the attempt's record goes to the ring, the window is closed, attempt + 1 */
+ *   record     the attempt's record goes to the ring, the window is closed, attempt + 1
+ * open         counts the microbatches of a window, from which random draws follow */
 #ifndef QUERN_KERNELS_TASK_H
 #define QUERN_KERNELS_TASK_H
 
@@ -26,23 +29,31 @@ typedef struct task_state { /* device memory */
     double norm;          /* of the gradient of the mean loss, before clipping */
     double learning_rate; /* of the last decided update */
     quern_hyper hyper;
-    int32_t applied; /* 1 while the update of this attempt may change things */
-    int32_t outcome; /* quern_outcome */
-    int32_t skip;    /* set by the host: this attempt is SKIPPED */
-    int32_t frozen;  /* set by a failure or a stop: later attempts are FROZEN */
+    int64_t not_finite; /* attempts in a row that were; an applied update ends the row */
+    int32_t applied;    /* 1 while the update of this attempt may change things */
+    int32_t outcome;    /* quern_outcome */
+    int32_t skip;       /* set by the host: this attempt is SKIPPED */
+    int32_t frozen;     /* set by a failure or a stop: later attempts are FROZEN */
 } task_state;
 
 typedef struct task_record { /* host-visible memory, a ring indexed by attempt */
     int64_t attempt, step;   /* step: after this attempt */
     double loss, weight, samples, norm, learning_rate;
+    int64_t not_finite; /* in a row, this one included */
     int32_t outcome;
 } task_record;
 
-#define TASK_LIST(X) X(weigh) X(seed) X(norm) X(decide) X(average) X(commit) X(record) X(accumulate)
+#define TASK_LIST(X)                                                                               \
+    X(open) X(weigh) X(seed) X(norm) X(decide) X(average) X(commit) X(record) X(accumulate)
 
 #define X(name) TASK_##name,
 typedef enum task_id { TASK_LIST(X) TASK_COUNT } task_id;
 #undef X
+
+typedef struct task_open { /* microbatch 0, or the one behind */
+    task_state *state;
+    bool first;
+} task_open;
 
 typedef struct task_weigh {
     task_state *state;
@@ -67,9 +78,9 @@ typedef struct task_decide {
     /* device memory: factor on the learning rate for update n at [n % schedule_count] */
     const double *schedule;
     int64_t schedule_count;
-    quern_hyper constants;   /* learning_rate is the base rate */
-    double clip_norm;        /* 0: off */
-    bool stop_on_not_finite; /* freeze what follows a non-finite attempt */
+    quern_hyper constants;    /* learning_rate is the base rate */
+    double clip_norm;         /* 0: off */
+    int64_t not_finite_limit; /* more in a row freeze what follows; 0: the first does */
 } task_decide;
 
 typedef struct task_average { /* average += (1 - decay) (value - average), element by element */

@@ -31,17 +31,17 @@ static quern_view view_of(void *data, quern_dtype dtype, int64_t count) {
         .data = data, .dim = {count}, .stride = {1}, .count = count, .rank = 1, .dtype = dtype};
 }
 
-static task_decide decide_desc(double clip_norm, bool stop) {
+static task_decide decide_desc(double clip_norm, int64_t limit) {
     return (task_decide){.state = &state,
                          .schedule = half_then_tenth,
                          .schedule_count = 2,
                          .constants = {.learning_rate = 0.2, .beta1 = 0.9, .beta2 = 0.99},
                          .clip_norm = clip_norm,
-                         .stop_on_not_finite = stop};
+                         .not_finite_limit = limit};
 }
 
-static void decide(double clip_norm, bool stop) {
-    const task_decide t = decide_desc(clip_norm, stop);
+static void decide(double clip_norm, int64_t limit) {
+    const task_decide t = decide_desc(clip_norm, limit);
     run_task(TASK_decide, &t, NULL);
 }
 
@@ -131,7 +131,7 @@ TEST_CASE(Task, norm_keeps_nan_and_infinity_wherever_they_are) {
 TEST_CASE(Task, an_applied_update_gets_rate_corrections_and_clip) {
     begin(1);
     state.weight = 4, state.loss = 1, state.norm = 8;
-    decide(2, true);
+    decide(2, 0);
     CHECK(state.applied == 1 && state.outcome == QUERN_OUTCOME_APPLIED && state.step == 1);
     CHECK(state.hyper.n == 1);
     CHECK_NEAR(state.hyper.learning_rate, 0.1, 1e-16);
@@ -140,12 +140,12 @@ TEST_CASE(Task, an_applied_update_gets_rate_corrections_and_clip) {
     CHECK_NEAR(state.hyper.correct2, 100, 1e-11);
     CHECK_NEAR(state.hyper.gradient_scale, 2 / (8 + 1e-6), 1e-16);
     state.norm = 1.5;
-    decide(2, true);
+    decide(2, 0);
     CHECK(state.hyper.gradient_scale == 1);
     CHECK(state.hyper.n == 2 && state.step == 2);
     CHECK_NEAR(state.hyper.learning_rate, 0.02, 1e-16);
     CHECK_NEAR(state.hyper.correct1, 1 / (1 - 0.81), 1e-13);
-    decide(0, true);
+    decide(0, 0);
     CHECK(state.hyper.gradient_scale == 1);
     CHECK_NEAR(state.hyper.learning_rate, 0.1, 1e-16); /* the ring begins again */
     end();
@@ -155,28 +155,58 @@ TEST_CASE(Task, an_applied_update_gets_rate_corrections_and_clip) {
 TEST_CASE(Task, the_reasons_not_to_apply_have_an_order) {
     begin(1);
     state = (task_state){.skip = 1, .frozen = 1, .weight = 0, .loss = NAN, .norm = NAN, .step = 5};
-    decide(0, true);
+    decide(0, 0);
     CHECK(state.outcome == QUERN_OUTCOME_SKIPPED && state.applied == 0);
     state.skip = 0;
-    decide(0, true);
+    decide(0, 0);
     CHECK(state.outcome == QUERN_OUTCOME_FROZEN && state.applied == 0);
     state.frozen = 0;
-    decide(0, true);
+    decide(0, 0);
     CHECK(state.outcome == QUERN_OUTCOME_EMPTY && state.applied == 0 && state.frozen == 0);
     state.weight = 2;
-    decide(0, false);
+    decide(0, INT64_MAX);
     CHECK(state.outcome == QUERN_OUTCOME_NOT_FINITE && state.frozen == 0);
-    decide(0, true);
+    decide(0, 0);
     CHECK(state.outcome == QUERN_OUTCOME_NOT_FINITE && state.frozen == 1);
     state.frozen = 0;
     const double bad[][3] = {{NAN, 1, 1}, {1, NAN, 1}, {1, 1, INFINITY}, {1, INFINITY, 1}};
     for (int i = 0; i < 4; i++) {
         state.loss = bad[i][0], state.weight = bad[i][1], state.norm = bad[i][2];
         state.applied = 1;
-        decide(0, false);
+        decide(0, INT64_MAX);
         CHECK(state.outcome == QUERN_OUTCOME_NOT_FINITE && state.applied == 0);
     }
     CHECK(state.step == 5);
+    end();
+}
+
+/* The row is ended by an update alone; more in a row than the limit freeze what follows. */
+TEST_CASE(Task, not_finite_attempts_in_a_row_are_counted) {
+    static const struct {
+        double loss, weight;
+        int64_t row;
+        int32_t frozen;
+    } attempts[] = {{NAN, 1, 1, 0}, {1, 0, 1, 0},   {NAN, 1, 2, 0}, {1, 1, 0, 0},
+                    {NAN, 1, 1, 0}, {NAN, 1, 2, 0}, {NAN, 1, 3, 1}, {1, 1, 3, 1}};
+    begin(1);
+    for (int i = 0; i < 8; i++) {
+        state.loss = attempts[i].loss, state.weight = attempts[i].weight;
+        decide(0, 2);
+        CHECK_SAY(state.not_finite == attempts[i].row && state.frozen == attempts[i].frozen,
+                  "attempt %d: %d in a row, frozen %d", i, (int)state.not_finite,
+                  (int)state.frozen);
+    }
+    CHECK(state.step == 1 && state.outcome == QUERN_OUTCOME_FROZEN);
+    end();
+}
+
+TEST_CASE(Task, open_counts_the_microbatches) {
+    begin(1);
+    state.run.microbatch = 77;
+    for (int64_t i = 0; i < 4; i++) {
+        run_task(TASK_open, &(task_open){.state = &state, .first = i == 0}, NULL);
+        CHECK(state.run.microbatch == i && state.run.attempt == 3 && state.run.seed == 7);
+    }
     end();
 }
 
@@ -201,12 +231,13 @@ TEST_CASE(Task, record_writes_its_slot_and_opens_the_next_window) {
     begin(1);
     state.step = 9, state.loss = 6, state.weight = 3, state.samples = 2, state.norm = 0.5;
     state.learning_rate = 0.125, state.outcome = QUERN_OUTCOME_SKIPPED;
-    state.skip = 1, state.frozen = 1, state.applied = 1;
+    state.skip = 1, state.frozen = 1, state.applied = 1, state.not_finite = 6;
     const task_record_args t = {&state, ring, 4};
     run_task(TASK_record, &t, NULL);
     CHECK(ring[3].attempt == 3 && ring[3].step == 9 && ring[3].loss == 6 && ring[3].weight == 3);
     CHECK(ring[3].samples == 2 && ring[3].norm == 0.5 && ring[3].learning_rate == 0.125);
-    CHECK(ring[3].outcome == QUERN_OUTCOME_SKIPPED);
+    CHECK(ring[3].outcome == QUERN_OUTCOME_SKIPPED && ring[3].not_finite == 6);
+    CHECK(state.not_finite == 6 && state.run.microbatch == 0);
     CHECK(state.loss == 0 && state.weight == 0 && state.samples == 0);
     CHECK(state.skip == 0 && state.applied == 0 && state.frozen == 1);
     CHECK(state.run.attempt == 4 && state.run.seed == 7 && state.step == 9);

@@ -141,7 +141,9 @@ static void attach(quern_graph *graph, graph_node *node) {
     case QUERN_OP_ID_binary_cross_entropy_with_logits:
     case QUERN_OP_ID_mse:
     case QUERN_OP_ID_l1:
-    case QUERN_OP_ID_huber: y->weight = quern_element_count(graph, node->in[0]); break;
+    case QUERN_OP_ID_huber:
+        y->weight = quern_element_count(graph, node->in[1]); /* does not need the prediction */
+        break;
     case QUERN_OP_ID_batch_norm:
         for (int32_t i = 0; i < 2; i++) attach_pending(graph, node->in[3 + i], node->out[1 + i]);
         break;

@@ -74,7 +74,8 @@ typedef struct program_step {
     quern_kernel_args args;
     quern_view *in, *out, *grad_out, *grad_in; /* what args points to */
     bool *accumulate, *accumulate_following;
-    quern_kernel_args args_following; /* as args, with accumulate_following */
+    quern_view *in_following;         /* of a forward step that renews a buffer; NULL: as `in` */
+    quern_kernel_args args_following; /* as args, with in_following and accumulate_following */
     int32_t scratch;                  /* item, or -1 */
     int32_t fill_root;                /* fill: whose gradient */
     void *fill;
@@ -118,6 +119,10 @@ static inline int32_t time_end(const quern_program *p) { return p->step_count + 
 
 static inline tensor_plan *plan_of(const quern_program *p, const quern_tensor *tensor) {
     return &p->tensors[tensor->id];
+}
+
+static inline bool has_backward(const quern_program *p) {
+    return p->desc.training && !p->desc.no_backward;
 }
 
 /* Whether input i of an op can have a gradient at all. */

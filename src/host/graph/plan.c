@@ -236,7 +236,7 @@ quern_status program_place(quern_program *p) {
     pending_place(p);
     QUERN_TRY(leaves_place(p));
     for (int32_t i = 0; i < p->forward_count; i++) QUERN_TRY(forward_live(p, i));
-    if (p->desc.training) QUERN_TRY(seed_place(p));
+    if (has_backward(p)) QUERN_TRY(seed_place(p));
     for (int32_t i = p->forward_count; i < p->step_count; i++) QUERN_TRY(backward_live(p, i));
     for (int32_t i = 0; i < p->forward_count; i++) share_forward(p, i);
     for (int32_t i = p->forward_count; i < p->step_count; i++) share_backward(p, i);

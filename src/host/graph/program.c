@@ -7,11 +7,27 @@ static quern_status views_allocate(quern_program *p, quern_view **out, int32_t c
     return arena_allocate(&p->memory, out, count, sizeof **out, "step");
 }
 
+/* Whether input i is a buffer that the node itself writes the next value of. */
+static bool renews(const planned_node *n, int32_t i) {
+    const quern_tensor *buffer = n->in[i];
+    if (!buffer || buffer->role != ROLE_BUFFER || !buffer->pending) return false;
+    for (int32_t o = 0; o < n->op->output_count; o++)
+        if (n->out[o] == buffer->pending) return true;
+    return false;
+}
+
+static bool renews_any(const planned_node *n) {
+    for (int32_t i = 0; i < n->input_count; i++)
+        if (renews(n, i)) return true;
+    return false;
+}
+
 static quern_status step_arrays(quern_program *p, program_step *step) {
     const planned_node *n = step->node;
     QUERN_TRY(views_allocate(p, &step->in, n->input_count));
     QUERN_TRY(views_allocate(p, &step->out, n->op->output_count));
-    if (!step->backward) return QUERN_OK;
+    if (!step->backward)
+        return renews_any(n) ? views_allocate(p, &step->in_following, n->input_count) : QUERN_OK;
     QUERN_TRY(views_allocate(p, &step->grad_in, n->input_count));
     QUERN_TRY(views_allocate(p, &step->grad_out, n->op->output_count));
     QUERN_TRY(arena_allocate(&p->memory, &step->accumulate, n->input_count, sizeof(bool), "step"));
@@ -81,7 +97,10 @@ static quern_status desc_check(const quern_program_desc *d) {
         return quern_fail(QUERN_INVALID, "program: batch_size %lld", (long long)d->batch_size);
     if (d->loss_weight && !d->loss)
         return quern_fail(QUERN_INVALID, "program: loss_weight is set, but loss is NULL");
-    if (d->training && !d->loss) return quern_fail(QUERN_INVALID, "program: training needs a loss");
+    if (d->no_backward && !d->training)
+        return quern_fail(QUERN_INVALID, "program: no_backward is set, but not training");
+    if (d->training && !d->no_backward && !d->loss)
+        return quern_fail(QUERN_INVALID, "program: training needs a loss");
     if (d->output_count < 0 || (d->output_count > 0 && !d->outputs))
         return quern_fail(QUERN_INVALID, "program: %d outputs%s", (int)d->output_count,
                           d->outputs ? "" : ", but outputs is NULL");
@@ -94,7 +113,7 @@ static quern_status passes_run(quern_program *p) {
     QUERN_TRY(program_select(p));
     if (!p->desc.no_fusion) program_fuse(p);
     QUERN_TRY(forward_append(p));
-    if (p->desc.training) QUERN_TRY(program_differentiate(p));
+    if (has_backward(p)) QUERN_TRY(program_differentiate(p));
     QUERN_TRY(kernels_plan(p));
     return program_place(p);
 }
@@ -149,6 +168,16 @@ static void *item_pointer(const quern_program *p, const memory_bases *m, int32_t
     return item >= 0 ? m->base[PLACE_ARENA] + p->items[item].offset : NULL;
 }
 
+/* In place: what a node renews is read and written element by element (ops.def). */
+static void following_bind(const quern_program *p, program_step *step) {
+    const planned_node *n = step->node;
+    for (int32_t i = 0; i < n->input_count; i++) {
+        step->in_following[i] = step->in[i];
+        if (renews(n, i)) step->in_following[i].data = plan_of(p, n->in[i]->pending)->bound.data;
+    }
+    step->args_following.in = step->in_following;
+}
+
 static void step_bind(quern_program *p, const memory_bases *m, program_step *step,
                       const quern_run *run) {
     const planned_node *n = step->node;
@@ -178,6 +207,7 @@ static void step_bind(quern_program *p, const memory_bases *m, program_step *ste
     step->args.run = run;
     step->args_following = step->args;
     step->args_following.accumulate = step->accumulate_following;
+    if (step->in_following) following_bind(p, step);
 }
 
 quern_status program_bind(quern_program *p, void *activations, void *inputs, const quern_run *run) {
@@ -187,7 +217,7 @@ quern_status program_bind(quern_program *p, void *activations, void *inputs, con
     if ((p->arena_bytes > 0 && !activations) || (p->input_bytes > 0 && !inputs) ||
         (values->value_count > 0 && !values->values))
         return quern_fail(QUERN_INTERNAL, "program: bound without memory");
-    if (p->desc.training && values->trainable_count > 0 && !values->gradients)
+    if (has_backward(p) && values->trainable_count > 0 && !values->gradients)
         return quern_fail(QUERN_INVALID, "program: training needs parameters made with gradients");
     for (int32_t i = 0; i < p->tensor_count; i++) {
         tensor_plan *plan = &p->tensors[i];
@@ -206,8 +236,8 @@ static quern_status step_issue(const quern_program *p, program_step *step, progr
         if (step->first_only && part == PROGRAM_BACKWARD_FOLLOWING) return QUERN_OK;
         return p->backend->fill(stream, step->fill, 0, step->fill_bytes);
     }
-    quern_kernel_args *args =
-        part == PROGRAM_BACKWARD_FOLLOWING ? &step->args_following : &step->args;
+    const bool following = part == PROGRAM_FORWARD_FOLLOWING || part == PROGRAM_BACKWARD_FOLLOWING;
+    quern_kernel_args *args = following ? &step->args_following : &step->args;
     const quern_kernel *kernel = step->node->kernel;
     if (args->stream != stream) args->stream = stream; /* work under way may be reading it */
     trace_begin(p->host, step->backward ? "backward" : "forward", step->node->node->name,
@@ -220,7 +250,7 @@ static quern_status step_issue(const quern_program *p, program_step *step, progr
 }
 
 quern_status program_issue(const quern_program *p, program_part part, quern_stream *stream) {
-    const bool forward = part == PROGRAM_FORWARD;
+    const bool forward = part == PROGRAM_FORWARD || part == PROGRAM_FORWARD_FOLLOWING;
     const int32_t first = forward ? 0 : p->forward_count;
     const int32_t last = forward ? p->forward_count : p->step_count;
     for (int32_t i = first; i < last; i++) QUERN_TRY(step_issue(p, &p->steps[i], part, stream));

@@ -10,10 +10,12 @@
 #include "parameters.h"
 #include <quern/program.h>
 
-/* forward; backward of a window's first microbatch (overwrites the parameters' gradients); and of
- * the following ones (adds to them). */
+/* Of a window's first microbatch: forward, and backward, which overwrites the parameters'
+ * gradients. Of the following ones: forward, where a node that renews running statistics goes on
+ * from their pending value (any other node reads the committed one); and backward, which adds. */
 typedef enum program_part {
     PROGRAM_FORWARD,
+    PROGRAM_FORWARD_FOLLOWING,
     PROGRAM_BACKWARD,
     PROGRAM_BACKWARD_FOLLOWING,
 } program_part;

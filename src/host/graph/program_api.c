@@ -104,14 +104,14 @@ static quern_status memory_of(quern_memory *out, const quern_program_desc *desc)
     quern_memory m = {.activation_bytes = p->arena_bytes, .input_bytes = p->input_bytes};
     quern_program_destroy(p);
     size_t buffers = 0; /* and their pending values */
-    const bool fits =
-        count_bytes(v->value_count, element, &m.parameter_bytes) &&
-        count_bytes(v->buffer_count, 2 * element, &buffers) &&
-        size_add(m.parameter_bytes, buffers, &m.parameter_bytes) &&
-        count_bytes(desc->training ? v->trainable_count : 0, element, &m.gradient_bytes) &&
-        size_add(m.parameter_bytes, m.gradient_bytes, &m.peak_bytes) &&
-        size_add(m.peak_bytes, m.activation_bytes, &m.peak_bytes) &&
-        size_add(m.peak_bytes, m.input_bytes, &m.peak_bytes);
+    const bool fits = count_bytes(v->value_count, element, &m.parameter_bytes) &&
+                      count_bytes(v->buffer_count, 2 * element, &buffers) &&
+                      size_add(m.parameter_bytes, buffers, &m.parameter_bytes) &&
+                      count_bytes(desc->training && !desc->no_backward ? v->trainable_count : 0,
+                                  element, &m.gradient_bytes) &&
+                      size_add(m.parameter_bytes, m.gradient_bytes, &m.peak_bytes) &&
+                      size_add(m.peak_bytes, m.activation_bytes, &m.peak_bytes) &&
+                      size_add(m.peak_bytes, m.input_bytes, &m.peak_bytes);
     if (!fits) return quern_fail(QUERN_SHAPE, "program: its memory has more bytes than fit");
     *out = m;
     return QUERN_OK;
@@ -200,8 +200,9 @@ quern_status quern_program_forward(quern_program *p, int64_t attempt) {
 quern_status quern_program_backward(quern_program *p, bool accumulate) {
     if (!p) return quern_fail(QUERN_INVALID, "program: the program is NULL");
     quern_stream *stream = p->graph->device->stream;
-    if (!p->desc.training)
-        return quern_fail(QUERN_INVALID, "program: backward of a program that is not training");
+    if (!p->desc.training || p->desc.no_backward)
+        return quern_fail(QUERN_INVALID, "program: backward of a program that %s",
+                          p->desc.training ? "was made with no_backward" : "is not training");
     QUERN_TRY(pass_check(p, PASS_FORWARD, "backward"));
     QUERN_TRY(p->backend->call(stream, p->backend->tasks[TASK_seed], &p->owned->seed_args));
     QUERN_TRY(program_issue(p, accumulate ? PROGRAM_BACKWARD_FOLLOWING : PROGRAM_BACKWARD, stream));

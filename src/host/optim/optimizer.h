@@ -51,7 +51,7 @@ typedef struct optimizer_bind_desc {
     const quern_parameters *parameters;
     task_state *state; /* device memory */
     quern_stream *stream;
-    bool stop_on_not_finite;
+    int64_t not_finite_limit; /* in a row, before what follows is frozen */
 } optimizer_bind_desc;
 
 /* Allocates, and issues the clearing of the states. UNSUPPORTED: the application's rule has no

@@ -59,7 +59,8 @@ quern_status quern_optimizer_create(quern_optimizer **out, quern_parameters *par
         s = optimizer_bind(&o->bound, &(optimizer_bind_desc){.desc = &resolved,
                                                              .parameters = parameters,
                                                              .state = o->state,
-                                                             .stream = o->stream});
+                                                             .stream = o->stream,
+                                                             .not_finite_limit = INT64_MAX});
     if (s == QUERN_OK) s = device->backend->stream_wait(o->stream);
     if (s == QUERN_OK)
         *out = o;

@@ -58,7 +58,7 @@ static quern_status update_prepare(quern_trainer *t) {
                                                                 .parameters = t->parameters,
                                                                 .state = t->state,
                                                                 .stream = t->stream,
-                                                                .stop_on_not_finite = true});
+                                                                .not_finite_limit = 0});
 }
 
 static quern_status feeds_create(quern_trainer *t) {

@@ -1,8 +1,8 @@
 /* decide - whether this attempt's update is applied, and with which hyper-parameters.
  * The reasons not to, in order of precedence: the host asked to skip it; an earlier one froze the
- * run; the window is empty; loss, weight, gradient or the schedule's factor is not finite. Only an
- * applied update moves the step on. Clipping is torch.nn.utils.clip_grad_norm_:
- * min(1, clip / (norm + 1e-6)). */
+ * run; the window is empty; loss, weight, gradient or the schedule's factor is not finite, which
+ * freezes the run when it comes too often in a row. Only an applied update moves the step on.
+ * Clipping is torch.nn.utils.clip_grad_norm_: min(1, clip / (norm + 1e-6)). */
 #include "task_value.h"
 #include <math.h>
 
@@ -40,8 +40,10 @@ quern_status quern_cpu_task_decide(const quern_kernel_args *args) {
     const quern_outcome outcome = outcome_of(t);
     state->outcome = (int32_t)outcome;
     state->applied = outcome == QUERN_OUTCOME_APPLIED;
-    if (outcome == QUERN_OUTCOME_NOT_FINITE && t->stop_on_not_finite) state->frozen = 1;
+    if (outcome == QUERN_OUTCOME_NOT_FINITE && ++state->not_finite > t->not_finite_limit)
+        state->frozen = 1;
     if (!state->applied) return QUERN_OK;
+    state->not_finite = 0;
     state->hyper = hyper_of(t);
     state->learning_rate = state->hyper.learning_rate;
     state->step++;

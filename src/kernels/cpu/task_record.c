@@ -13,6 +13,7 @@ quern_status quern_cpu_task_record(const quern_kernel_args *args) {
         .samples = state->samples,
         .norm = state->norm,
         .learning_rate = state->learning_rate,
+        .not_finite = state->not_finite,
         .outcome = state->outcome,
     };
     state->loss = state->weight = state->samples = 0;
