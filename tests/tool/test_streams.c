@@ -86,7 +86,7 @@ TEST_CASE(Streams, a_path_that_is_no_text_leaves_valid_json) {
     json_decref(object);
     REQUIRE(temporary_read(&t, "r\xed\xa0\x80/config.json", text, sizeof text - 1) > 0);
     object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
-    CHECK_TEXT(fixture_json_text(object, "data"), "t\xef\xbf\xbd\xef\xbf\xbd(\xc3\xa9.csv");
+    CHECK_HAS(fixture_json_text(object, "data"), "/t\xef\xbf\xbd\xef\xbf\xbd(\xc3\xa9.csv");
     json_decref(object);
     temporary_end(&t);
 }

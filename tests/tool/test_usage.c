@@ -73,9 +73,11 @@ static const misuse misuses[] = {
     {"--period: the schedule constant does not read it",
      {"train", "--model", "mlp", "--data", "synthetic", "--period", "3"}},
     {"inspect needs a run folder", {"inspect"}},
-    {"expected one of --run-dir and --weights", {"eval"}},
-    {"expected one of --run-dir and --weights", {"eval", "--run-dir", "a", "--weights", "b"}},
-    {"expected one of --run-dir and --weights", {"predict"}},
+    {"--weights, found none", {"eval"}},
+    {"--weights, found several", {"eval", "--run-dir", "a", "--weights", "b"}},
+    {"--weights, found several", {"predict", "a", "--checkpoint", "b"}},
+    {"--weights, found none", {"predict"}},
+    {"unexpected argument \"b\"", {"eval", "a", "b"}},
 };
 
 TEST_CASE(Usage, every_misuse_is_exit_code_2_with_a_sentence_and_no_output) {

@@ -77,8 +77,9 @@ static quern_status print_text(const evaluation *e) {
     sheet s;
     const quern_status status = sheet_open(&s);
     if (status != QUERN_OK) return status;
-    fprintf(s.to, "samples  %lld\nloss     %.4f\naccuracy %.4f\n", (long long)e->samples, e->loss,
-            e->accuracy);
+    fprintf(s.to, "samples  %lld\n", (long long)e->samples);
+    fprintf(s.to, "loss     %.4f\n", unsigned_nan(e->loss));
+    fprintf(s.to, "accuracy %.4f\n", unsigned_nan(e->accuracy));
     for (int64_t i = 0; i < e->class_count && e->per_class; i++)
         if (isfinite(e->per_class[i]))
             fprintf(s.to, "class %-3lld %.4f\n", (long long)i, e->per_class[i]);
@@ -91,8 +92,7 @@ int command_eval(const options *o) {
     quern_status status = session_device_check(o);
     if (status == QUERN_OK && o->data && samples_check(o->data) == QUERN_INVALID)
         status = QUERN_INVALID;
-    if (status == QUERN_OK && !o->run_dir == !o->weights)
-        status = quern_fail(QUERN_INVALID, "eval: expected one of --run-dir and --weights");
+    if (status == QUERN_OK) status = trained_check(o);
     if (status != QUERN_OK) return command_fail(status);
     status = trained_open(&t, o);
     if (status == QUERN_OK) {

@@ -1,6 +1,9 @@
-/* inspect.c - `quern inspect`: a run folder's configuration and tensors, or a file's tensors. */
+/* inspect.c - `quern inspect`: a run folder's configuration, checkpoints and tensors, a folder of
+ * checkpoints, one checkpoint, or a file's tensors. */
+#include "inspect.h"
 #include "commands.h"
-#include "json.h"
+#include "place.h"
+#include "recorded.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,8 +13,7 @@
 
 enum { CONFIG_BYTES_MAX = 1 << 20 };
 
-/* A name from a file, at least 24 columns wide: what it holds does not command the terminal. */
-static void write_plain(FILE *to, const char *text) {
+void plain_write(FILE *to, const char *text) {
     int written = 0;
     for (const unsigned char *c = (const unsigned char *)text; *c; c++, written++)
         fputc(*c < 0x20 || *c == 0x7f ? '?' : *c, to);
@@ -25,7 +27,7 @@ static void write_entry_text(FILE *to, const quern_safetensors_entry *e) {
         length += (size_t)snprintf(shape + length, sizeof shape - length, "%s%" PRId64,
                                    i == 0 ? "(" : ", ", e->dim[i]);
     if (e->rank > 0) snprintf(shape + length, sizeof shape - length, ")");
-    write_plain(to, e->name);
+    plain_write(to, e->name);
     fprintf(to, "%-4s %-20s %zu bytes\n", quern_dtype_name(e->dtype), shape, e->bytes);
 }
 
@@ -42,10 +44,8 @@ static void write_entry_json(FILE *to, const quern_safetensors_entry *e) {
     json_end(&j);
 }
 
-static void write_tensors(FILE *to, const quern_safetensors *file, bool as_json) {
-    const quern_safetensors_entry *entries = NULL;
+static void write_notes(FILE *to, const quern_safetensors *file, bool as_json) {
     const quern_safetensors_note *notes = NULL;
-    const int64_t count = quern_safetensors_entries(file, &entries);
     const int64_t note_count = quern_safetensors_notes(file, &notes);
     json j = {.to = to, .gap = " "};
     if (as_json) fputs("\"notes\": {", to);
@@ -53,12 +53,18 @@ static void write_tensors(FILE *to, const quern_safetensors *file, bool as_json)
         if (as_json) {
             json_text(&j, notes[i].key, notes[i].value);
         } else {
-            write_plain(to, notes[i].key);
-            write_plain(to, notes[i].value);
+            plain_write(to, notes[i].key);
+            plain_write(to, notes[i].value);
             fputc('\n', to);
         }
     }
-    if (as_json) fputs("}, \"tensors\": [", to);
+    if (as_json) fputs("}", to);
+}
+
+void tensor_list_write(FILE *to, const quern_safetensors *file, bool as_json) {
+    const quern_safetensors_entry *entries = NULL;
+    const int64_t count = quern_safetensors_entries(file, &entries);
+    if (as_json) fputc('[', to);
     for (int64_t i = 0; i < count; i++) {
         if (as_json && i > 0) fputs(", ", to);
         if (as_json)
@@ -69,19 +75,21 @@ static void write_tensors(FILE *to, const quern_safetensors *file, bool as_json)
     if (as_json) fputc(']', to);
 }
 
-static quern_status inspect_file(FILE *to, const char *path, bool as_json) {
-    quern_device *device = NULL;
+void tensors_write(FILE *to, const quern_safetensors *file, bool as_json) {
+    write_notes(to, file, as_json);
+    if (as_json) fputs(", \"tensors\": ", to);
+    tensor_list_write(to, file, as_json);
+}
+
+static quern_status inspect_file(FILE *to, quern_device *device, const char *path, bool as_json) {
     quern_safetensors *file = NULL;
-    quern_status status = quern_device_create(
-        &device, &(quern_device_desc){.kind = QUERN_DEVICE_CPU, .thread_count = 1});
-    if (status == QUERN_OK) status = quern_safetensors_open(&file, device, path);
-    if (status == QUERN_OK) write_tensors(to, file, as_json);
+    const quern_status status = quern_safetensors_open(&file, device, path);
+    if (status == QUERN_OK) tensors_write(to, file, as_json);
     quern_safetensors_destroy(file);
-    quern_device_destroy(device);
     return status;
 }
 
-/* config.json is shown as it is: quern wrote it to be read. */
+/* config.json is shown as it is, once it is known to be JSON: quern wrote it to be read. */
 static quern_status copy_config(FILE *to, const char *path) {
     char buffer[4096];
     size_t bytes = 0, total = 0;
@@ -99,34 +107,70 @@ static quern_status copy_config(FILE *to, const char *path) {
     return QUERN_OK;
 }
 
-static quern_status inspect_folder(FILE *to, const char *folder, bool as_json) {
-    char config[4096], weights[4096];
-    struct stat info;
-    const int a = snprintf(config, sizeof config, "%s/config.json", folder);
-    const int b = snprintf(weights, sizeof weights, "%s/model.safetensors", folder);
-    if (a < 0 || b < 0 || (size_t)a >= sizeof config || (size_t)b >= sizeof weights)
-        return quern_fail(QUERN_INVALID, "the path %.60s… is too long", folder);
+static quern_status write_config(FILE *to, const char *folder, bool as_json) {
+    char path[PATH_BYTES];
+    recorded *config = NULL;
+    quern_status status = recorded_open(&config, folder);
     if (as_json) fputs("\"config\": ", to);
-    const quern_status status = copy_config(to, config);
-    if (status != QUERN_OK || stat(weights, &info) != 0) return status;
-    if (as_json) fputs(", ", to);
-    return inspect_file(to, weights, as_json);
+    if (status == QUERN_OK && config) {
+        status = path_join(path, folder, "config.json");
+        if (status == QUERN_OK) status = copy_config(to, path);
+    } else if (as_json) {
+        fputs("null", to);
+    }
+    recorded_release(config);
+    return status;
 }
 
+static quern_status inspect_run(FILE *to, quern_device *device, const place *p, bool as_json,
+                                quern_status *usable) {
+    char weights[PATH_BYTES];
+    quern_status status = write_config(to, p->run, as_json);
+    if (status == QUERN_OK && as_json) fputs(", \"checkpoints\": ", to);
+    if (status == QUERN_OK && path_is_folder(p->checkpoints))
+        status = checkpoints_write(to, device, p->checkpoints, as_json, usable);
+    else if (as_json)
+        fputs("[]", to);
+    if (status != QUERN_OK || !path_exists(p->run, "model.safetensors")) return status;
+    if (as_json) fputs(", ", to);
+    status = path_join(weights, p->run, "model.safetensors");
+    return status == QUERN_OK ? inspect_file(to, device, weights, as_json) : status;
+}
+
+static quern_status inspect(FILE *to, const place *p, bool as_json, quern_status *usable) {
+    quern_device *device = NULL;
+    quern_status status = quern_device_create(
+        &device, &(quern_device_desc){.kind = QUERN_DEVICE_CPU, .thread_count = 1});
+    if (status != QUERN_OK) return status;
+    if (as_json) fputc('{', to);
+    switch (p->kind) {
+    case PLACE_FILE: status = inspect_file(to, device, p->path, as_json); break;
+    case PLACE_RUN: status = inspect_run(to, device, p, as_json, usable); break;
+    case PLACE_CHECKPOINT: status = checkpoint_write(to, device, p->path, as_json); break;
+    case PLACE_CHECKPOINTS:
+        if (as_json) fputs("\"checkpoints\": ", to);
+        status = checkpoints_write(to, device, p->checkpoints, as_json, usable);
+        break;
+    }
+    if (as_json) fputs("}\n", to);
+    quern_device_destroy(device);
+    return status;
+}
+
+/* A list without a usable checkpoint is a result as well: it is printed, the exit code tells. */
 int command_inspect(const options *o) {
-    struct stat info;
+    place p;
     sheet s;
-    if (stat(o->path, &info) != 0)
-        return command_fail(quern_fail(QUERN_INPUT, "inspect %s: %s", o->path, strerror(errno)));
-    quern_status status = sheet_open(&s);
+    quern_status usable = QUERN_OK, status = place_find(&p, o->path);
+    if (status == QUERN_OK) status = sheet_open(&s);
     if (status != QUERN_OK) return command_fail(status);
-    if (o->json) fputc('{', s.to);
-    status = S_ISDIR(info.st_mode) ? inspect_folder(s.to, o->path, o->json)
-                                   : inspect_file(s.to, o->path, o->json);
-    if (o->json) fputs("}\n", s.to);
+    status = inspect(s.to, &p, o->json, &usable);
     if (status == QUERN_OK)
         status = sheet_print(&s);
     else
         sheet_release(&s);
+    if (status == QUERN_OK && usable != QUERN_OK)
+        status = quern_fail(usable, "%s: no checkpoint there that a run could go on from",
+                            p.checkpoints);
     return status == QUERN_OK ? 0 : command_fail(status);
 }

@@ -57,6 +57,8 @@ void json_write_number(FILE *to, double value) {
     fputs(text, to);
 }
 
+double unsigned_nan(double value) { return isnan(value) ? fabs(value) : value; }
+
 void json_begin(json *j, FILE *to, const char *gap) {
     *j = (json){.to = to, .gap = gap};
     fputc('{', to);
@@ -83,6 +85,11 @@ void json_number(json *j, const char *key, double value) {
 void json_count(json *j, const char *key, int64_t value) {
     json_key(j, key);
     fprintf(j->to, "%" PRId64, value);
+}
+
+void json_flag(json *j, const char *key, bool value) {
+    json_key(j, key);
+    fputs(value ? "true" : "false", j->to);
 }
 
 void json_end(json *j) { fputs(strchr(j->gap, '\n') ? "\n}" : "}", j->to); }

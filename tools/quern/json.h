@@ -1,4 +1,4 @@
-/* json.h - JSON and files as the command writes them: a text is built in memory, then written
+/* json.h - JSON and text as the command writes them: a text is built in memory, then written
  * with raw writes whose every return value is checked, because stdio hides a full disk. */
 #ifndef QUERN_TOOL_JSON_H
 #define QUERN_TOOL_JSON_H
@@ -8,6 +8,8 @@
 
 void json_write_text(FILE *to, const char *value); /* quoted and escaped; NULL: null */
 void json_write_number(FILE *to, double value);    /* shortest that reads back; not finite: null */
+/* For printf, which shows NaN's sign; it means nothing. */
+double unsigned_nan(double value);
 
 /* An object, field by field. */
 typedef struct json {
@@ -20,6 +22,7 @@ void json_key(json *j, const char *key); /* the caller writes the value */
 void json_text(json *j, const char *key, const char *value);
 void json_number(json *j, const char *key, double value);
 void json_count(json *j, const char *key, int64_t value);
+void json_flag(json *j, const char *key, bool value);
 void json_end(json *j);
 
 /* A text in memory. */

@@ -32,24 +32,45 @@ static void write_help(FILE *to) {
           to);
 }
 
+static const char *path_usage(command of) {
+    if (of == INSPECT) return " PATH";
+    return of == EVAL || of == PREDICT ? " [PATH]" : "";
+}
+
+/* Headlines and options in the order of options.def. */
+static const struct help_line {
+    const char *title; /* NULL: an option */
+    int option;
+} help_lines[] = {
+#define GROUP(title) {title, 0},
+#define OPTION(field, ...) {NULL, OPTION_##field},
+#include "options.def"
+};
+enum { HELP_LINE_COUNT = sizeof help_lines / sizeof *help_lines };
+
+static void write_option_help(FILE *to, const option_row *row) {
+    char left[64];
+    snprintf(left, sizeof left, "--%s%s%s", row->name, row->argument ? " " : "",
+             row->argument ? row->argument : "");
+    fprintf(to, "  %-22s %s", left, row->help);
+    if (row->choices && strcmp(row->name, "model") != 0) fprintf(to, " (%s)", row->choices + 1);
+    if (row->preset && strcmp(row->preset, "0") != 0) fprintf(to, "; default %s", row->preset);
+    fputc('\n', to);
+}
+
 static void write_command_help(FILE *to, command of) {
 #define X(name, bit, value, help)                                                                  \
-    if (of == bit)                                                                                 \
-        fprintf(to, "usage: quern %s%s [OPTIONS]\n%s\n\n", #name, of == INSPECT ? " PATH" : "",    \
-                help);
+    if (of == bit) fprintf(to, "usage: quern %s%s [OPTIONS]\n%s\n", #name, path_usage(of), help);
     COMMAND_LIST(X)
 #undef X
-    const option_row *rows = option_table();
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        if (!(rows[i].commands & (int)of)) continue;
-        char left[64];
-        snprintf(left, sizeof left, "--%s%s%s", rows[i].name, rows[i].argument ? " " : "",
-                 rows[i].argument ? rows[i].argument : "");
-        fprintf(to, "  %-22s %s", left, rows[i].help);
-        if (rows[i].choices && strcmp(rows[i].name, "model") != 0)
-            fprintf(to, " (%s)", rows[i].choices + 1);
-        if (rows[i].preset) fprintf(to, "; default %s", rows[i].preset);
-        fputc('\n', to);
+    const char *title = NULL;
+    for (int i = 0; i < HELP_LINE_COUNT; i++) {
+        const option_row *row = &option_table()[help_lines[i].option];
+        if (help_lines[i].title) title = help_lines[i].title;
+        if (help_lines[i].title || !(row->commands & (int)of)) continue;
+        if (title) fprintf(to, "\n%s\n", title);
+        title = NULL;
+        write_option_help(to, row);
     }
 }
 

@@ -1,9 +1,10 @@
 /* options.c - the command line, by exact names only: "--option value" and "--option=value".
- * The command line goes before the YAML file, the file before the presets; all three are texts
- * until one converter gives them their type and range. */
+ * The command line goes before the YAML file, the file before what the resumed run recorded, that
+ * before the presets; all are texts until one converter gives them their type and range. */
 #include "options.h"
 #include "config.h"
 #include "nearest.h"
+#include "recorded.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -98,6 +99,8 @@ static quern_status take_option(options *o, int count, char **arguments, int *ne
     return QUERN_OK;
 }
 
+static bool takes_path(command of) { return of == INSPECT || of == EVAL || of == PREDICT; }
+
 static quern_status read_arguments(options *o, int count, char **arguments) {
     for (int i = 2; i < count;) {
         const char *argument = arguments[i];
@@ -107,7 +110,7 @@ static quern_status read_arguments(options *o, int count, char **arguments) {
         } else if (strncmp(argument, "--", 2) == 0) {
             const quern_status status = take_option(o, count, arguments, &i);
             if (status != QUERN_OK) return status;
-        } else if (o->command == INSPECT && !o->path && argument[0] != '-') {
+        } else if (takes_path(o->command) && !o->path && argument[0] != '-') {
             o->path = argument;
             i++;
         } else {
@@ -115,7 +118,8 @@ static quern_status read_arguments(options *o, int count, char **arguments) {
         }
     }
     if (o->command == INSPECT && !o->path && !o->help)
-        return quern_fail(QUERN_INVALID, "inspect needs a run folder or a .safetensors file");
+        return quern_fail(QUERN_INVALID,
+                          "inspect needs a run folder, a checkpoint or a .safetensors file");
     return QUERN_OK;
 }
 
@@ -212,12 +216,30 @@ static quern_status read_file(options *o) {
     return QUERN_OK;
 }
 
+/* Of this call alone, or of no use to a run that goes on. */
+static bool is_recorded(int option) {
+    return option != OPTION_run_dir && option != OPTION_resume && option != OPTION_config &&
+           option != OPTION_json && option != OPTION_quiet && option != OPTION_no_save &&
+           option != OPTION_fast_dev_run;
+}
+
+/* A resumed run is the same run: what is not said anew is as it was. */
+static quern_status read_recorded(options *o) {
+    const char *resume = o->texts[OPTION_resume], *folder = o->texts[OPTION_run_dir];
+    if (!resume || strcmp(resume, "true") != 0 || !folder) return QUERN_OK;
+    const quern_status status = recorded_open(&o->recorded, folder);
+    for (int i = 0; i < OPTION_COUNT && o->recorded; i++)
+        if (!o->texts[i] && is_recorded(i)) o->texts[i] = recorded_text(o->recorded, rows[i].name);
+    return status;
+}
+
 quern_status options_read(options *out, int count, char **arguments) {
     *out = (options){0};
     if (count < 2) return quern_fail(QUERN_INVALID, "no command; see quern --help");
     quern_status status = command_find(&out->command, arguments[1]);
     if (status == QUERN_OK) status = read_arguments(out, count, arguments);
     if (status == QUERN_OK && !out->help) status = read_file(out);
+    if (status == QUERN_OK && !out->help) status = read_recorded(out);
     for (int i = 0; i < OPTION_COUNT; i++)
         if (!out->texts[i]) out->texts[i] = rows[i].preset;
     if (status == QUERN_OK && !out->help) status = convert_all(out);
@@ -227,7 +249,9 @@ quern_status options_read(options *out, int count, char **arguments) {
 
 void options_release(options *o) {
     config_release(o->yaml);
+    recorded_release(o->recorded);
     o->yaml = NULL;
+    o->recorded = NULL;
 }
 
 static void write_text(FILE *to, const char *value) { json_write_text(to, value); }

@@ -11,7 +11,7 @@
     X(eval, EVAL, 2, "measure a trained model on a data set")                                      \
     X(predict, PREDICT, 4, "write a trained model's class probabilities as CSV")                   \
     X(devices, DEVICES, 8, "list the devices that can compute")                                    \
-    X(inspect, INSPECT, 16, "print what a run folder or a .safetensors file holds")
+    X(inspect, INSPECT, 16, "print what a run folder, a checkpoint or a .safetensors file holds")
 #define X(name, bit, value, help) bit = value,
 typedef enum command { COMMAND_NONE, COMMAND_LIST(X) } command;
 #undef X
@@ -31,12 +31,13 @@ enum {
 typedef struct options {
     command command;
     bool help;
-    const char *path; /* inspect's argument */
+    const char *path; /* the argument of inspect, eval and predict */
 #define OPTION(field, name, kind, ...) OPTION_TYPE_##kind field;
 #include "options.def"
-    bool given[OPTION_COUNT];
-    const char *texts[OPTION_COUNT]; /* as written by the user, or the preset */
+    bool given[OPTION_COUNT];        /* by the command line or the file */
+    const char *texts[OPTION_COUNT]; /* as written by the user, of the resumed run, or the preset */
     void *yaml;                      /* owns the texts that came from the file */
+    struct recorded *recorded;       /* and those of the resumed run */
 } options;
 
 /* INVALID: a usage error, with the nearest valid name; INPUT: the YAML file is missing or is not

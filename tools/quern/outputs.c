@@ -39,6 +39,23 @@ static void write_resolved(json *j, const quern_trainer *trainer) {
     json_count(j, "run-ahead", d->run_ahead);
 }
 
+/* Paths so that they mean the same from every working directory. */
+static void write_option(const training *t, int option, FILE *to) {
+    const options *o = t->options;
+    char path[PATH_BYTES];
+    if (option == OPTION_run_dir)
+        json_write_text(to, t->dir.path);
+    else if (option == OPTION_data && samples_path(path, o->data) == QUERN_OK)
+        json_write_text(to, path);
+    else if (option == OPTION_valid && o->valid && path_absolute(path, o->valid) == QUERN_OK)
+        json_write_text(to, path);
+    else if (option == OPTION_stop_file && o->stop_file &&
+             path_absolute(path, o->stop_file) == QUERN_OK)
+        json_write_text(to, path);
+    else
+        option_write_json(o, option, to);
+}
+
 static void write_config(const training *t, FILE *to, const char *gap) {
     const option_row *rows = option_table();
     json j;
@@ -48,10 +65,7 @@ static void write_config(const training *t, FILE *to, const char *gap) {
     for (int i = 0; i < OPTION_COUNT; i++) {
         if (!(rows[i].commands & TRAIN)) continue;
         json_key(&j, rows[i].name);
-        if (i == OPTION_run_dir)
-            json_write_text(to, t->dir.path);
-        else
-            option_write_json(t->options, i, to);
+        write_option(t, i, to);
     }
     json_text(&j, "device-name", t->device_name);
     write_data(&j, &t->data);
@@ -157,7 +171,8 @@ void outputs_print_start(const training *t) {
             quern_graph_parameter_elements(t->net.graph));
     fprintf(stderr, "data        %s, %" PRId64 " training, %s validation samples\n", o->data,
             quern_dataset_length(t->data.train), valid);
-    fprintf(stderr, "batch       %" PRId64 " x 1 accumulation x 1 rank\n", o->batch_size);
+    fprintf(stderr, "batch       %" PRId64 " x %" PRId64 " accumulation x 1 rank\n", o->batch_size,
+            o->accumulate);
     fprintf(stderr, "optimizer   %s, learning rate %g, schedule %s%s\n", o->optimizer, o->lr,
             o->schedule, limit);
     fprintf(stderr, "seed        %" PRId64 "\n", o->seed);

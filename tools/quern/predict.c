@@ -15,7 +15,7 @@ static void write_rows(FILE *to, const float *probabilities, int64_t row_count, 
         for (int64_t c = 1; c < classes; c++)
             if (p[c] > p[best]) best = c;
         fprintf(to, "%lld,%lld", (long long)i, (long long)best);
-        for (int64_t c = 0; c < classes; c++) fprintf(to, ",%.7g", (double)p[c]);
+        for (int64_t c = 0; c < classes; c++) fprintf(to, ",%.7g", unsigned_nan((double)p[c]));
         fputc('\n', to);
     }
 }
@@ -44,6 +44,7 @@ static quern_status predict(const trained *t) {
 int command_predict(const options *o) {
     trained t;
     quern_status status = session_device_check(o);
+    if (status == QUERN_OK) status = trained_check(o);
     if (status == QUERN_OK) status = trained_open(&t, o);
     if (status != QUERN_OK) return command_fail(status);
     status = predict(&t);

@@ -1,29 +1,54 @@
-/* run_dir.c - an empty folder is taken, one with content is somebody's run and refused. */
+/* run_dir.c - an empty folder is taken; one with content is somebody's run and refused, unless it
+ * is to be resumed. The lock is the kernel's, on the folder itself: it ends with the process,
+ * however that ends, and leaves no file. */
 #include "run_dir.h"
+#include "place.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum { RUN_NUMBER_MAX = 99999 };
 
-static quern_status check_empty(const char *path) {
+/* *found: the name of any entry, "" when there is none. */
+static quern_status look_into(const char *path, char found[256]) {
     DIR *folder = opendir(path);
     if (!folder) {
         const quern_status status = errno == ENOTDIR ? QUERN_INVALID : QUERN_IO;
         return quern_fail(status, "run directory %s: %s", path, strerror(errno));
     }
     const struct dirent *entry;
-    char found[256] = "";
+    found[0] = '\0';
     while (!found[0] && (entry = readdir(folder)))
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            snprintf(found, sizeof found, "%s", entry->d_name);
+            snprintf(found, 256, "%s", entry->d_name);
     closedir(folder);
-    if (!found[0]) return QUERN_OK;
-    return quern_fail(QUERN_INVALID, "run directory %s: expected an empty or new folder, found %s",
-                      path, found);
+    return QUERN_OK;
+}
+
+static quern_status check_content(run_dir *d, bool resume) {
+    char found[256];
+    const quern_status status = look_into(d->path, found);
+    if (status != QUERN_OK || !found[0]) return status;
+    d->earlier = path_exists(d->path, "config.json") || path_exists(d->path, "checkpoints");
+    if (resume && d->earlier) return QUERN_OK;
+    return quern_fail(QUERN_INVALID,
+                      "run directory %s: expected an empty or new folder%s, found %s%s", d->path,
+                      resume ? ", or an earlier run" : "", found,
+                      d->earlier ? "; --resume goes on with the run in it" : "");
+}
+
+/* Where the file system knows no locks, there is none. */
+static quern_status lock(run_dir *d) {
+    d->lock = open(d->path, O_RDONLY | O_CLOEXEC);
+    if (d->lock < 0) return quern_fail(QUERN_IO, "run directory %s: %s", d->path, strerror(errno));
+    if (flock(d->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return QUERN_OK;
+    return quern_fail(QUERN_INVALID, "run directory %s: another process is training in it",
+                      d->path);
 }
 
 /* Creates every missing folder of `path`; *made says whether the last one is new. */
@@ -62,14 +87,14 @@ static quern_status probe(const run_dir *d) {
     return quern_fail(QUERN_IO, "run directory %s: cannot write: %s", d->path, strerror(cause));
 }
 
-static quern_status open_given(run_dir *d, const char *path) {
+static quern_status open_given(run_dir *d, const char *path, bool resume) {
     const int length = snprintf(d->path, sizeof d->path, "%s", path);
     if (length < 0 || (size_t)length >= sizeof d->path)
         return quern_fail(QUERN_INVALID, "--run-dir: the path is longer than %zu bytes",
                           sizeof d->path - 1);
     quern_status status = make_folders(d->path, &d->made);
-    if (status == QUERN_OK && !d->made) status = check_empty(d->path);
-    return status;
+    if (status == QUERN_OK) status = lock(d);
+    return status == QUERN_OK ? check_content(d, resume) : status;
 }
 
 /* "fashion-mnist" of "fashion-mnist", "my_set" of "/data/my_set.csv". */
@@ -91,7 +116,7 @@ static quern_status open_numbered(run_dir *d, const options *o) {
     for (int i = 1; i <= RUN_NUMBER_MAX && status == QUERN_OK; i++) {
         snprintf(d->path, sizeof d->path, "runs/%s-%s-%03d", o->model, name, i);
         d->made = mkdir(d->path, 0777) == 0;
-        if (d->made) return QUERN_OK;
+        if (d->made) return lock(d);
         if (errno != EEXIST)
             status = quern_fail(QUERN_IO, "run directory %s: mkdir: %s; --run-dir names another",
                                 d->path, strerror(errno));
@@ -100,10 +125,12 @@ static quern_status open_numbered(run_dir *d, const options *o) {
 }
 
 quern_status run_dir_open(run_dir *d, const options *o) {
-    *d = (run_dir){0};
-    quern_status status = o->run_dir ? open_given(d, o->run_dir) : open_numbered(d, o);
+    *d = (run_dir){.lock = -1};
+    quern_status status = o->run_dir ? open_given(d, o->run_dir, o->resume) : open_numbered(d, o);
     if (status == QUERN_OK) status = probe(d);
-    if (status != QUERN_OK && d->made) rmdir(d->path);
+    if (status == QUERN_OK) return QUERN_OK;
+    if (d->made) rmdir(d->path);
+    run_dir_release(d);
     return status;
 }
 
@@ -116,7 +143,13 @@ quern_status run_dir_file(const run_dir *d, const char *name, char *out, size_t 
 
 void run_dir_undo(const run_dir *d, const char *const *names) {
     char path[4096];
+    if (d->earlier) return;
     for (; *names; names++)
         if (run_dir_file(d, *names, path, sizeof path) == QUERN_OK) unlink(path);
     if (d->made) rmdir(d->path);
+}
+
+void run_dir_release(run_dir *d) {
+    if (d->lock >= 0) close(d->lock);
+    d->lock = -1;
 }

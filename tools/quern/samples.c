@@ -13,11 +13,6 @@ enum { SYNTHETIC_TRAIN = 10000, SYNTHETIC_VALID = 2000 };
 static const char *const known_names[] = {"fashion-mnist", "synthetic"};
 enum { KNOWN_COUNT = sizeof known_names / sizeof *known_names };
 
-static bool is_folder(const char *path) {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
 static bool is_known(const char *name) {
     for (int i = 0; i < KNOWN_COUNT; i++)
         if (strcmp(known_names[i], name) == 0) return true;
@@ -48,7 +43,7 @@ static quern_status open_fashion_mnist(samples *s, quern_device *device) {
     const int length = snprintf(below, sizeof below, "%s/fashion-mnist", folder);
     if (length < 0 || (size_t)length >= sizeof below)
         return quern_fail(QUERN_INPUT, "QUERN_DATA_DIR is longer than a path can be");
-    return open_mnist(s, device, is_folder(below) ? below : folder);
+    return open_mnist(s, device, path_is_folder(below) ? below : folder);
 }
 
 static quern_status open_synthetic(samples *s, quern_device *device) {
@@ -58,6 +53,14 @@ static quern_status open_synthetic(samples *s, quern_device *device) {
     return quern_dataset_synthetic(
         &s->valid, device,
         &(quern_synthetic_desc){.length = SYNTHETIC_VALID, .first_index = SYNTHETIC_TRAIN});
+}
+
+static const quern_field *find_field(const quern_dataset *dataset, const char *name) {
+    const quern_field *fields = NULL;
+    const int32_t count = dataset ? quern_dataset_fields(dataset, &fields) : 0;
+    for (int32_t i = 0; i < count; i++)
+        if (strcmp(fields[i].name, name) == 0) return &fields[i];
+    return NULL;
 }
 
 /* What a first line says of its columns (RFC 4180: a quoted cell may hold commas, line breaks). */
@@ -108,20 +111,23 @@ static quern_status find_label_column(const char *path, char *out, size_t bytes)
     return QUERN_OK;
 }
 
-static quern_status open_csv(samples *s, quern_device *device, const char *path) {
+static quern_status open_table(quern_dataset **out, quern_device *device, const char *path) {
     char column[24];
     const quern_status status = find_label_column(path, column, sizeof column);
     if (status != QUERN_OK) return status;
-    return quern_dataset_csv(&s->train, device,
-                             &(quern_csv_desc){.path = path, .label_column = column});
+    return quern_dataset_csv(out, device, &(quern_csv_desc){.path = path, .label_column = column});
 }
 
-static const quern_field *find_field(const quern_dataset *dataset, const char *name) {
-    const quern_field *fields = NULL;
-    const int32_t count = dataset ? quern_dataset_fields(dataset, &fields) : 0;
-    for (int32_t i = 0; i < count; i++)
-        if (strcmp(fields[i].name, name) == 0) return &fields[i];
-    return NULL;
+static quern_status open_csv(samples *s, quern_device *device, const char *path,
+                             const char *valid) {
+    quern_status status = open_table(&s->train, device, path);
+    if (status != QUERN_OK || !valid) return status;
+    status = open_table(&s->valid, device, valid);
+    if (status != QUERN_OK) return status;
+    const quern_field *a = find_field(s->train, "x"), *b = find_field(s->valid, "x");
+    if (a->dim[0] == b->dim[0]) return QUERN_OK;
+    return quern_fail(QUERN_INPUT, "%s has %lld columns beside the label, %s has %lld", path,
+                      (long long)a->dim[0], valid, (long long)b->dim[0]);
 }
 
 static quern_status describe(samples *s, const char *name) {
@@ -142,18 +148,31 @@ static quern_status describe(samples *s, const char *name) {
     return QUERN_OK;
 }
 
-quern_status samples_open(samples *s, quern_device *device, const char *name) {
+static bool is_csv(const char *name) {
+    const size_t length = strlen(name);
+    return length > 4 && strcmp(name + length - 4, ".csv") == 0 && !path_is_folder(name);
+}
+
+quern_status samples_path(char out[PATH_BYTES], const char *name) {
+    if (!is_known(name)) return path_absolute(out, name);
+    snprintf(out, PATH_BYTES, "%s", name);
+    return QUERN_OK;
+}
+
+quern_status samples_open(samples *s, quern_device *device, const char *name, const char *valid) {
     *s = (samples){0};
     quern_status status = samples_check(name);
+    if (status == QUERN_OK && valid && !is_csv(name))
+        status = quern_fail(QUERN_INVALID, "--valid: %s is no .csv file: it brings its own", name);
     if (status != QUERN_OK) return status;
     if (strcmp(name, "fashion-mnist") == 0)
         status = open_fashion_mnist(s, device);
     else if (strcmp(name, "synthetic") == 0)
         status = open_synthetic(s, device);
-    else if (is_folder(name))
+    else if (path_is_folder(name))
         status = open_mnist(s, device, name);
-    else if (strlen(name) > 4 && strcmp(name + strlen(name) - 4, ".csv") == 0)
-        status = open_csv(s, device, name);
+    else if (is_csv(name))
+        status = open_csv(s, device, name, valid);
     else
         status = quern_fail(QUERN_INPUT, "data %s: expected a folder or a .csv file", name);
     if (status == QUERN_OK) status = describe(s, name);

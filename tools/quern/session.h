@@ -3,6 +3,7 @@
 #define QUERN_TOOL_SESSION_H
 
 #include "options.h"
+#include "place.h"
 
 enum { CLASS_MAX = 4096 };
 
@@ -16,7 +17,10 @@ typedef struct samples {
 
 /* A name that is unknown and no path is INVALID, with the nearest; a path that is missing INPUT. */
 quern_status samples_check(const char *name);
-quern_status samples_open(samples *out, quern_device *device, const char *name);
+/* `valid`: a .csv file to go with a .csv file, or NULL. */
+quern_status samples_open(samples *out, quern_device *device, const char *name, const char *valid);
+/* The name as it means the same from every working directory. */
+quern_status samples_path(char out[PATH_BYTES], const char *name);
 /* Mean and deviation of the training set; U8 values are scaled by 1/255 first. */
 quern_status samples_measure(samples *s);
 const quern_dataset *samples_for_evaluation(const samples *s);
@@ -46,12 +50,16 @@ quern_status weights_save(const char *path, const options *o, const model *m, co
 /* A trained model ready to be evaluated. */
 typedef struct trained {
     quern_device *device;
-    quern_safetensors *file;
+    quern_safetensors *file;      /* this one or */
+    quern_checkpoint *checkpoint; /* this one it came from */
+    struct recorded *config;      /* of the checkpoint's run, if it is there */
     samples data;
     model net;
     quern_trainer *trainer;
     const quern_dataset *subject; /* what is evaluated */
 } trained;
+/* INVALID: the options name no source, or several. */
+quern_status trained_check(const options *o);
 quern_status trained_open(trained *out, const options *o);
 void trained_release(trained *t);
 

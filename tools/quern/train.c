@@ -8,40 +8,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static quern_status check_options(const options *o) {
-    quern_status status = QUERN_OK;
-    if (!o->model) return quern_fail(QUERN_INVALID, "train needs --model");
-    if (!o->data) return quern_fail(QUERN_INVALID, "train needs --data");
-    quern_schedule schedule;
-    status = session_schedule(&schedule, o);
-    if (status != QUERN_OK) return status;
-    status = session_device_check(o);
-    if (status != QUERN_OK) return status;
-    status = samples_check(o->data);
-    /* A missing path is no usage error: it is found again, and reported, when the set is opened. */
-    return status == QUERN_INPUT ? QUERN_OK : status;
-}
-
-static quern_optimizer_kind optimizer_kind(const char *name) {
-    static const char *const names[] = {
-#define X(optimizer, states, reads) #optimizer,
-        QUERN_OPTIMIZER_LIST(X)
-#undef X
-    };
-    for (int i = 0; i < QUERN_OPTIMIZER_COUNT; i++)
-        if (strcmp(names[i], name) == 0) return (quern_optimizer_kind)i;
-    return QUERN_OPTIMIZER_adamw;
-}
-
-static quern_status optimizer_desc(quern_optimizer_desc *out, const options *o) {
-    *out = (quern_optimizer_desc){.kind = optimizer_kind(o->optimizer),
-                                  .learning_rate = o->lr > 0 ? o->lr : (double)QUERN_ZERO,
-                                  .momentum = o->momentum,
-                                  .weight_decay = o->weight_decay,
-                                  .clip_norm = o->clip_norm};
-    return session_schedule(&out->schedule, o);
-}
-
 static void write_progress(void *self, const char *text, size_t bytes) {
     (void)self;
     while (bytes > 0) {
@@ -77,22 +43,14 @@ static quern_status open_device_and_data(training *t) {
     if (status != QUERN_OK) return status;
     snprintf(t->device_name, sizeof t->device_name, "%s:%d %s",
              info.kind == QUERN_DEVICE_CUDA ? "cuda" : "cpu", (int)info.index, info.name);
-    status = samples_open(&t->data, t->device, o->data);
+    status = samples_open(&t->data, t->device, o->data, o->valid);
+    if (status == QUERN_OK) status = train_check_data(o, &t->data);
     if (status != QUERN_OK) return status;
-    const int64_t length = quern_dataset_length(t->data.train);
-    if (length == 0) return quern_fail(QUERN_INPUT, "data %s: no samples", o->data);
-    if (o->batch_size > length)
-        return quern_fail(QUERN_INVALID,
-                          "--batch-size: %lld is larger than the training set, %lld samples",
-                          (long long)o->batch_size, (long long)length);
     return samples_measure(&t->data);
 }
 
 static quern_status open_early_stop(training *t) {
     if (!t->options->patience) return QUERN_OK;
-    if (!t->data.valid)
-        return quern_fail(QUERN_INVALID, "--patience: %s has no validation part to judge by",
-                          t->options->data);
     return quern_early_stop_create(&t->early_stop, t->device,
                                    &(quern_early_stop_desc){.patience = t->options->patience});
 }
@@ -108,7 +66,8 @@ static quern_status open_run(training *t) {
     quern_status status = run_dir_open(&t->dir, t->options);
     if (status != QUERN_OK) return status;
     t->has_dir = true;
-    status = run_dir_file(&t->dir, "metrics.jsonl", path, sizeof path);
+    status = run_dir_file(&t->dir, "checkpoints", t->checkpoints, sizeof t->checkpoints);
+    if (status == QUERN_OK) status = run_dir_file(&t->dir, "metrics.jsonl", path, sizeof path);
     char *header = NULL;
     if (status == QUERN_OK) status = outputs_config_line(t, &header);
     if (status == QUERN_OK)
@@ -125,7 +84,6 @@ static quern_action check_signal(void *self, const quern_event *event) {
 }
 
 static quern_status open_trainer(training *t) {
-    const options *o = t->options;
     quern_callback callbacks[6] = {
         {.name = "signals", .fit_begin = check_signal},
         quern_jsonl_callback(t->jsonl),
@@ -135,15 +93,10 @@ static quern_status open_trainer(training *t) {
     if (t->progress) callbacks[count++] = quern_progress_callback(t->progress);
     if (t->board) callbacks[count++] = quern_tensorboard_callback(t->board);
     if (t->early_stop) callbacks[count++] = quern_early_stop_callback(t->early_stop);
-    quern_trainer_desc desc = session_trainer(o, &t->net, &t->data);
-    desc.train = t->data.train;
-    desc.valid = t->data.valid;
-    desc.epoch_count = o->epochs ? o->epochs : o->steps ? 0 : 1;
-    desc.step_limit = o->steps;
-    desc.log_every = o->log_every;
+    quern_trainer_desc desc;
+    quern_status status = train_desc(&desc, t);
     desc.callbacks = callbacks;
     desc.callback_count = count;
-    quern_status status = optimizer_desc(&desc.optimizer, o);
     if (status == QUERN_OK) status = quern_trainer_memory(&t->memory, &desc);
     if (status == QUERN_OK) status = quern_trainer_create(&t->trainer, &desc);
     return status;
@@ -208,6 +161,7 @@ static void release(training *t) {
     history_release(t->history);
     free(t->confusion);
     if (t->has_dir && !t->started) run_dir_undo(&t->dir, names);
+    if (t->has_dir) run_dir_release(&t->dir);
 }
 
 static const char *end_reason(const training *t, quern_status status) {
@@ -216,7 +170,7 @@ static const char *end_reason(const training *t, quern_status status) {
 }
 
 int command_train(const options *o) {
-    quern_status status = check_options(o);
+    quern_status status = train_check(o);
     if (status != QUERN_OK) return command_fail(status);
     training t = {.options = o};
     t.result.train_loss = t.result.valid_loss = t.result.valid_accuracy = NAN;

@@ -12,6 +12,7 @@ typedef struct training {
     char device_name[160];
     samples data;
     run_dir dir;
+    char checkpoints[PATH_BYTES];
     bool has_dir, started; /* started: the first step may have been taken */
     model net;
     quern_jsonl *jsonl;
@@ -25,6 +26,12 @@ typedef struct training {
     double *confusion;
     int stop_signal; /* 0, SIGINT or SIGTERM */
 } training;
+
+/* INVALID: options that do not go together, or not with the data. */
+quern_status train_check(const options *o);
+quern_status train_check_data(const options *o, const samples *s);
+/* All of the desc but the callbacks. */
+quern_status train_desc(quern_trainer_desc *out, const training *t);
 
 /* The run's files: config.json before it, report.html and model.safetensors after it. */
 quern_status outputs_write_config(const training *t);

@@ -1,0 +1,126 @@
+/* train_desc.c - the options of `quern train` to the desc of a trainer, refused where they do not
+ * go together before anything is opened. */
+#include "train.h"
+
+#include <string.h>
+
+/* Options that only checkpoints read. */
+static const int of_saves[] = {OPTION_save_every, OPTION_keep, OPTION_keep_best, OPTION_keep_every,
+                               OPTION_resume};
+
+/* Options that only a validation set reads. */
+static const int of_validation[] = {OPTION_patience, OPTION_eval_every, OPTION_eval_batches,
+                                    OPTION_sanity_batches, OPTION_keep_best};
+
+static quern_status check_saves(const options *o) {
+    const char *without = o->no_save ? "no-save" : o->fast_dev_run ? "fast-dev-run" : NULL;
+    if (o->resume && !o->run_dir)
+        return quern_fail(QUERN_INVALID, "--resume needs --run-dir: which run is to go on");
+    if (!without) return QUERN_OK;
+    if (strcmp(o->on_nonfinite, "rollback") == 0)
+        return quern_fail(QUERN_INVALID, "--on-nonfinite rollback: --%s leaves no checkpoint",
+                          without);
+    for (size_t i = 0; i < sizeof of_saves / sizeof *of_saves; i++)
+        if (o->given[of_saves[i]])
+            return quern_fail(QUERN_INVALID, "--%s: --%s leaves no checkpoint",
+                              option_table()[of_saves[i]].name, without);
+    return QUERN_OK;
+}
+
+quern_status train_check(const options *o) {
+    quern_schedule schedule;
+    if (!o->model) return quern_fail(QUERN_INVALID, "train needs --model");
+    if (!o->data) return quern_fail(QUERN_INVALID, "train needs --data");
+    if (o->ema_warmup && o->ema == 0) return quern_fail(QUERN_INVALID, "--ema-warmup needs --ema");
+    if (o->nonfinite_limit && strcmp(o->on_nonfinite, "stop") == 0)
+        return quern_fail(QUERN_INVALID, "--nonfinite-limit: --on-nonfinite stop does not read it");
+    quern_status status = check_saves(o);
+    if (status == QUERN_OK) status = session_schedule(&schedule, o);
+    if (status == QUERN_OK) status = session_device_check(o);
+    if (status != QUERN_OK) return status;
+    status = samples_check(o->data);
+    /* A missing path is no usage error: it is found again, and reported, when the set is opened. */
+    return status == QUERN_INPUT ? QUERN_OK : status;
+}
+
+quern_status train_check_data(const options *o, const samples *s) {
+    const int64_t length = quern_dataset_length(s->train);
+    if (length == 0) return quern_fail(QUERN_INPUT, "data %s: no samples", o->data);
+    if (o->batch_size > length)
+        return quern_fail(QUERN_INVALID,
+                          "--batch-size: %lld is larger than the training set, %lld samples",
+                          (long long)o->batch_size, (long long)length);
+    for (size_t i = 0; i < sizeof of_validation / sizeof *of_validation && !s->valid; i++) {
+        const char *text = o->texts[of_validation[i]];
+        if (text && strcmp(text, "0") != 0)
+            return quern_fail(QUERN_INVALID, "--%s: %s has no validation part to judge by",
+                              option_table()[of_validation[i]].name, o->data);
+    }
+    return QUERN_OK;
+}
+
+/* The place of `name` in "|first|second". */
+static int choice_of(int option, const char *name) {
+    const char *choices = option_table()[option].choices;
+    const size_t length = strlen(name);
+    for (int i = 0; (choices = strchr(choices, '|')) != NULL; i++) {
+        choices++;
+        if (strncmp(choices, name, length) == 0 && strchr("|", choices[length])) return i;
+    }
+    return 0;
+}
+
+static quern_status fill_optimizer(quern_optimizer_desc *out, const options *o) {
+    *out = (quern_optimizer_desc){
+        .kind = (quern_optimizer_kind)choice_of(OPTION_optimizer, o->optimizer),
+        .learning_rate = o->lr > 0 ? o->lr : (double)QUERN_ZERO,
+        .momentum = o->momentum,
+        .weight_decay = o->weight_decay,
+        .clip_norm = o->clip_norm,
+        .clip_value = o->clip_value,
+    };
+    return session_schedule(&out->schedule, o);
+}
+
+static void fill_limits(quern_trainer_desc *d, const options *o) {
+    d->epoch_count = o->epochs ? o->epochs : o->steps || o->max_samples ? 0 : 1;
+    d->step_limit = o->steps;
+    d->sample_limit = o->max_samples;
+    d->seconds_limit = o->max_seconds;
+    d->train_batch_limit = o->train_batches;
+    d->eval_batch_limit = o->eval_batches;
+    d->sanity_batches = o->sanity_batches;
+    d->fast_dev_run = o->fast_dev_run;
+    d->overfit_batch = o->overfit_batch;
+    d->stop_file = o->stop_file;
+}
+
+static void fill_saves(quern_save_desc *s, const training *t) {
+    const options *o = t->options;
+    if (o->no_save || o->fast_dev_run) return;
+    *s = (quern_save_desc){.directory = t->checkpoints,
+                           .every = o->save_every,
+                           .keep_last = (int32_t)o->keep,
+                           .keep_best = (int32_t)o->keep_best,
+                           .keep_every = o->keep_every,
+                           .resume = o->resume};
+}
+
+quern_status train_desc(quern_trainer_desc *out, const training *t) {
+    const options *o = t->options;
+    *out = session_trainer(o, &t->net, &t->data);
+    out->train = t->data.train;
+    out->valid = t->data.valid;
+    out->accumulate = o->accumulate;
+    out->tail = (quern_tail)choice_of(OPTION_tail, o->tail);
+    out->log_every = o->log_every;
+    out->evaluate_every = o->eval_every;
+    out->not_finite = (quern_not_finite)choice_of(OPTION_on_nonfinite, o->on_nonfinite);
+    out->not_finite_limit = o->nonfinite_limit;
+    out->average_decay = o->ema;
+    out->average_warmup = o->ema_warmup;
+    out->handle_signals = true;
+    fill_limits(out, o);
+    fill_saves(&out->save, t);
+    return fill_optimizer(&out->optimizer, o);
+}
