@@ -15,8 +15,8 @@ void tensors_write(FILE *to, const quern_safetensors *file, bool as_json);
 void tensor_list_write(FILE *to, const quern_safetensors *file, bool as_json);
 
 /* Every checkpoint of a folder, newest first: a line each, or JSON in brackets. A damaged one is an
- * entry, not a failure. *usable: OK, or why no run can be resumed from them: INPUT, all are damaged;
- * UNSUPPORTED, one is of a newer format than the newest that is whole. */
+ * entry, not a failure. *usable: OK, or why no run can be resumed from them: INPUT, all are
+ * damaged; UNSUPPORTED, one is of a newer format than the newest that is whole. */
 quern_status checkpoints_write(FILE *to, quern_device *device, const char *folder, bool as_json,
                                quern_status *usable);
 /* One checkpoint: counters, configuration, tensors, digest. */

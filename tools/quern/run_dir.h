@@ -16,8 +16,8 @@ typedef struct run_dir {
  * or in use by another process; IO: not writable. */
 quern_status run_dir_open(run_dir *out, const options *o);
 quern_status run_dir_file(const run_dir *d, const char *name, char *out, size_t bytes);
-/* Removes `names` (NULL-terminated) and, if it was made here, the folder. What belongs to an earlier
- * run stays. */
+/* Removes `names` (NULL-terminated) and, if it was made here, the folder. What belongs to an
+ * earlier run stays. */
 void run_dir_undo(const run_dir *d, const char *const *names);
 void run_dir_release(run_dir *d);
 
