@@ -41,7 +41,8 @@ typedef enum quern_not_finite {
 
 /* One more set to be evaluated wherever `valid` is. */
 typedef struct quern_evaluation_set {
-    const char *name; /* its scalars are "<name>/loss", …; not "train", "val" or "epoch" */
+    const char *name; /* its scalars are "<name>/loss", …; not "train", "val" or "epoch", at most 48
+                         bytes, no '/' */
     const quern_dataset *dataset;
 } quern_evaluation_set;
 
@@ -75,7 +76,8 @@ typedef struct quern_trainer_desc {
     const quern_evaluation_set *evaluation_sets; /* behind `valid`, in this order */
     int32_t evaluation_set_count;
     int64_t evaluate_every;        /* updates; default 0: not by updates */
-    int64_t evaluate_every_epochs; /* default 1, or none with evaluate_every */
+    int64_t evaluate_every_epochs; /* default 1, or none with evaluate_every; an evaluation that
+                                      has just been is not run again */
     const quern_transform *transforms;
     int32_t transform_count;
     int64_t batch_size; /* of a microbatch; default 64; an epoch's last is smaller, and exact */
@@ -86,7 +88,8 @@ typedef struct quern_trainer_desc {
     int32_t worker_count; /* loader threads; default 0: the calling thread reads */
     int32_t prefetch;     /* batches that the workers read ahead; default 2 */
 
-    int64_t epoch_count;       /* default 1; 0 with step_limit: as many as that takes */
+    int64_t epoch_count;       /* default 1; 0 with step_, sample_ or seconds_limit: as many as that
+                                  takes */
     int64_t step_limit;        /* updates; default none */
     int64_t sample_limit;      /* ends with the window that reaches it; default none */
     double seconds_limit;      /* of training, evaluation excluded; default none */
@@ -94,11 +97,14 @@ typedef struct quern_trainer_desc {
     int64_t eval_batch_limit;  /* batches of each evaluation set; default: all */
     int64_t sanity_batches;    /* of each evaluation set, run before the first step to see that
                                    they work; leaves no trace in any metric; default 0 */
-    bool fast_dev_run;         /* one window, one batch of each evaluation set, nothing saved */
+    bool fast_dev_run;         /* one window, one batch of each evaluation set, nothing saved,
+                                  whatever the other limits say */
     bool overfit_batch;    /* every epoch is the same first window: no shuffle, no augmentation */
-    const char *stop_file; /* the run ends when this file appears; it is removed then */
-    bool handle_signals;   /* during fit: SIGINT, SIGTERM end the run with a save (a second one at
-                              once, without), SIGHUP saves; the handlers before are put back */
+    const char *stop_file; /* the run ends when this file is there, looked for every 100 ms, when
+                              fit begins and at each epoch's end; it is removed then */
+    bool handle_signals;   /* during fit: SIGINT, SIGTERM end every such run of the process with a
+                              save (a second one at once, without), SIGHUP saves; the handlers
+                              before are put back when the last of them ends */
     int64_t log_every;     /* updates; default 50 */
     int32_t run_ahead;     /* attempts the host may be ahead of the device; default 2, 1 … 8 */
 
@@ -140,7 +146,7 @@ typedef struct quern_result {
     double train_loss;      /* mean over the last epoch, or the part of it that was seen */
     double valid_loss;      /* NaN without a validation set, and where a stop cut it short */
     double valid_accuracy;  /* of the metric named "accuracy"; NaN without one */
-    int signal;             /* SIGINT, SIGTERM; 0: none */
+    int signal;             /* SIGINT, SIGTERM, also when the run was ending already; 0: none */
     const char *checkpoint; /* path of the one that holds this state, NULL: none does; valid until
                                the next call with this trainer */
     size_t peak_bytes;
@@ -180,7 +186,8 @@ typedef struct quern_batch {
 
 /* One attempt: forward, backward, update. Returns when it is issued (host data has been taken);
  * NOT_FINITE and failures of the device come with a later call, and with every call from then on.
- * Fires step_begin … log; a STOP shows as the reason in quern_trainer_wait's result. */
+ * Fires step_begin … log. A STOP, or a quern_trainer_stop, fires stop_requested and shows as the
+ * reason in quern_trainer_wait's result; what it means is the application's to decide. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_step(quern_trainer *trainer,
                                                            const quern_batch *batch);
 /* The same with a window of several batches as one update; their `data` must not be NULL. */
@@ -204,7 +211,8 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_predict(quern_trainer *tra
                                                               const quern_tensor *output, void *to,
                                                               size_t bytes);
 
-/* The sums of a CONFUSION metric from the last evaluation: C * C counts, or INVALID. */
+/* The sums of a CONFUSION metric from the last evaluation, at eval_end that of event->evaluation:
+ * C * C counts, or INVALID. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_confusion(const quern_trainer *trainer,
                                                                 const char *metric, double *counts,
                                                                 int64_t capacity);

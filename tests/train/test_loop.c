@@ -324,7 +324,7 @@ TEST_CASE(Loop, a_validation_stream_must_be_able_to_start_again) {
     REQUIRE_OK(quern_dataset_custom(&dataset, w.device, &type, &stream));
     w.desc.valid = dataset;
     CHECK_STATUS(quern_trainer_create(&w.trainer, &w.desc), QUERN_UNSUPPORTED);
-    CHECK_ERROR_HAS("the validation set is a stream that cannot start again");
+    CHECK_ERROR_HAS("the evaluation set val is a stream that cannot start again");
     CHECK(w.trainer == NULL);
     quern_dataset_destroy(dataset);
     world_close(&w);

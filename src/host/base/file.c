@@ -191,6 +191,14 @@ quern_status file_writer_close(file_writer *w) {
     return w->status;
 }
 
+quern_status file_remove(const quern_host *host, const char *path) {
+    const quern_files *f = &host->files;
+    int64_t failure = -EINTR;
+    for (int i = 0; failure == -EINTR && i < FILE_INTERRUPTIONS_MAX; i++)
+        failure = f->unlink(f->self, path);
+    return failure == 0 ? QUERN_OK : fail_with_cause(QUERN_IO, "removing", path, failure);
+}
+
 /* A directory that is there already is fine; a file of that name is not. */
 static quern_status make_directory(const quern_host *host, const char *path) {
     const quern_files *f = &host->files;

@@ -27,6 +27,9 @@ QUERN_MUST_CHECK quern_status file_writer_write(file_writer *w, const void *from
 QUERN_MUST_CHECK quern_status file_writer_sync(file_writer *w);
 QUERN_MUST_CHECK quern_status file_writer_close(file_writer *w); /* safe twice */
 
+/* IO. */
+QUERN_MUST_CHECK quern_status file_remove(const quern_host *host, const char *path);
+
 /* mkdir -p. */
 QUERN_MUST_CHECK quern_status file_make_directories(const quern_host *host, const char *path);
 

@@ -13,7 +13,7 @@ static quern_status trainer_new(quern_trainer **out, quern_device *device) {
     t->backend = device->backend;
     t->stream = device->stream;
     t->memory = (arena){.host = t->host};
-    t->evaluated_step = -1;
+    t->evaluated_step = t->evaluated_attempts = -1;
     t->step_target = t->epoch_target = INT64_MAX;
     atomic_init(&t->stop_flag, 0);
     *out = t;
@@ -76,21 +76,6 @@ static quern_status feeds_create(quern_trainer *t) {
     return QUERN_OK;
 }
 
-static quern_status valid_feed_create(quern_trainer *t) {
-    if (!t->desc.valid) return QUERN_OK;
-    QUERN_TRY(feed_create(t, &t->eval_feed,
-                          &(feed_desc){.kind = UNIT_EVALUATE,
-                                       .dataset = t->desc.valid,
-                                       .loader = true,
-                                       .slot_count = t->desc.run_ahead + 1 + t->desc.prefetch,
-                                       .worker_count = t->desc.worker_count}));
-    if (!loader_can_restart(t->eval_feed.loader))
-        return quern_fail(QUERN_UNSUPPORTED, "trainer: the validation set is a stream that cannot "
-                                             "start again, but every epoch's end reads all of it");
-    t->eval_bound = t->desc.valid;
-    return QUERN_OK;
-}
-
 static void splits_log(const quern_trainer *t) {
     if (t->desc.no_capture) return;
     for (int first = 0; first < SEGMENT_COUNT;) {
@@ -106,7 +91,7 @@ static void splits_log(const quern_trainer *t) {
 static quern_status init_emit(quern_trainer *t) {
     const loss_sums none = {0};
     int32_t count = scalars_train(t, &none, t->log_metrics, true);
-    if (t->desc.valid) count = scalars_eval(t, count);
+    count = scalars_eval_all(t, count);
     t->opened = true;
     return trainer_emit(t, &(emission){.kind = QUERN_EVENT_init, .scalar_count = count});
 }
@@ -124,7 +109,7 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
     QUERN_TRY(average_create(t));
     for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_bind(t, u));
     QUERN_TRY(feeds_create(t));
-    QUERN_TRY(valid_feed_create(t));
+    QUERN_TRY(validate_create(t));
     splits_log(t);
     QUERN_TRY(trainer_wait_stream(t));
     return init_emit(t);

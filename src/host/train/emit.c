@@ -91,6 +91,7 @@ static quern_event event_of(quern_trainer *t, const emission *e) {
         .outcome = e->outcome,
         .status = e->status,
         .reason = e->reason,
+        .evaluation = e->evaluation,
         .scalars = t->scalars,
         .scalar_count = e->scalar_count,
         .seconds = timed ? 1e-9 * (double)(trainer_now(t) - t->fit_begin_ns) : 0,
@@ -128,11 +129,6 @@ quern_status trainer_begin_stop(quern_trainer *t, quern_stop_reason reason) {
                                        .attempts = t->attempts,
                                        .batch = t->batch,
                                        .reason = quern_stop_reason_name(reason)});
-}
-
-quern_status trainer_poll_stop(quern_trainer *t) {
-    if (atomic_load_explicit(&t->stop_flag, memory_order_relaxed) == 0) return QUERN_OK;
-    return trainer_begin_stop(t, QUERN_STOPPED_REQUEST);
 }
 
 quern_action quern_event_fail(const quern_event *event, quern_status status) {

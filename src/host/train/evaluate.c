@@ -1,5 +1,5 @@
-/* evaluate.c - forward passes over a whole dataset, in order, in evaluation mode: validation inside
- * fit (with events), quern_trainer_evaluate, quern_trainer_predict.
+/* evaluate.c - forward passes over a dataset, in order, in evaluation mode: for validate.c (with
+ * events), quern_trainer_evaluate, quern_trainer_predict.
  *
  * Means are sums over the device, read once at the end; nothing that training reads is touched: the
  * sums are an evaluation's own, running statistics are not committed, no random draw advances. */
@@ -12,7 +12,9 @@
 typedef struct sweep {
     feed *feed;
     unit_kind kind;
-    bool events;
+    const char *events;         /* the set's name, to be told with events; NULL: none fire */
+    int64_t batch_limit;        /* 0: all */
+    bool sanity;                /* no metric sees the batches */
     bool cut;                   /* the run stopped before the end of the set */
     const quern_tensor *output; /* PREDICT */
     unsigned char *to;
@@ -50,7 +52,7 @@ static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *
     QUERN_TRY(feed_upload(t, s->feed, batch->slot, unit));
     QUERN_TRY(unit_issue(t, unit, SEGMENT_FORWARD, SEGMENT_FORWARD));
     if (s->output) QUERN_TRY(output_copy(t, s, unit));
-    if (s->kind == UNIT_EVALUATE) QUERN_TRY(host_metrics_add(t, unit));
+    if (s->kind == UNIT_EVALUATE && !s->sanity) QUERN_TRY(host_metrics_add(t, unit));
     QUERN_TRY(t->backend->event_record(t->events[lane], t->stream));
     s->slots[lane] = batch->slot;
     s->issued++;
@@ -61,13 +63,14 @@ static quern_status batch_tell(quern_trainer *t, const sweep *s) {
     if (!s->events) return QUERN_OK;
     QUERN_TRY(trainer_emit(t, &(emission){.kind = QUERN_EVENT_eval_batch_end,
                                           .attempts = t->attempts,
-                                          .batch = s->issued - 1}));
+                                          .batch = s->issued - 1,
+                                          .evaluation = s->events}));
     return trainer_poll_stop(t);
 }
 
 static bool all_issued(const sweep *s) {
     const int64_t count = loader_batch_count(s->feed->loader);
-    return count >= 0 && s->issued == count;
+    return s->issued == count || (s->batch_limit > 0 && s->issued == s->batch_limit);
 }
 
 static quern_status batches_run(quern_trainer *t, sweep *s) {
@@ -75,7 +78,7 @@ static quern_status batches_run(quern_trainer *t, sweep *s) {
     while (!t->end_eval) {
         loader_batch batch;
         s->cut = s->events && t->stopping && !all_issued(s);
-        if (s->events && t->stopping) return QUERN_OK;
+        if (all_issued(s) || (s->events && t->stopping)) return QUERN_OK;
         if (s->issued - s->done > t->desc.run_ahead) QUERN_TRY(oldest_wait(t, s));
         QUERN_TRY(loader_next(s->feed->loader, &batch));
         if (batch.end) return QUERN_OK;
@@ -125,17 +128,6 @@ static void values_forget(quern_trainer *t, double *values) {
     t->evaluated = false;
 }
 
-static quern_status evaluation_run(quern_trainer *t, bool events, double *values) {
-    const size_t bytes = (size_t)t->eval_sum_count * sizeof(double);
-    QUERN_TRY(t->backend->fill(t->stream, t->sums + t->train_sum_count, 0, bytes));
-    host_metrics_reset(t);
-    sweep s = {.feed = &t->eval_feed, .kind = UNIT_EVALUATE, .events = events};
-    QUERN_TRY(sweep_run(t, &s));
-    QUERN_TRY(sums_read(t, values));
-    if (s.cut) values_forget(t, values);
-    return QUERN_OK;
-}
-
 /* The feed for a dataset: made at the first use, bound to another one when asked. */
 static quern_status feed_for(quern_trainer *t, feed *f, unit_kind kind,
                              const quern_dataset *dataset) {
@@ -152,7 +144,7 @@ static quern_status feed_for(quern_trainer *t, feed *f, unit_kind kind,
                                     .worker_count = t->desc.worker_count});
 }
 
-static quern_status eval_feed_bind(quern_trainer *t, const quern_dataset *dataset) {
+quern_status eval_feed_bind(quern_trainer *t, const quern_dataset *dataset) {
     if (t->eval_bound == dataset) return QUERN_OK;
     t->eval_bound = NULL;
     QUERN_TRY(feed_for(t, &t->eval_feed, UNIT_EVALUATE, dataset));
@@ -160,20 +152,21 @@ static quern_status eval_feed_bind(quern_trainer *t, const quern_dataset *datase
     return QUERN_OK;
 }
 
-quern_status trainer_validate(quern_trainer *t) {
-    const int64_t begin = trainer_now(t);
-    t->end_eval = false;
-    QUERN_TRY(eval_feed_bind(t, t->desc.valid));
-    QUERN_TRY(
-        trainer_emit(t, &(emission){.kind = QUERN_EVENT_eval_begin, .attempts = t->attempts}));
-    QUERN_TRY(evaluation_run(t, true, t->eval_values));
-    if (t->evaluated) t->evaluated_step = t->step;
-    const int64_t spent = trainer_now(t) - begin;
-    t->evaluate_ns += spent;
-    t->log_evaluate_ns += spent;
-    return trainer_emit(t, &(emission){.kind = QUERN_EVENT_eval_end,
-                                       .attempts = t->attempts,
-                                       .scalar_count = scalars_eval(t, 0)});
+quern_status evaluation_run(quern_trainer *t, const set_pass *e, double *values) {
+    const size_t bytes = (size_t)t->eval_sum_count * sizeof(double);
+    QUERN_TRY(eval_feed_bind(t, e->dataset));
+    QUERN_TRY(t->backend->fill(t->stream, t->sums + t->train_sum_count, 0, bytes));
+    sweep s = {.feed = &t->eval_feed,
+               .kind = UNIT_EVALUATE,
+               .events = e->events,
+               .batch_limit = e->batch_limit,
+               .sanity = !values};
+    if (!values) return sweep_run(t, &s);
+    host_metrics_reset(t);
+    QUERN_TRY(sweep_run(t, &s));
+    QUERN_TRY(sums_read(t, values));
+    if (s.cut) values_forget(t, values);
+    return QUERN_OK;
 }
 
 static quern_status check_outside(quern_trainer *t, const quern_dataset *dataset,
@@ -187,11 +180,9 @@ quern_status quern_trainer_evaluate(quern_trainer *t, const quern_dataset *datas
                                     quern_scalar *scalars, int32_t capacity, int32_t *count) {
     double values[METRIC_MAX + 1];
     QUERN_TRY(check_outside(t, dataset, "evaluate"));
-    if (capacity > 0 && !scalars) return quern_fail(QUERN_INVALID, "evaluate: scalars is NULL");
     if (capacity > 0 && !scalars)
         return quern_fail(QUERN_INVALID, "evaluate: scalars is NULL, capacity %d", (int)capacity);
-    QUERN_TRY(eval_feed_bind(t, dataset));
-    QUERN_TRY(evaluation_run(t, false, values));
+    QUERN_TRY(evaluation_run(t, &(set_pass){.dataset = dataset}, values));
     int32_t found = 0;
     if (found < capacity) scalars[found] = (quern_scalar){"loss", values[0]};
     found++;
@@ -234,32 +225,9 @@ quern_status quern_trainer_predict(quern_trainer *t, const quern_dataset *datase
     QUERN_TRY(check_outside(t, dataset, "predict"));
     QUERN_TRY(check_output(t, output));
     QUERN_TRY(check_room(dataset, output, bytes));
-    if (bytes > 0 && !to) return quern_fail(QUERN_INVALID, "predict: to is NULL");
     if (bytes > 0 && !to) return quern_fail(QUERN_INVALID, "predict: the destination is NULL");
     QUERN_TRY(feed_for(t, &t->predict_feed, UNIT_PREDICT, dataset));
     sweep s = {
         .feed = &t->predict_feed, .kind = UNIT_PREDICT, .output = output, .to = to, .bytes = bytes};
     return sweep_run(t, &s);
-}
-
-quern_status quern_trainer_confusion(const quern_trainer *t, const char *metric, double *counts,
-                                     int64_t capacity) {
-    if (!t || !metric || !counts)
-        return quern_fail(QUERN_INVALID, "confusion: trainer, metric or counts is NULL");
-    for (int32_t i = 0; i < t->desc.metric_count; i++) {
-        const metric_place *place = &t->eval_places[i];
-        if (strcmp(t->desc.metrics[i].name, metric) != 0 ||
-            t->desc.metrics[i].kind != QUERN_METRIC_CONFUSION)
-            continue;
-        if (!t->evaluated)
-            return quern_fail(QUERN_INVALID, "confusion: nothing has been evaluated yet");
-        if (capacity < place->count)
-            return quern_fail(QUERN_INVALID,
-                              "confusion: %s has %" PRId64 " counts, room for %" PRId64, metric,
-                              place->count, capacity);
-        memcpy(counts, t->sums_read + t->train_sum_count + place->first,
-               (size_t)place->count * sizeof *counts);
-        return QUERN_OK;
-    }
-    return quern_fail(QUERN_INVALID, "confusion: no confusion metric is named %s", metric);
 }

@@ -70,7 +70,7 @@ static quern_status loader_make(quern_trainer *t, feed *f, const feed_desc *desc
                                          .batch_size = t->desc.batch_size,
                                          .drop_last = train && t->desc.drop_last,
                                          .shuffle = train && !t->desc.no_shuffle,
-                                         .augment = train,
+                                         .augment = train && !t->desc.overfit_batch,
                                          .seed = t->device->seed,
                                          .worker_count = desc->worker_count,
                                          .slot_count = f->slot_count,

@@ -60,6 +60,10 @@ static quern_status sweep_run(sweep *s, const quern_trainer_desc *desc) {
     quern_trainer_desc trial = *desc;
     quern_trainer *trainer = NULL;
     trial.valid = NULL;
+    trial.evaluation_sets = NULL;
+    trial.evaluation_set_count = 0;
+    trial.evaluate_every = trial.evaluate_every_epochs = 0;
+    trial.eval_batch_limit = trial.sanity_batches = 0;
     trial.metrics = NULL;
     trial.metric_count = 0;
     trial.outputs = NULL;
@@ -68,6 +72,15 @@ static quern_status sweep_run(sweep *s, const quern_trainer_desc *desc) {
     trial.callback_count = 1;
     trial.epoch_count = 0;
     trial.step_limit = s->desc.step_count;
+    trial.sample_limit = 0;
+    trial.seconds_limit = 0;
+    trial.fast_dev_run = trial.handle_signals = false;
+    trial.stop_file = NULL;
+    trial.save = (quern_save_desc){0};
+    trial.average_decay = 0;
+    trial.average_warmup = false;
+    trial.not_finite = QUERN_NOT_FINITE_STOP;
+    trial.not_finite_limit = 0;
     trial.log_every = 1;
     trial.optimizer.learning_rate = s->desc.lowest;
     trial.optimizer.schedule = (quern_schedule){.kind = QUERN_SCHEDULE_EXPONENTIAL,

@@ -30,6 +30,7 @@ static quern_status epoch_begin(quern_trainer *t) {
     t->epoch_ending = false;
     t->epoch_rewind = false;
     t->next_batch = t->counted_batch = t->batch = 0;
+    t->evaluated_attempts = -1;
     t->of_epoch = (loss_sums){0};
     for (int64_t i = 0; i < t->train_sum_count; i++) t->epoch_metrics[i] = 0;
     return trainer_emit_known(t, QUERN_EVENT_epoch_begin);
@@ -44,28 +45,40 @@ static quern_status epoch_resume(quern_trainer *t) {
     return QUERN_OK;
 }
 
-static bool run_over(const quern_trainer *t) {
-    return t->stopping || t->step >= t->step_target || t->epoch >= t->epoch_target;
-}
+static bool run_over(const quern_trainer *t) { return t->stopping || limits_reached(t); }
 
 bool trainer_epoch_over(const quern_trainer *t) { return t->epoch_ending || run_over(t); }
 
+/* Behind the epoch's last attempt: an evaluation is not run a second time there. */
+static quern_status epoch_validate(quern_trainer *t, bool *validated) {
+    const int64_t every = t->desc.evaluate_every_epochs;
+    const bool due =
+        (t->due & QUERN_REQUEST_EVALUATION) || (every > 0 && (t->epoch + 1) % every == 0);
+    *validated = t->set_count > 0 && t->evaluated_attempts == t->attempts;
+    t->due &= ~(unsigned)QUERN_REQUEST_EVALUATION;
+    if (*validated || !due || t->set_count == 0 || t->stopping) return QUERN_OK;
+    *validated = true;
+    return trainer_validate(t);
+}
+
 static quern_status epoch_finish(quern_trainer *t) {
+    bool validated = false;
     if (t->since_log.attempts > 0) QUERN_TRY(records_log(t));
-    const bool validated = t->desc.valid && !t->stopping;
-    if (validated) QUERN_TRY(trainer_validate(t));
+    QUERN_TRY(epoch_validate(t, &validated));
     int32_t count = scalars_train(t, &t->of_epoch, t->epoch_metrics, false);
-    if (validated) count = scalars_eval(t, count);
-    const double seconds = 1e-9 * (double)(trainer_now(t) - t->fit_begin_ns - t->evaluate_ns);
+    if (validated) count = scalars_eval_all(t, count);
     const quern_status status =
         trainer_emit(t, &(emission){.kind = QUERN_EVENT_epoch_end,
                                     .attempts = t->attempts,
                                     .batch = t->next_batch,
                                     .scalar_count = count,
-                                    .samples_per_second = (double)t->fit_samples / seconds});
+                                    .samples_per_second = (double)t->fit_samples /
+                                                          (1e-9 * (double)trainer_fit_ns(t))});
     t->epoch_open = false;
     t->epoch++;
-    return status;
+    QUERN_TRY(status);
+    QUERN_TRY(trainer_poll_stop_now(t));
+    return boundary_epoch_end(t);
 }
 
 static quern_status epoch_run(quern_trainer *t) {
@@ -86,34 +99,35 @@ static quern_status epoch_run(quern_trainer *t) {
 /* What a limit leaves open: the last partial interval's log, and an evaluation of the weights that
  * the run ends with. */
 static quern_status limit_finish(quern_trainer *t) {
-    if (!t->stopping)
-        t->reason = t->step >= t->step_target ? QUERN_STOPPED_STEPS : QUERN_STOPPED_EPOCHS;
+    if (!t->stopping) t->reason = limits_reason(t);
     if (t->since_log.attempts > 0) QUERN_TRY(records_log(t));
-    if (t->stopping || !t->desc.valid || t->evaluated_step == t->step) return QUERN_OK;
+    if (t->stopping || t->set_count == 0 || t->evaluated_step == t->step) return QUERN_OK;
     return trainer_validate(t);
 }
 
+/* Only where nothing has been trained yet. */
+static quern_status fit_sanity(quern_trainer *t) {
+    const bool wanted = t->desc.sanity_batches > 0 && t->attempts == 0 && !t->resumed;
+    return wanted && !run_over(t) ? trainer_validate_sanity(t) : QUERN_OK;
+}
+
 static quern_status fit_run(quern_trainer *t) {
+    QUERN_TRY(stop_start(t));
     QUERN_TRY(records_drain(t));
     if (t->frozen) QUERN_TRY(state_upload(t));
     QUERN_TRY(trainer_emit_known(t, QUERN_EVENT_fit_begin));
-    QUERN_TRY(trainer_poll_stop(t));
+    QUERN_TRY(trainer_poll_stop_now(t));
+    QUERN_TRY(fit_sanity(t));
     while (!run_over(t)) QUERN_TRY(epoch_run(t));
     return limit_finish(t);
-}
-
-static int64_t target_after(int64_t now, int64_t more) {
-    int64_t target = INT64_MAX;
-    return more > 0 && count_add(now, more, &target) ? target : INT64_MAX;
 }
 
 static void fit_start(quern_trainer *t) {
     t->fitting = true;
     t->stopping = t->skip_next = t->end_eval = false;
     t->failure = QUERN_OK;
-    t->step_target = target_after(t->step, t->desc.step_limit);
-    t->epoch_target = target_after(t->epoch, t->desc.epoch_count);
     t->due = 0;
+    limits_start(t);
     t->evaluate_ns = t->log_evaluate_ns = 0;
     t->fit_samples = t->since_log.samples = 0; /* a failure may have left some unlogged */
     t->host_waits = 0;
@@ -150,9 +164,11 @@ static quern_status fit_finish(quern_trainer *t, quern_status status, quern_resu
         t->stopping = true; /* a STOP from exception or fit_end asks for nothing new */
         emit_end(t, QUERN_EVENT_exception, &status);
     }
-    t->train_ns = trainer_now(t) - t->fit_begin_ns - t->evaluate_ns;
+    t->train_ns = trainer_fit_ns(t);
+    t->train_ns_before += t->train_ns;
+    t->resumed = false;
     emit_end(t, QUERN_EVENT_fit_end, &status);
-    atomic_store_explicit(&t->stop_flag, 0, memory_order_relaxed);
+    stop_finish(t);
     t->fitting = false;
     if (result) trainer_fill_result(t, result);
     return status;
@@ -166,7 +182,7 @@ quern_status quern_trainer_fit(quern_trainer *t, quern_result *result) {
 }
 
 static double named_value(const quern_trainer *t, const char *name) {
-    for (int32_t i = 0; i < t->desc.metric_count; i++)
+    for (int32_t i = 0; t->desc.valid && i < t->desc.metric_count; i++)
         if (metric_in_evaluation(&t->desc.metrics[i]) && strcmp(t->desc.metrics[i].name, name) == 0)
             return t->eval_values[i + 1];
     return (double)NAN;
@@ -183,8 +199,9 @@ void trainer_fill_result(quern_trainer *t, quern_result *out) {
         .train_seconds = seconds,
         .samples_per_second = seconds > 0 ? (double)t->fit_samples / seconds : 0,
         .train_loss = t->of_epoch.loss / t->of_epoch.weight,
-        .valid_loss = t->eval_values[0],
+        .valid_loss = t->desc.valid ? t->eval_values[0] : (double)NAN,
         .valid_accuracy = named_value(t, "accuracy"),
+        .signal = t->signal,
         .peak_bytes = t->planned.peak_bytes,
         .host_waits = t->host_waits,
     };
@@ -204,9 +221,4 @@ const char *quern_stop_reason_name(quern_stop_reason reason) {
     case QUERN_STOPPED_FAILURE: return "failure";
     }
     return "unknown";
-}
-
-/* A lock-free store: a signal handler may call this. */
-void quern_trainer_stop(quern_trainer *t) {
-    if (t) atomic_store_explicit(&t->stop_flag, 1, memory_order_relaxed);
 }

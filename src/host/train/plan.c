@@ -6,22 +6,24 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+static quern_status plan_unit(quern_trainer *t, unit_kind kind, int64_t batch_size) {
+    trainer_unit *unit = unit_find(t, kind, batch_size);
+    return unit ? QUERN_OK : unit_plan(&unit, t, kind, batch_size);
+}
+
 static quern_status plan_units_of(quern_trainer *t, unit_kind kind, const quern_dataset *dataset,
-                                  bool drop_last) {
+                                  const char *name, bool drop_last) {
     const int64_t full = t->desc.batch_size;
     const int64_t length = dataset ? quern_dataset_length(dataset) : -1;
-    trainer_unit *unit = NULL;
-    if (length == 0)
-        return quern_fail(QUERN_INPUT, "trainer: the %s set has no samples",
-                          kind == UNIT_TRAIN ? "training" : "validation");
+    if (length == 0) return quern_fail(QUERN_INPUT, "trainer: the set %s has no samples", name);
     if (length > 0 && length < full && drop_last)
         return quern_fail(QUERN_INPUT,
                           "trainer: the training set has %" PRId64 " samples, fewer than the batch "
                           "size %" PRId64 ", and drop_last leaves none",
                           length, full);
-    if (length < 0 || length >= full) QUERN_TRY(unit_plan(&unit, t, kind, full));
+    if (length < 0 || length >= full) QUERN_TRY(plan_unit(t, kind, full));
     if (length > 0 && length % full != 0 && !drop_last)
-        QUERN_TRY(unit_plan(&unit, t, kind, length % full));
+        QUERN_TRY(plan_unit(t, kind, length % full));
     return QUERN_OK;
 }
 
@@ -74,8 +76,9 @@ static quern_status memory_count(quern_trainer *t) {
 quern_status trainer_plan(quern_trainer *t) {
     place_sums(t);
     average_plan(t);
-    QUERN_TRY(plan_units_of(t, UNIT_TRAIN, t->desc.train, t->desc.drop_last));
-    if (t->desc.valid) QUERN_TRY(plan_units_of(t, UNIT_EVALUATE, t->desc.valid, false));
+    QUERN_TRY(plan_units_of(t, UNIT_TRAIN, t->desc.train, "train", t->desc.drop_last));
+    for (int32_t i = 0; i < t->set_count; i++)
+        QUERN_TRY(plan_units_of(t, UNIT_EVALUATE, t->sets[i].dataset, t->sets[i].name, false));
     return memory_count(t);
 }
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static quern_status check_range(const char *field, int64_t value, int64_t low, int64_t high) {
+quern_status desc_check_range(const char *field, int64_t value, int64_t low, int64_t high) {
     if (value >= low && value <= high) return QUERN_OK;
     return quern_fail(QUERN_INVALID, "trainer: %s is %" PRId64 ", not %" PRId64 " … %" PRId64,
                       field, value, low, high);
@@ -30,7 +30,7 @@ static quern_status check_scalar(const quern_graph *graph, const quern_tensor *t
 }
 
 static quern_status check_metrics(const quern_trainer_desc *d) {
-    QUERN_TRY(check_range("metric_count", d->metric_count, 0, METRIC_MAX));
+    QUERN_TRY(desc_check_range("metric_count", d->metric_count, 0, METRIC_MAX));
     if (d->metric_count > 0 && !d->metrics)
         return quern_fail(QUERN_INVALID, "trainer: metrics is NULL");
     for (int32_t i = 0; i < d->metric_count; i++) {
@@ -46,7 +46,7 @@ static quern_status check_metrics(const quern_trainer_desc *d) {
 }
 
 static quern_status check_callbacks(const quern_trainer_desc *d) {
-    QUERN_TRY(check_range("callback_count", d->callback_count, 0, 1000));
+    QUERN_TRY(desc_check_range("callback_count", d->callback_count, 0, 1000));
     if (d->callback_count > 0 && !d->callbacks)
         return quern_fail(QUERN_INVALID, "trainer: callbacks is NULL");
     for (int32_t i = 0; i < d->callback_count; i++)
@@ -63,11 +63,12 @@ static quern_status check_network(const quern_trainer_desc *d) {
     QUERN_TRY(check_scalar(d->graph, d->loss, "loss"));
     if (d->loss_weight) QUERN_TRY(check_scalar(d->graph, d->loss_weight, "loss_weight"));
     QUERN_TRY(check_metrics(d));
-    QUERN_TRY(check_range("output_count", d->output_count, 0, 1000));
+    QUERN_TRY(desc_check_range("output_count", d->output_count, 0, 1000));
     if (d->output_count > 0 && !d->outputs)
         return quern_fail(QUERN_INVALID, "trainer: outputs is NULL");
     for (int32_t i = 0; i < d->output_count; i++)
         QUERN_TRY(check_tensor(d->graph, d->outputs[i], "an output"));
+    QUERN_TRY(evaluation_sets_check(d));
     return check_callbacks(d);
 }
 
@@ -78,8 +79,6 @@ static quern_status check_unread(const quern_trainer_desc *d) {
             return quern_fail(QUERN_INVALID, "trainer: drop_last is set without a training set");
         if (d->no_shuffle)
             return quern_fail(QUERN_INVALID, "trainer: no_shuffle is set without a training set");
-        if (d->epoch_count)
-            return quern_fail(QUERN_INVALID, "trainer: epoch_count is set without a training set");
     }
     if (d->worker_count == 0 && d->prefetch != 0)
         return quern_fail(QUERN_INVALID, "trainer: prefetch is set but worker_count is 0: the "
@@ -88,14 +87,12 @@ static quern_status check_unread(const quern_trainer_desc *d) {
 }
 
 static quern_status check_numbers(const quern_trainer_desc *d) {
-    QUERN_TRY(check_range("batch_size", d->batch_size, 0, INT64_C(1) << 32));
-    QUERN_TRY(check_range("worker_count", d->worker_count, 0, 256));
-    QUERN_TRY(check_range("prefetch", d->prefetch, 0, 1024));
-    QUERN_TRY(check_range("epoch_count", d->epoch_count, 0, INT64_C(1) << 40));
-    QUERN_TRY(check_range("step_limit", d->step_limit, 0, INT64_C(1) << 40));
-    QUERN_TRY(check_range("log_every", d->log_every, 0, INT64_C(1) << 40));
-    QUERN_TRY(check_range("run_ahead", d->run_ahead, 0, RUN_AHEAD_MAX));
-    QUERN_TRY(check_range("transform_count", d->transform_count, 0, QUERN_FIELD_MAX));
+    QUERN_TRY(desc_check_range("batch_size", d->batch_size, 0, INT64_C(1) << 32));
+    QUERN_TRY(desc_check_range("worker_count", d->worker_count, 0, 256));
+    QUERN_TRY(desc_check_range("prefetch", d->prefetch, 0, 1024));
+    QUERN_TRY(desc_check_range("log_every", d->log_every, 0, INT64_C(1) << 40));
+    QUERN_TRY(desc_check_range("run_ahead", d->run_ahead, 0, RUN_AHEAD_MAX));
+    QUERN_TRY(desc_check_range("transform_count", d->transform_count, 0, QUERN_FIELD_MAX));
     if (d->transform_count > 0 && !d->transforms)
         return quern_fail(QUERN_INVALID, "trainer: transforms is NULL");
     return average_check(d);
@@ -126,6 +123,7 @@ static quern_status copy_array(quern_trainer *t, void *out_pointer, const void *
 static quern_status copy_lists(quern_trainer *t) {
     quern_trainer_desc *d = &t->desc;
     QUERN_TRY(copy_metrics(t));
+    QUERN_TRY(evaluation_sets_copy(t));
     QUERN_TRY(
         copy_array(t, &d->outputs, d->outputs, d->output_count, sizeof *d->outputs, "outputs"));
     QUERN_TRY(copy_array(t, &d->transforms, d->transforms, d->transform_count,
@@ -137,8 +135,11 @@ static quern_status copy_lists(quern_trainer *t) {
 /* Batches of a training epoch; 0 when the set has no length. */
 static int64_t batches_of_epoch(const quern_trainer_desc *d) {
     const int64_t length = d->train ? quern_dataset_length(d->train) : -1;
-    if (length <= 0) return 0;
-    return d->drop_last ? length / d->batch_size : count_divide_up(length, d->batch_size);
+    const int64_t limit = d->train_batch_limit;
+    if (length <= 0) return limit;
+    const int64_t all =
+        d->drop_last ? length / d->batch_size : count_divide_up(length, d->batch_size);
+    return limit > 0 && limit < all ? limit : all;
 }
 
 static quern_status plan_steps(quern_trainer *t) {
@@ -156,7 +157,7 @@ static void fill_defaults(quern_trainer_desc *d) {
     if (!d->loss_weight) d->loss_weight = quern_loss_weight(d->loss);
     if (d->batch_size == 0) d->batch_size = 64;
     if (d->worker_count > 0 && d->prefetch == 0) d->prefetch = 2;
-    if (d->epoch_count == 0 && d->step_limit == 0 && d->train) d->epoch_count = 1;
+    limits_fill_defaults(d);
     if (d->log_every == 0) d->log_every = 50;
     if (d->run_ahead == 0) d->run_ahead = 2;
 }
@@ -164,6 +165,7 @@ static void fill_defaults(quern_trainer_desc *d) {
 quern_status trainer_resolve(quern_trainer *t, const quern_trainer_desc *desc) {
     QUERN_TRY(check_network(desc));
     QUERN_TRY(check_numbers(desc));
+    QUERN_TRY(limits_check(desc));
     QUERN_TRY(check_unread(desc));
     t->desc = *desc;
     t->graph = desc->graph;

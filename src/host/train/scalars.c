@@ -25,31 +25,49 @@ static quern_status sums_create(quern_trainer *t) {
                           sizeof *t->epoch_metrics, "metric sums");
 }
 
-quern_status scalars_create(quern_trainer *t) {
-    const int32_t count = t->desc.metric_count;
-    QUERN_TRY(sums_create(t));
-    QUERN_TRY(arena_allocate(&t->memory, &t->names, 2 * (int64_t)count, sizeof *t->names, "names"));
-    QUERN_TRY(arena_allocate(&t->memory, &t->scalars, 2 * (int64_t)count + 4, sizeof *t->scalars,
-                             "scalars"));
-    for (int32_t i = 0; i < count; i++) {
-        QUERN_TRY(name_make(t, &t->names[i], "train", t->desc.metrics[i].name));
-        QUERN_TRY(name_make(t, &t->names[count + i], "val", t->desc.metrics[i].name));
-        t->eval_values[i + 1] = (double)NAN;
+/* Loss, then metrics: of training, then of each set. */
+static quern_status names_create(quern_trainer *t) {
+    const int64_t of_set = t->desc.metric_count + 1;
+    QUERN_TRY(arena_allocate(&t->memory, &t->names, (t->set_count + 1) * of_set, sizeof *t->names,
+                             "names"));
+    for (int32_t set = 0; set <= t->set_count; set++) {
+        const char *name = set == 0 ? "train" : t->sets[set - 1].name;
+        const char **names = t->names + set * of_set;
+        QUERN_TRY(name_make(t, &names[0], name, "loss"));
+        for (int32_t i = 0; i < t->desc.metric_count; i++)
+            QUERN_TRY(name_make(t, &names[i + 1], name, t->desc.metrics[i].name));
     }
-    t->eval_values[0] = t->last.norm = t->last.learning_rate = (double)NAN;
     return QUERN_OK;
+}
+
+quern_status scalars_create(quern_trainer *t) {
+    const int64_t of_set = t->desc.metric_count + 1;
+    QUERN_TRY(sums_create(t));
+    QUERN_TRY(names_create(t));
+    QUERN_TRY(arena_allocate(&t->memory, &t->scalars, (t->set_count + 1) * of_set + 2,
+                             sizeof *t->scalars, "scalars"));
+    QUERN_TRY(arena_allocate(&t->memory, &t->eval_values, (t->set_count + 1) * of_set,
+                             sizeof *t->eval_values, "values of evaluations"));
+    scalars_forget(t);
+    return QUERN_OK;
+}
+
+void scalars_forget(quern_trainer *t) {
+    const int64_t count = (t->set_count + 1) * (int64_t)(t->desc.metric_count + 1);
+    for (int64_t i = 0; i < count; i++) t->eval_values[i] = (double)NAN;
+    t->last.norm = t->last.learning_rate = (double)NAN;
 }
 
 int32_t scalars_train(quern_trainer *t, const loss_sums *sums, const double *metrics, bool device) {
     int32_t count = 0;
-    t->scalars[count++] = (quern_scalar){"train/loss", sums->loss / sums->weight};
+    t->scalars[count++] = (quern_scalar){t->names[0], sums->loss / sums->weight};
     for (int32_t i = 0; i < t->desc.metric_count; i++) {
         const quern_metric *m = &t->desc.metrics[i];
         const metric_place *place = &t->train_places[i];
         if (!metric_in_training(m)) continue;
         const double value =
             place->count > 0 ? metric_value(m, metrics + place->first) : loss_statistic(t, m, sums);
-        t->scalars[count++] = (quern_scalar){t->names[i], value};
+        t->scalars[count++] = (quern_scalar){t->names[i + 1], value};
     }
     if (!device) return count;
     t->scalars[count++] = (quern_scalar){"train/learning_rate", t->last.learning_rate};
@@ -57,11 +75,21 @@ int32_t scalars_train(quern_trainer *t, const loss_sums *sums, const double *met
     return count;
 }
 
-int32_t scalars_eval(quern_trainer *t, int32_t at) {
-    t->scalars[at++] = (quern_scalar){"val/loss", t->eval_values[0]};
+double *scalars_values(const quern_trainer *t, int32_t set) {
+    return t->eval_values + (int64_t)set * (t->desc.metric_count + 1);
+}
+
+int32_t scalars_eval(quern_trainer *t, int32_t set, int32_t at) {
+    const char *const *names = t->names + (int64_t)(set + 1) * (t->desc.metric_count + 1);
+    const double *values = scalars_values(t, set);
+    t->scalars[at++] = (quern_scalar){names[0], values[0]};
     for (int32_t i = 0; i < t->desc.metric_count; i++)
         if (metric_in_evaluation(&t->desc.metrics[i]))
-            t->scalars[at++] =
-                (quern_scalar){t->names[t->desc.metric_count + i], t->eval_values[i + 1]};
+            t->scalars[at++] = (quern_scalar){names[i + 1], values[i + 1]};
+    return at;
+}
+
+int32_t scalars_eval_all(quern_trainer *t, int32_t at) {
+    for (int32_t set = 0; set < t->set_count; set++) at = scalars_eval(t, set, at);
     return at;
 }

@@ -117,6 +117,7 @@ static quern_status failure_again(quern_trainer *t) {
 quern_status quern_trainer_step(quern_trainer *t, const quern_batch *batch) {
     QUERN_TRY(trainer_enter(t, "step"));
     QUERN_TRY(failure_again(t));
+    QUERN_TRY(trainer_poll_stop_own_loop(t));
     if (!batch) return quern_fail(QUERN_INVALID, "step: batch is NULL");
     if (t->frozen) QUERN_TRY(state_upload(t));
     if (t->log_begin_ns == 0) t->fit_begin_ns = t->log_begin_ns = trainer_now(t);
@@ -164,6 +165,7 @@ quern_status quern_trainer_wait(quern_trainer *t, quern_result *result) {
     QUERN_TRY(trainer_enter(t, "wait"));
     quern_status status = failure_again(t);
     if (status == QUERN_OK) status = failure_keep(t, records_drain(t));
+    if (status == QUERN_OK) status = trainer_poll_stop_own_loop(t);
     if (t->log_begin_ns != 0) t->train_ns = trainer_now(t) - t->fit_begin_ns - t->evaluate_ns;
     if (result) trainer_fill_result(t, result);
     return status;

@@ -6,11 +6,14 @@
  *   loop.c      fit: epochs, limits, the ends         window.c    fetches an attempt's batches
  *   attempt.c   issues one attempt
  *   records.c   reads its record, fires what follows  unit.c      one compiled batch size, captured
- *   feed.c      a loader and its staging slots        evaluate.c  evaluation, predict, confusion
+ *   feed.c      a loader and its staging slots        evaluate.c  a pass over a set, predict
+ *   validate.c  a fit's evaluation of its sets        limits.c    how far a fit runs
  *   step.c      the application's own loop            emit.c      callbacks: order, legality, stop
  *   diagnose.c  names what is not finite              scalars.c   what events carry
  *   average.c   the parameters' moving average   learning_rate.c  reads and scales it
  *   metric_kind.c  a kind of metric: checks, value    host_metric.c  the application's own
+ *   stop.c      stop calls, signals, the stop file    signals.c   the process's signal handlers
+ *   evaluation_set.c  checks and names of the sets
  *   trigger.c   at which update something is due      boundary.c  and does it between two windows
  *
  * Two views of the run live side by side: what was *issued* (attempts_issued, the loader's place)
@@ -27,6 +30,7 @@
 #include "../device/device.h"
 #include "../graph/program.h"
 #include "../optim/optimizer.h"
+#include "signals.h"
 #include <quern/train.h>
 
 #include <stdatomic.h>
@@ -159,15 +163,19 @@ struct quern_trainer {
     loss_sums since_log, of_epoch;
     loss_window recent;
     double *log_metrics, *epoch_metrics; /* train_sum_count sums each */
-    int64_t evaluated_step;              /* -1: never */
+    int64_t evaluated_step;              /* of the last evaluation of all sets; -1: none */
+    int64_t evaluated_attempts;          /* the same, in the open epoch */
     bool evaluated;                      /* sums_read holds an evaluation's sums */
-    double eval_values[METRIC_MAX + 1];  /* of the last validation: loss, then metrics */
-    bool frozen; /* the device refuses updates until state is uploaded again */
+    double *eval_values; /* of the last evaluation: [set_count][loss, then metric_count] */
+    bool frozen;         /* the device refuses updates until state is uploaded again */
 
     /* this fit */
     bool fitting, emitting, opened;
     quern_event_kind emitted; /* while emitting */
-    int64_t step_target, epoch_target;
+    int64_t step_target, epoch_target, sample_target, time_target_ns;
+    int64_t train_ns_before; /* of the fits before this one, since the very beginning */
+    bool time_over;
+    bool resumed; /* the state is a checkpoint's, and no fit has come to its end since */
     unsigned due; /* quern_request bits: what the next boundary does */
     int64_t fit_begin_ns, log_begin_ns, evaluate_ns, log_evaluate_ns, fit_samples;
     int64_t train_ns, host_waits;
@@ -175,6 +183,11 @@ struct quern_trainer {
     /* how it ends */
     atomic_int stop_flag;
     bool stopping, end_eval;
+    bool signals_entered;
+    bool at_once; /* a second signal: no evaluation, no save */
+    int signal;   /* SIGINT, SIGTERM; 0: none came */
+    signal_counts signals_seen;
+    int64_t stop_file_due_ns; /* when it is looked for again */
     quern_stop_reason reason;
     quern_status failure; /* sticky: of the device */
     error_text failure_text;
@@ -184,11 +197,16 @@ struct quern_trainer {
     quern_status callback_status; /* quern_event_fail */
     error_text callback_text;
     quern_scalar *scalars;
-    const char **names;         /* "train/<metric>" then "val/<metric>", metric_count each */
+    quern_evaluation_set *sets; /* `valid` ("val") if there is one, then desc.evaluation_sets */
+    int32_t set_count;
+    const char **names;         /* "train/loss", "train/<metric>" … then those of each set */
     unsigned char *host_values; /* one batch of what host metrics read; NULL: there are none */
 };
 
-/* resolve.c: fills trainer->desc, ->planned_steps; copies what the desc points to. */
+/* resolve.c: INVALID names the field and its range. */
+QUERN_MUST_CHECK quern_status desc_check_range(const char *field, int64_t value, int64_t low,
+                                               int64_t high);
+/* Fills trainer->desc, ->planned_steps; copies what the desc points to. */
 QUERN_MUST_CHECK quern_status trainer_resolve(quern_trainer *t, const quern_trainer_desc *desc);
 
 /* plan.c: the units that create knows it needs, and every byte of device memory. parameters may
@@ -232,7 +250,7 @@ typedef struct emission {
     int64_t attempts, batch;
     quern_outcome outcome;
     quern_status status;
-    const char *reason;
+    const char *reason, *evaluation;
     int32_t scalar_count; /* of trainer->scalars */
     double samples_per_second;
 } emission;
@@ -241,8 +259,6 @@ QUERN_MUST_CHECK quern_status trainer_emit(quern_trainer *t, const emission *e);
 QUERN_MUST_CHECK quern_status trainer_emit_known(quern_trainer *t, quern_event_kind kind);
 /* Begins to end the run early, once; fires stop_requested. */
 QUERN_MUST_CHECK quern_status trainer_begin_stop(quern_trainer *t, quern_stop_reason reason);
-/* Takes down a quern_trainer_stop. */
-QUERN_MUST_CHECK quern_status trainer_poll_stop(quern_trainer *t);
 QUERN_MUST_CHECK quern_status callbacks_sort(quern_trainer *t);
 void callbacks_close(quern_trainer *t);
 
@@ -292,14 +308,58 @@ QUERN_MUST_CHECK quern_status average_issue(const quern_trainer *t);
 /* What a unit computes with: the average in evaluation and prediction. */
 quern_parameters *unit_parameters(quern_trainer *t, unit_kind kind);
 
+/* Behind epoch_end. */
+QUERN_MUST_CHECK quern_status boundary_epoch_end(quern_trainer *t);
+
+/* limits.c: the targets of the fit that begins. */
+void limits_start(quern_trainer *t);
+/* Looks at the clock; between two windows only, so that a window is never cut. */
+void limits_look(quern_trainer *t);
+bool limits_reached(const quern_trainer *t);
+quern_stop_reason limits_reason(const quern_trainer *t);
+/* Time of training in this fit so far, evaluation excluded. */
+int64_t trainer_fit_ns(const quern_trainer *t);
+QUERN_MUST_CHECK quern_status limits_check(const quern_trainer_desc *d);
+void limits_fill_defaults(quern_trainer_desc *d);
+
+/* stop.c: from here on signals are caught, where that is asked for; until stop_finish. */
+QUERN_MUST_CHECK quern_status stop_start(quern_trainer *t);
+void stop_finish(quern_trainer *t);
+/* Takes down a quern_trainer_stop, a signal, the stop file (looked for at most every 100 ms; _now:
+ * in any case). */
+QUERN_MUST_CHECK quern_status trainer_poll_stop(quern_trainer *t);
+QUERN_MUST_CHECK quern_status trainer_poll_stop_now(quern_trainer *t);
+QUERN_MUST_CHECK quern_status trainer_poll_stop_own_loop(quern_trainer *t);
+/* Whether a second signal has come by now. */
+bool trainer_at_once(quern_trainer *t);
+
+/* evaluation_set.c */
+QUERN_MUST_CHECK quern_status evaluation_sets_check(const quern_trainer_desc *d);
+QUERN_MUST_CHECK quern_status evaluation_sets_copy(quern_trainer *t);
+
 /* step.c: the first failure of the own loop's attempts is kept; returns it. */
 quern_status failure_keep(quern_trainer *t, quern_status status);
 
 /* diagnose.c: NOT_FINITE with a sentence that names step and first bad tensor. */
 quern_status diagnose_not_finite(quern_trainer *t, const attempt *a, const task_record *record);
 
-/* evaluate.c: the validation of a fit, with its events; values go to eval_values and scalars. */
+/* evaluate.c: a pass over a set. values: the loss, then each metric (NaN for one that is not a
+ * number in an evaluation, and everywhere when a stop cut the pass short). NULL: only to see that
+ * it works, no metric has seen it. */
+typedef struct set_pass {
+    const quern_dataset *dataset;
+    const char *events;  /* the set's name, to be told with each event; NULL: none fire */
+    int64_t batch_limit; /* 0: all */
+} set_pass;
+QUERN_MUST_CHECK quern_status evaluation_run(quern_trainer *t, const set_pass *e, double *values);
+QUERN_MUST_CHECK quern_status eval_feed_bind(quern_trainer *t, const quern_dataset *dataset);
+
+/* validate.c: checks that every set can be read as often as it will be. */
+QUERN_MUST_CHECK quern_status validate_create(quern_trainer *t);
+/* All sets, with their events; values go to eval_values and scalars. */
 QUERN_MUST_CHECK quern_status trainer_validate(quern_trainer *t);
+/* The first batches of each, before there is anything to lose; leaves no trace. */
+QUERN_MUST_CHECK quern_status trainer_validate_sanity(quern_trainer *t);
 
 /* metric_kind.c: what the kinds of metrics have in common and what not. */
 QUERN_MUST_CHECK quern_status metric_check(const quern_graph *graph, const quern_metric *metric);
@@ -322,8 +382,13 @@ double host_metric_result(quern_trainer *t, const quern_host_metric *host);
 QUERN_MUST_CHECK quern_status host_metrics_add(quern_trainer *t, const trainer_unit *unit);
 
 /* scalars.c */
+/* Values as before anything was computed. */
+void scalars_forget(quern_trainer *t);
 int32_t scalars_train(quern_trainer *t, const loss_sums *sums, const double *metrics, bool device);
-int32_t scalars_eval(quern_trainer *t, int32_t at);
+int32_t scalars_eval(quern_trainer *t, int32_t set, int32_t at);
+int32_t scalars_eval_all(quern_trainer *t, int32_t at);
+/* metric_count + 1 values. */
+double *scalars_values(const quern_trainer *t, int32_t set);
 /* After the sums are planned. */
 QUERN_MUST_CHECK quern_status scalars_create(quern_trainer *t);
 

@@ -33,12 +33,14 @@ static quern_status batch_attempt(quern_trainer *t, const loader_batch *batch) {
 
 bool window_data_over(const quern_trainer *t) {
     const int64_t count = loader_batch_count(t->train_feed.loader);
-    return count >= 0 && t->next_batch >= count;
+    const int64_t limit = t->desc.train_batch_limit;
+    return (count >= 0 && t->next_batch >= count) || (limit > 0 && t->next_batch >= limit);
 }
 
 quern_status window_run(quern_trainer *t, bool *end) {
     QUERN_TRY(records_make_room(t));
     QUERN_TRY(trainer_poll_stop(t));
+    limits_look(t);
     *end = window_data_over(t);
     if (*end || trainer_epoch_over(t)) return QUERN_OK;
     QUERN_TRY(boundary_run(t));
