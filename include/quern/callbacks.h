@@ -64,8 +64,8 @@ QUERN_API const char *quern_tensorboard_path(const quern_tensorboard *tensorboar
 QUERN_API void quern_tensorboard_destroy(quern_tensorboard *tensorboard);
 
 /* Ends the run when a metric has not improved for `patience` evaluations in a row. NaN never is an
- * improvement. A val/ metric is judged at every eval_end, a train/ metric at every epoch_end. One
- * object belongs to one run. */
+ * improvement. A metric of an evaluation is judged at every eval_end of its set, a train/ metric at
+ * every epoch_end. One object belongs to one run. */
 typedef struct quern_early_stop quern_early_stop;
 typedef struct quern_early_stop_desc {
     const char *metric; /* default "val/loss"; INVALID at create of the trainer when it has none */

@@ -140,8 +140,8 @@ typedef struct quern_callback {
 #undef X
 
 /* Asks for an evaluation or a save at the next boundary: behind the attempts already issued, and
- * where the run is ending, not at all (what it ends with is evaluated or saved as train.h says). From
- * fit_begin … epoch_end of a fit; INVALID elsewhere, and where there is nothing to evaluate, or no
+ * where the run is ending, not at all (what it ends with is evaluated and saved as train.h says).
+ * From fit_begin … epoch_end of a fit; INVALID elsewhere, where there is nothing to evaluate, or no
  * folder to save to. */
 typedef enum quern_request { QUERN_REQUEST_EVALUATION = 1, QUERN_REQUEST_SAVE = 2 } quern_request;
 QUERN_API QUERN_MUST_CHECK quern_status quern_event_request(const quern_event *event,

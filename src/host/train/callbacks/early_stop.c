@@ -149,12 +149,14 @@ static quern_action judge(quern_early_stop *e, const quern_event *event) {
     return e->state.without_improvement >= e->desc.patience ? QUERN_STOP : QUERN_CONTINUE;
 }
 
-static bool of_evaluation(const quern_early_stop *e) { return strncmp(e->metric, "val/", 4) == 0; }
+static bool of_evaluation(const quern_early_stop *e) {
+    return strncmp(e->metric, "train/", 6) != 0;
+}
 
 static quern_action on_eval_end(void *self, const quern_event *event) {
     if (!of_evaluation(self)) return QUERN_CONTINUE;
     const quern_early_stop *e = self;
-    if (!has_scalar(event, e->metric)) return answer(event, metric_missing(e, event));
+    if (!has_scalar(event, e->metric)) return QUERN_CONTINUE; /* another set's */
     return judge(self, event);
 }
 
