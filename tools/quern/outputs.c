@@ -98,38 +98,12 @@ quern_status outputs_write_config(const training *t) {
     return sheet_save(&s, path);
 }
 
-static void read_confusion(training *t) {
-    const int64_t count = t->data.class_count * t->data.class_count;
-    t->confusion = calloc((size_t)count, sizeof *t->confusion);
-    if (!t->confusion || !t->data.valid) return;
-    if (quern_trainer_confusion(t->trainer, "confusion", t->confusion, count) == QUERN_OK) return;
-    free(t->confusion);
-    t->confusion = NULL;
-}
-
-quern_status outputs_write_results(training *t, quern_status run, const char *reason) {
+quern_status outputs_write_results(const training *t, quern_status run) {
     char path[4096];
-    quern_status status = QUERN_OK;
-    if (run == QUERN_OK) {
-        status = run_dir_file(&t->dir, "model.safetensors", path, sizeof path);
-        if (status == QUERN_OK)
-            status = weights_save(path, t->options, &t->net, &t->data,
-                                  quern_trainer_parameters(t->trainer));
-    }
-    if (run == QUERN_OK && status == QUERN_OK) read_confusion(t);
+    if (run != QUERN_OK) return QUERN_OK;
+    const quern_status status = run_dir_file(&t->dir, "model.safetensors", path, sizeof path);
     if (status != QUERN_OK) return status;
-    status = run_dir_file(&t->dir, "report.html", path, sizeof path);
-    if (status != QUERN_OK) return status;
-    const report r = {.options = t->options,
-                      .history = t->history,
-                      .result = &t->result,
-                      .device = t->device_name,
-                      .status = command_status_name(run),
-                      .reason = reason,
-                      .parameter_count = quern_graph_parameter_elements(t->net.graph),
-                      .class_count = t->data.class_count,
-                      .confusion = t->data.valid ? t->confusion : NULL};
-    return report_write(&r, path);
+    return weights_save(path, t->options, &t->net, &t->data, quern_trainer_parameters(t->trainer));
 }
 
 quern_status outputs_print_json(const training *t, quern_status run, const char *reason) {

@@ -61,6 +61,16 @@ static quern_status open_board(training *t) {
     return status == QUERN_UNSUPPORTED ? QUERN_OK : status;
 }
 
+static quern_status open_report(training *t, const char *configuration) {
+    char path[4096], title[512];
+    quern_status status = run_dir_file(&t->dir, "report.html", path, sizeof path);
+    if (status != QUERN_OK) return status;
+    snprintf(title, sizeof title, "%s on %s", t->options->model, t->options->data);
+    return quern_report_create(
+        &t->report, t->device,
+        &(quern_report_desc){.path = path, .title = title, .configuration = configuration});
+}
+
 static quern_status open_run(training *t) {
     char path[4096];
     quern_status status = run_dir_open(&t->dir, t->options);
@@ -73,6 +83,7 @@ static quern_status open_run(training *t) {
     if (status == QUERN_OK)
         status = quern_jsonl_create(&t->jsonl, t->device,
                                     &(quern_history_desc){.path = path, .header = header});
+    if (status == QUERN_OK) status = open_report(t, header);
     free(header);
     return status == QUERN_OK ? open_board(t) : status;
 }
@@ -87,7 +98,7 @@ static quern_status open_trainer(training *t) {
     quern_callback callbacks[6] = {
         {.name = "signals", .fit_begin = check_signal},
         quern_jsonl_callback(t->jsonl),
-        history_callback(t->history),
+        quern_report_callback(t->report),
     };
     int32_t count = 3;
     if (t->progress) callbacks[count++] = quern_progress_callback(t->progress);
@@ -103,8 +114,7 @@ static quern_status open_trainer(training *t) {
 }
 
 static quern_status prepare(training *t) {
-    quern_status status = history_open(&t->history);
-    if (status == QUERN_OK) status = open_device_and_data(t);
+    quern_status status = open_device_and_data(t);
     if (status == QUERN_OK)
         status = model_create(&t->net, t->device, t->options->model, &t->data.input,
                               t->data.class_count);
@@ -116,32 +126,13 @@ static quern_status prepare(training *t) {
     return status;
 }
 
-/* A run that ends within an epoch has not been validated there yet. */
-static quern_status validate_end(training *t) {
-    const curve *c = &t->history->curves[CURVE_VALID_LOSS];
-    const bool done = c->count > 0 && (int64_t)c->points[c->count - 1].step == t->result.step;
-    if (!t->data.valid || done) return QUERN_OK;
-    quern_scalar scalars[8];
-    int32_t count = 0;
-    const quern_status status =
-        quern_trainer_evaluate(t->trainer, t->data.valid, scalars, 8, &count);
-    for (int32_t i = 0; i < count && i < 8 && status == QUERN_OK; i++) {
-        const char *slash = strrchr(scalars[i].name, '/');
-        const char *name = slash ? slash + 1 : scalars[i].name;
-        if (strcmp(name, "loss") == 0) t->result.valid_loss = scalars[i].value;
-        if (strcmp(name, "accuracy") == 0) t->result.valid_accuracy = scalars[i].value;
-    }
-    return status;
-}
-
 static quern_status run(training *t) {
     if (!t->options->quiet) outputs_print_start(t);
     t->started = true;
     signals_watch(t->trainer);
-    quern_status status = quern_trainer_fit(t->trainer, &t->result);
+    const quern_status status = quern_trainer_fit(t->trainer, &t->result);
     signals_watch(NULL);
     t->stop_signal = signals_received();
-    if (status == QUERN_OK && !t->stop_signal) status = validate_end(t);
     return status;
 }
 
@@ -153,13 +144,12 @@ static void release(training *t) {
     quern_trainer_destroy(t->trainer);
     quern_progress_destroy(t->progress);
     quern_jsonl_destroy(t->jsonl);
+    quern_report_destroy(t->report);
     quern_tensorboard_destroy(t->board);
     quern_early_stop_destroy(t->early_stop);
     model_release(&t->net);
     samples_release(&t->data);
     quern_device_destroy(t->device);
-    history_release(t->history);
-    free(t->confusion);
     if (t->has_dir && !t->started) run_dir_undo(&t->dir, names);
     if (t->has_dir) run_dir_release(&t->dir);
 }
@@ -180,7 +170,7 @@ int command_train(const options *o) {
     char reason[1024];
     snprintf(reason, sizeof reason, "%s", end_reason(&t, status));
     if (t.started) {
-        const quern_status written = outputs_write_results(&t, status, reason);
+        const quern_status written = outputs_write_results(&t, status);
         if (status == QUERN_OK && written != QUERN_OK) {
             status = written;
             snprintf(reason, sizeof reason, "%s", quern_error());

@@ -2,7 +2,7 @@
 #ifndef QUERN_TOOL_TRAIN_H
 #define QUERN_TOOL_TRAIN_H
 
-#include "report.h"
+#include "options.h"
 #include "run_dir.h"
 #include "session.h"
 
@@ -19,11 +19,10 @@ typedef struct training {
     quern_tensorboard *board;     /* NULL in a build without it */
     quern_early_stop *early_stop; /* NULL without --patience */
     quern_progress *progress;
-    history *history;
+    quern_report *report;
     quern_trainer *trainer;
     quern_memory memory;
     quern_result result;
-    double *confusion;
     int stop_signal; /* 0, SIGINT or SIGTERM */
 } training;
 
@@ -33,9 +32,9 @@ quern_status train_check_data(const options *o, const samples *s);
 /* All of the desc but the callbacks. */
 quern_status train_desc(quern_trainer_desc *out, const training *t);
 
-/* The run's files: config.json before it, report.html and model.safetensors after it. */
+/* The run's files: config.json before it, model.safetensors after it. */
 quern_status outputs_write_config(const training *t);
-quern_status outputs_write_results(training *t, quern_status status, const char *reason);
+quern_status outputs_write_results(const training *t, quern_status status);
 /* The configuration as one line of JSON, the header of metrics.jsonl; the caller frees it. */
 quern_status outputs_config_line(const training *t, char **out);
 /* The object that scripts read. */

@@ -105,3 +105,12 @@ void text_add_json_number(text *t, double value) {
     }
     text_add(t, "%s", number);
 }
+
+void text_add_number(text *t, double value, int digits) {
+    char number[64];
+    snprintf(number, sizeof number, "%.*g", digits < 1 ? 1 : digits > 17 ? 17 : digits, value);
+    if (isfinite(value)) use_decimal_point(number);
+    text_add(t, "%s", isnan(value) ? "nan" : number);
+}
+
+size_t text_sequence(const char *at) { return utf8_sequence((const unsigned char *)at); }
