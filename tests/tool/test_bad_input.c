@@ -156,21 +156,30 @@ TEST_CASE(BadInput, a_disk_that_fills_up_while_logging_is_exit_code_4) {
     temporary_end(&t);
 }
 
-TEST_CASE(BadInput, a_model_that_does_not_fit_the_disk_is_exit_code_4_and_leaves_no_part) {
+/* The report is written when the run ends, then the model. */
+static void check_small_disk(int64_t file_limit, const char *names, const char *part) {
     temporary t;
     REQUIRE(temporary_begin(&t));
-    REQUIRE(fixture_csv(&t, "table.csv", 50));
-    const run_setup small_disk = {.file_limit = 8192};
+    REQUIRE(fixture_mnist(&t, "digits", 20, 10));
+    const run_setup small_disk = {.file_limit = file_limit};
     const run_result *r =
-        COMMAND_WITH(&t, &small_disk, "train", "--model", "mlp", "--data", "table.csv",
-                     "--batch-size", "8", "--steps", "3", "--run-dir", "run", "--quiet", "--json");
+        COMMAND_WITH(&t, &small_disk, "train", "--model", "mlp", "--data", "digits", "--batch-size",
+                     "8", "--steps", "3", "--run-dir", "run", "--quiet", "--json");
     CHECK(r->exit_code == 4);
-    CHECK_HAS(r->error, "model.safetensors");
-    CHECK(!exists(&t, "run/model.safetensors") && !exists(&t, "run/model.safetensors.part"));
+    CHECK_HAS(r->error, names);
+    CHECK(!exists(&t, "run/model.safetensors") && !exists(&t, part));
     json_t *object = fixture_json(r);
     CHECK_TEXT(fixture_json_text(object, "status"), "IO");
     json_decref(object);
     temporary_end(&t);
+}
+
+TEST_CASE(BadInput, a_model_that_does_not_fit_the_disk_is_exit_code_4_and_leaves_no_part) {
+    check_small_disk(256 << 10, "model.safetensors", "run/model.safetensors.part");
+}
+
+TEST_CASE(BadInput, a_report_that_does_not_fit_the_disk_is_exit_code_4_and_leaves_no_part) {
+    check_small_disk(4096, "report.html", "run/report.html.part");
 }
 
 TEST_CASE(BadInput, a_loss_that_is_not_finite_is_exit_code_9_and_saves_no_model) {
