@@ -68,6 +68,8 @@ static quern_status bind_commit(bound_optimizer *o, task_state *state) {
     int32_t count = 0;
     for (const quern_tensor *t = graph->tensors; t; t = t->next)
         count += t->role == ROLE_BUFFER && t->pending;
+    o->commit.state = state;
+    if (count == 0) return QUERN_OK;
     QUERN_TRY(memory_allocate(graph->host, &o->committed, 2 * (int64_t)count, sizeof *o->committed,
                               "running statistics"));
     o->commit = (task_commit){state, count, o->committed, o->committed + count};

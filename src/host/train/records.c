@@ -6,11 +6,16 @@
  * run alone, never of timing. */
 #include "trainer.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 quern_status trainer_wait_stream(quern_trainer *t) {
     t->host_waits++;
-    return t->backend->stream_wait(t->stream);
+    const quern_status status = t->backend->stream_wait(t->stream);
+    if (status == QUERN_OK || t->lost != QUERN_OK) return status;
+    t->lost = status;
+    error_save(&t->lost_text);
+    return status;
 }
 
 static int64_t oldest_in_flight(const quern_trainer *t) {
@@ -30,9 +35,17 @@ static quern_status record_take(quern_trainer *t, attempt *a, task_record *recor
     *a = t->in_flight[number % lanes];
     t->in_flight_count--;
     *record = t->pinned->ring[number % t->record.ring_count];
-    if (status != QUERN_OK || record->attempt == number) return status;
-    return quern_fail(QUERN_INTERNAL, "the record of attempt %lld is that of attempt %lld",
-                      (long long)number, (long long)record->attempt);
+    if (status == QUERN_OK && record->attempt == number) return QUERN_OK;
+    t->frozen = true; /* the state is uploaded again before anything else is issued */
+    if (status != QUERN_OK) return status;
+    if (t->lost != QUERN_OK) {
+        error_restore(&t->lost_text);
+        return t->lost;
+    }
+    return quern_fail(QUERN_INPUT,
+                      "attempt %" PRId64 " was lost to a failure of the device that "
+                      "another call has returned",
+                      number);
 }
 
 static void sums_add(loss_sums *sums, const attempt *a, const task_record *record) {
@@ -116,10 +129,7 @@ void records_drain_silently(quern_trainer *t) {
     while (t->in_flight_count > 0) {
         attempt a;
         task_record record;
-        if (record_take(t, &a, &record) == QUERN_OK)
-            record_account(t, &a, &record);
-        else
-            t->frozen = true; /* the state is uploaded again before anything else is issued */
+        if (record_take(t, &a, &record) == QUERN_OK) record_account(t, &a, &record);
         slot_return(&a);
     }
     /* The failure has been told: the stream is well again for others who use the device. */

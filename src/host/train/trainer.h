@@ -191,6 +191,9 @@ struct quern_trainer {
     quern_stop_reason reason;
     quern_status failure; /* sticky: of the device */
     error_text failure_text;
+    quern_status lost; /* returned by a wait for the stream: what was issued before has not run, and
+                          what came behind it counts from a wrong state, until it is uploaded */
+    error_text lost_text;
 
     const quern_callback **callbacks; /* in run order */
     bool subscribed[QUERN_EVENT_COUNT];

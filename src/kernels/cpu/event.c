@@ -14,7 +14,7 @@ struct backend_event {
     pthread_cond_t changed;
     uint64_t recorded, completed; /* tickets */
     int64_t pending;              /* commands in queues that refer to this event */
-    quern_status status;          /* the first failure of a stream that recorded it */
+    quern_status status;          /* of the stream, when the last completed record was reached */
     error_text error;
 };
 
@@ -85,10 +85,8 @@ void event_run_record(quern_stream *s, const command *c) {
     pthread_mutex_lock(&e->lock);
     wait_for_ticket(e, c->ticket - 1);
     const quern_status status = atomic_load(&s->status);
-    if (status != QUERN_OK && e->status == QUERN_OK) {
-        e->status = status;
-        e->error = s->error;
-    }
+    e->status = status;
+    if (status != QUERN_OK) e->error = s->error;
     e->completed = c->ticket;
     e->pending--;
     pthread_cond_broadcast(&e->changed);

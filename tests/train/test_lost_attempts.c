@@ -1,0 +1,71 @@
+/* A failure of the device that somebody else's wait has returned: what was issued behind it has not
+ * run, and the trainer must neither count it nor go on from it. */
+#include "quern_test.h"
+#include "world.h"
+
+static quern_status step_of(world *w, int64_t sample) {
+    const quern_batch batch = {.sample_count = 4,
+                               .field_count = 2,
+                               .names = {"x", "label"},
+                               .data = {w->train_x[sample], &w->train_label[sample]}};
+    return quern_trainer_step(w->trainer, &batch);
+}
+
+TEST_CASE(LostAttempts, a_read_that_returned_the_failure_does_not_hide_it) {
+    world w;
+    quern_result r;
+    float logits[4 * WORLD_CLASSES];
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    w.desc.train = w.desc.valid = NULL;
+    w.train_label[4] = WORLD_CLASSES;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    REQUIRE_OK(step_of(&w, 0));
+    REQUIRE_OK(step_of(&w, 4));
+    CHECK_STATUS(quern_trainer_read(w.trainer, w.logits, logits, sizeof logits), QUERN_INPUT);
+    CHECK_STATUS(quern_trainer_wait(w.trainer, &r), QUERN_INPUT);
+    CHECK_ERROR_HAS("target 3");
+    CHECK_SAY(r.step == 1 && r.attempts == 1, "%d steps of %d attempts", (int)r.step,
+              (int)r.attempts);
+    world_close(&w);
+}
+
+TEST_CASE(LostAttempts, parameters_that_returned_the_failure_do_not_hide_it) {
+    world w;
+    quern_result r;
+    float bias[WORLD_CLASSES];
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    w.desc.train = w.desc.valid = NULL;
+    w.train_label[4] = WORLD_CLASSES;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    REQUIRE_OK(step_of(&w, 4));
+    CHECK_STATUS(quern_parameters_read(quern_trainer_parameters(w.trainer),
+                                       quern_tensor_find(w.graph, "fc2.bias"), bias, sizeof bias),
+                 QUERN_INPUT);
+    const quern_status issued = step_of(&w, 0); /* it may find out already */
+    CHECK(issued == QUERN_OK || issued == QUERN_INPUT);
+    CHECK_STATUS(quern_trainer_wait(w.trainer, &r), QUERN_INPUT);
+    CHECK(r.step == 0 && r.attempts == 0);
+    world_close(&w);
+}
+
+/* With a single attempt in flight nothing else finds the state out of step. */
+TEST_CASE(LostAttempts, a_fit_after_a_bad_label_counts_from_what_is_known) {
+    for (int32_t ahead = 1; ahead <= 3; ahead++) {
+        world w;
+        quern_result r;
+        REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
+        w.desc.no_shuffle = true;
+        w.desc.run_ahead = ahead;
+        w.desc.epoch_count = 2;
+        w.train_label[8] = WORLD_CLASSES; /* the third and last batch of an epoch */
+        REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+        CHECK_STATUS(quern_trainer_fit(w.trainer, &r), QUERN_INPUT);
+        CHECK_SAY(r.step == 2 && r.attempts == 2, "ahead %d: %d steps of %d", (int)ahead,
+                  (int)r.step, (int)r.attempts);
+        w.train_label[8] = 0;
+        CHECK_OK(quern_trainer_fit(w.trainer, &r));
+        CHECK_SAY(r.step == 6 && r.attempts == 6, "ahead %d: %d steps of %d", (int)ahead,
+                  (int)r.step, (int)r.attempts);
+        world_close(&w);
+    }
+}
