@@ -138,40 +138,53 @@ static quern_status say_memory(backend_device *d, size_t bytes) {
                      (int)d->index, d->name, bytes, (long long)free, (long long)total);
 }
 
+static quern_status allocate_here(backend_device *d, void **out, size_t bytes) {
+    const cudaError_t code = cuda_driver.cudaMalloc(out, bytes);
+    if (code != cudaErrorMemoryAllocation) return cuda_check(d, code, "cudaMalloc", NULL);
+    IGNORED(cudaGetLastError, ());
+    return say_memory(d, bytes);
+}
+
 static quern_status allocate(backend_device *d, void **out, size_t bytes) {
     int previous;
     *out = NULL;
     if (bytes == 0) return QUERN_OK;
     quern_status status = device_enter(d, &previous);
-    if (status == QUERN_OK) status = CHECKED(d, cudaMalloc, (out, bytes));
+    if (status == QUERN_OK) status = allocate_here(d, out, bytes);
     device_leave(d, previous);
     if (status != QUERN_OK) *out = NULL;
-    return status == QUERN_DEVICE_MEMORY ? say_memory(d, bytes) : status;
+    return status;
 }
 
 static void release(backend_device *d, void *pointer, size_t bytes) {
-    (void)d, (void)bytes;
-    if (pointer != NULL) IGNORED(cudaFree, (pointer));
+    (void)bytes;
+    if (pointer != NULL) TORN_DOWN(d, cudaFree, (pointer));
 }
 
 /* Pinned memory is the host's. */
-static quern_status allocate_pinned(backend_device *d, void **out, size_t bytes) {
-    int previous;
-    *out = NULL;
-    if (bytes == 0) return QUERN_OK;
-    quern_status status = device_enter(d, &previous);
-    if (status == QUERN_OK) status = CHECKED(d, cudaHostAlloc, (out, bytes, cudaHostAllocPortable));
-    device_leave(d, previous);
-    if (status != QUERN_OK) *out = NULL;
-    if (status != QUERN_DEVICE_MEMORY) return status;
+static quern_status pin_here(backend_device *d, void **out, size_t bytes) {
+    const cudaError_t code = cuda_driver.cudaHostAlloc(out, bytes, cudaHostAllocPortable);
+    if (code != cudaErrorMemoryAllocation) return cuda_check(d, code, "cudaHostAlloc", NULL);
+    IGNORED(cudaGetLastError, ());
     return cuda_fail(QUERN_HOST_MEMORY,
                      "no pinned memory for CUDA device %d (%s): cudaHostAlloc of %zu bytes failed",
                      (int)d->index, d->name, bytes);
 }
 
+static quern_status allocate_pinned(backend_device *d, void **out, size_t bytes) {
+    int previous;
+    *out = NULL;
+    if (bytes == 0) return QUERN_OK;
+    quern_status status = device_enter(d, &previous);
+    if (status == QUERN_OK) status = pin_here(d, out, bytes);
+    device_leave(d, previous);
+    if (status != QUERN_OK) *out = NULL;
+    return status;
+}
+
 static void release_pinned(backend_device *d, void *pointer, size_t bytes) {
-    (void)d, (void)bytes;
-    if (pointer != NULL) IGNORED(cudaFreeHost, (pointer));
+    (void)bytes;
+    if (pointer != NULL) TORN_DOWN(d, cudaFreeHost, (pointer));
 }
 
 int32_t cuda_device_multiprocessors(const backend_device *d) { return d->multiprocessors; }

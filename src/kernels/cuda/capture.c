@@ -30,27 +30,28 @@ quern_status cuda_capture_begin(quern_stream *s) {
 }
 
 static quern_status make_executable(backend_capture *c, quern_stream *s, cudaGraph_t graph) {
-    QUERN_TRY(CHECKED(c->device, cudaGraphInstantiate, (&c->executable, graph, 0)));
-    return CHECKED(c->device, cudaGraphUpload, (c->executable, s->handle));
+    int previous;
+    quern_status status = device_enter(c->device, &previous);
+    if (status == QUERN_OK)
+        status = CHECKED(c->device, cudaGraphInstantiate, (&c->executable, graph, 0));
+    if (status == QUERN_OK)
+        status = CHECKED(c->device, cudaGraphUpload, (c->executable, s->handle));
+    device_leave(c->device, previous);
+    return status;
 }
 
-/* A call that failed while it was recorded has already said why: that is the capture's failure,
- * whatever CUDA thinks of what was recorded. */
+/* The stream leaves its capture whatever else fails, or it could not be used again. A call that
+ * failed while it was recorded has already said why: that is the capture's failure, whatever CUDA
+ * thinks of what was recorded. */
 static quern_status end_capture(quern_stream *s, backend_capture *c) {
-    int previous;
     cudaGraph_t graph = NULL;
-    quern_status status = device_enter(s->device, &previous);
-    if (status == QUERN_OK) {
-        const cudaError_t code = cuda_driver.cudaStreamEndCapture(s->handle, &graph);
-        status = stream_take_failure(s);
-        if (status == QUERN_OK)
-            status = cuda_check(s->device, code, "cudaStreamEndCapture", NULL);
-        else
-            IGNORED(cudaGetLastError, ());
-    }
+    QUERN_TRY(device_status(s->device));
+    const cudaError_t code = cuda_driver.cudaStreamEndCapture(s->handle, &graph);
+    quern_status status = cuda_check(s->device, code, "cudaStreamEndCapture", NULL);
+    const quern_status recorded = stream_take_failure(s);
+    if (recorded != QUERN_OK) status = recorded;
     if (status == QUERN_OK) status = make_executable(c, s, graph);
-    if (graph != NULL) IGNORED(cudaGraphDestroy, (graph));
-    device_leave(s->device, previous);
+    if (graph != NULL) TORN_DOWN(c->device, cudaGraphDestroy, (graph));
     return status;
 }
 
@@ -68,6 +69,16 @@ quern_status cuda_capture_end(quern_stream *s, backend_capture **out) {
     return status;
 }
 
+void capture_abandon(quern_stream *s) {
+    cudaGraph_t graph = NULL;
+    if (s->recording == NULL) return;
+    if (atomic_load(&s->device->lost) == 0)
+        TORN_DOWN(s->device, cudaStreamEndCapture, (s->handle, &graph));
+    if (graph != NULL) TORN_DOWN(s->device, cudaGraphDestroy, (graph));
+    cuda_capture_destroy(s->recording);
+    s->recording = NULL;
+}
+
 quern_status cuda_capture_launch(backend_capture *c, quern_stream *s) {
     int previous;
     QUERN_TRY(stream_refuse_recording(s, "launching a capture"));
@@ -82,6 +93,6 @@ quern_status cuda_capture_launch(backend_capture *c, quern_stream *s) {
 /* A graph that still runs is kept by CUDA until it has run. */
 void cuda_capture_destroy(backend_capture *c) {
     if (c == NULL) return;
-    if (c->executable != NULL) IGNORED(cudaGraphExecDestroy, (c->executable));
+    if (c->executable != NULL) TORN_DOWN(c->device, cudaGraphExecDestroy, (c->executable));
     cuda_services()->release(c->device->host, c, 1, sizeof *c);
 }

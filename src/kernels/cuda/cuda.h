@@ -36,7 +36,7 @@ const char *cuda_stream_doing(const quern_stream *stream);
 
 /* What a kernel finds wrong in its data (an index outside of its table, a target that is no
  * class) it writes here: pinned host memory that the device can write. The first one to change
- * `code` from 0 (atomicCAS) fills the rest; whoever waits for the stream gets it as INVALID with a
+ * `code` from 0 (atomicCAS) fills the rest; whoever waits for the stream gets it as INPUT with a
  * sentence. A kernel that has found a fault goes on without reading or writing out of bounds. */
 typedef struct cuda_fault {
     int32_t code; /* 0: none; else 1 + quern_op_id of the op that found it */

@@ -59,7 +59,11 @@ QUERN_MUST_CHECK quern_status device_status(backend_device *device);
 
 /* CHECKED(device, cudaMalloc, (&p, bytes)): one call of the table, checked. */
 #define CHECKED(device, name, arguments) cuda_check(device, cuda_driver.name arguments, #name, NULL)
-/* For teardown, whose failures have nobody to be told to. */
+/* For teardown, which returns nothing: a failure goes to the log, and this thread's sentence stays
+ * what it was. */
+#define TORN_DOWN(device, name, arguments) device_note(device, cuda_driver.name arguments, #name)
+void device_note(backend_device *device, cudaError_t code, const char *call);
+/* For calls whose answer changes nothing. */
 #define IGNORED(name, arguments) ((void)cuda_driver.name arguments)
 
 /* stream.c */
@@ -93,6 +97,7 @@ quern_status cuda_capture_begin(quern_stream *stream);
 quern_status cuda_capture_end(quern_stream *stream, backend_capture **out);
 quern_status cuda_capture_launch(backend_capture *capture, quern_stream *stream);
 void cuda_capture_destroy(backend_capture *capture);
+void capture_abandon(quern_stream *stream); /* the stream is being destroyed */
 
 /* module.c */
 extern const quern_backend cuda_backend;

@@ -25,7 +25,7 @@ quern_status cuda_event_create(backend_device *device, backend_event **out) {
 /* CUDA itself keeps what streams still need of it. */
 void cuda_event_destroy(backend_event *e) {
     if (e == NULL) return;
-    IGNORED(cudaEventDestroy, (e->handle));
+    TORN_DOWN(e->device, cudaEventDestroy, (e->handle));
     cuda_services()->release(e->device->host, e, 1, sizeof *e);
 }
 
@@ -84,9 +84,11 @@ quern_status cuda_stream_wait_event(quern_stream *s, backend_event *e) {
     int previous;
     QUERN_TRY(stream_refuse_recording(s, "waiting for an event"));
     if (e->stream == NULL) return QUERN_OK;
-    quern_status status = event_status(e);
-    if (status != QUERN_OK) return (void)stream_fail(s, status), QUERN_OK;
-    status = device_enter(s->device, &previous);
+    if (event_status(e) != QUERN_OK) { /* the stream says it when it is waited for */
+        (void)stream_fail(s, e->status);
+        return device_status(s->device);
+    }
+    quern_status status = device_enter(s->device, &previous);
     if (status == QUERN_OK)
         status = stream_fail(s, CHECKED(s->device, cudaStreamWaitEvent, (s->handle, e->handle, 0)));
     device_leave(s->device, previous);

@@ -69,6 +69,15 @@ quern_status cuda_check(backend_device *device, cudaError_t code, const char *ca
     return said;
 }
 
+void device_note(backend_device *device, cudaError_t code, const char *call) {
+    char before[SENTENCE_BYTES];
+    if (code == cudaSuccess || atomic_load(&device->lost) != 0) return; /* or it is known */
+    snprintf(before, sizeof before, "%s", cuda_services()->error());
+    const quern_status status = cuda_check(device, code, call, NULL);
+    cuda_services()->log(device->host, QUERN_LOG_WARNING, "%s", cuda_services()->error());
+    (void)cuda_fail(status, "%s", before);
+}
+
 quern_status device_status(backend_device *device) {
     if (atomic_load(&device->lost) != 2) return QUERN_OK;
     return cuda_fail(QUERN_DEVICE_LOST, "%s", device->lost_sentence);

@@ -62,10 +62,10 @@ static const char *op_name(int32_t op) {
 quern_status stream_collect(quern_stream *s) {
     const cuda_fault *f = s->fault;
     if (*(volatile const int32_t *)&f->code == 0) return QUERN_OK;
-    return stream_fail(s, cuda_fail(QUERN_INVALID,
-                                    "%s: index %lld at position %lld is not in 0 … %lld",
+    return stream_fail(s, cuda_fail(QUERN_INPUT,
+                                    "%s: index %lld at position %lld is outside [0, %lld)",
                                     op_name(f->code - 1), (long long)f->value,
-                                    (long long)f->position, (long long)f->limit - 1));
+                                    (long long)f->position, (long long)f->limit));
 }
 
 quern_status cuda_stream_status(quern_stream *s) {
@@ -145,8 +145,8 @@ quern_status cuda_fill(quern_stream *s, void *to, int value, size_t bytes) {
 }
 
 static void stream_free(quern_stream *s) {
-    if (s->fault != NULL) IGNORED(cudaFreeHost, (s->fault));
-    if (s->handle != NULL) IGNORED(cudaStreamDestroy, (s->handle));
+    if (s->fault != NULL) TORN_DOWN(s->device, cudaFreeHost, (s->fault));
+    if (s->handle != NULL) TORN_DOWN(s->device, cudaStreamDestroy, (s->handle));
     cuda_services()->release(s->device->host, s, 1, sizeof *s);
 }
 
@@ -178,10 +178,8 @@ quern_status cuda_stream_create(backend_device *device, quern_stream **out, cons
 /* What was issued still runs, unless the device is lost. */
 void cuda_stream_destroy(quern_stream *s) {
     if (s == NULL) return;
-    if (s->recording != NULL) {
-        backend_capture *c = NULL;
-        if (cuda_capture_end(s, &c) == QUERN_OK) cuda_capture_destroy(c);
-    }
-    if (device_status(s->device) == QUERN_OK) IGNORED(cudaStreamSynchronize, (s->handle));
+    capture_abandon(s);
+    if (atomic_load(&s->device->lost) == 0)
+        TORN_DOWN(s->device, cudaStreamSynchronize, (s->handle));
     stream_free(s);
 }
