@@ -248,7 +248,16 @@ TEST_CASE(Event, the_host_waits_for_the_last_record_and_not_for_what_follows) {
     REQUIRE_OK(cpu->call(f.a, wait_for_gate, &gate_args));
     CHECK_OK(cpu->event_wait(e));
     CHECK(j.count == 1);
+    bool done = false;
+    CHECK_OK(cpu->event_query(e, &done));
+    CHECK(done);
+    REQUIRE_OK(cpu->event_record(e, f.a));
+    CHECK_OK(cpu->event_query(e, &done));
+    CHECK(!done); /* the gate is shut */
     atomic_store(&gate, true);
+    CHECK_OK(cpu->event_wait(e));
+    CHECK_OK(cpu->event_query(e, &done));
+    CHECK(done);
     cpu->event_destroy(e);
     fixture_end(&f);
 }

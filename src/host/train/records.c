@@ -30,7 +30,9 @@ static void slot_return(const attempt *a) {
 static quern_status record_take(quern_trainer *t, attempt *a, task_record *record) {
     const int64_t number = oldest_in_flight(t);
     const int64_t lanes = t->desc.run_ahead + 1;
-    t->host_waits++;
+    bool done = false; /* then asking for it is no wait */
+    if (t->backend->event_query(t->events[number % lanes], &done) == QUERN_OK && !done)
+        t->host_waits++;
     const quern_status status = t->backend->event_wait(t->events[number % lanes]);
     *a = t->in_flight[number % lanes];
     t->in_flight_count--;

@@ -41,7 +41,7 @@ struct backend_event {
     backend_device *device;
     cudaEvent_t handle;
     quern_stream *stream; /* that recorded it last; NULL: never recorded */
-    quern_status status;  /* the first failure of a stream that recorded it */
+    quern_status status;  /* of that stream, as far as it was known by then */
     char sentence[SENTENCE_BYTES];
 };
 

@@ -29,11 +29,10 @@ void cuda_event_destroy(backend_event *e) {
     cuda_services()->release(e->device->host, e, 1, sizeof *e);
 }
 
+/* What is known of the stream's failure now is what the event says when it is waited for. */
 static void take_failure(backend_event *e, quern_stream *s) {
-    const quern_status status = atomic_load(&s->status);
-    if (status == QUERN_OK || e->status != QUERN_OK) return;
-    e->status = status;
-    snprintf(e->sentence, sizeof e->sentence, "%s", s->sentence);
+    e->status = atomic_load(&s->status);
+    if (e->status != QUERN_OK) snprintf(e->sentence, sizeof e->sentence, "%s", s->sentence);
 }
 
 quern_status cuda_event_record(backend_event *e, quern_stream *s) {
