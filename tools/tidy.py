@@ -44,7 +44,7 @@ CUDA_HEADER = re.compile(r"(cuda|cublas|cudnn|curand|cufft|cusparse|cusolver|ncc
                          r"nvml|nvrtc|cub/|thrust/|cooperative_groups|mma\.h)", re.I)
 FORBIDDEN = re.compile(r"(?<![\w.>])(printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|perror|"
                        r"exit|_exit|_Exit|quick_exit|abort|signal|sigaction|setlocale)\s*\(")
-MUTABLE_STATIC = re.compile(r"\s*static\s+(?!const\b|_Thread_local\b|inline\b)[^()=]*"
+MUTABLE_STATIC = re.compile(r"\s*static\s+(?!const\b|constexpr\b|_Thread_local\b|inline\b)[^()=]*"
                             r"(=[^=]|;|\[)")
 # Each guards or is something that belongs to the whole process; its file says why: a global of the
 # BLAS, the signal handlers.

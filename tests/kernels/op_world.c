@@ -1,14 +1,34 @@
 #include "op_world.h"
 
+#include "half.h"
 #include "host/base/random.h"
 #include "host/base/size.h"
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define OP_WORLD_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define OP_WORLD_ASAN
+#endif
+#endif
+#ifdef OP_WORLD_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 enum { GUARD = 256, GUARD_BYTE = 0xA5, POISON_BYTE = 0xFF };
 
+static quern_status run_on_cpu(const op_session *s, quern_kernel_function function,
+                               const quern_kernel_args *args) {
+    const quern_status issued = quern_backend_cpu.call(s->stream, function, args);
+    const quern_status done = quern_backend_cpu.stream_wait(s->stream);
+    return issued != QUERN_OK ? issued : done;
+}
+
 quern_status session_open(op_session *s, int32_t thread_count) {
-    *s = (op_session){.host = quern_host_default()};
+    *s = (op_session){
+        .host = quern_host_default(), .kernels = quern_backend_cpu.kernels, .run = run_on_cpu};
     const backend_open_desc desc = {.thread_count = thread_count, .host = &s->host};
     QUERN_TRY(quern_backend_cpu.open(&s->device, &desc));
     return quern_backend_cpu.stream_create(s->device, &s->stream, "op test");
@@ -20,29 +40,55 @@ void session_close(op_session *s) {
     *s = (op_session){0};
 }
 
-static void *buffer_data(const op_buffer *b) { return b->base + GUARD; }
+static void *buffer_data(const op_buffer *b) { return b->base + GUARD + b->shift; }
 
 static void buffer_poison(const op_buffer *b) { memset(buffer_data(b), POISON_BYTE, b->bytes); }
 
-static op_buffer *buffer_add(op_world *w, size_t bytes) {
+static size_t buffer_total(const op_buffer *b) {
+    return ((b->bytes + b->shift + 63) & ~(size_t)63) + 2 * GUARD;
+}
+
+/* Guard bands that AddressSanitizer, where it looks on, takes a read of for a fault too. */
+static void buffer_guard(const op_buffer *b, bool guarded) {
+#ifdef OP_WORLD_ASAN
+    const size_t first = GUARD + b->shift, last = first + b->bytes;
+    if (guarded) {
+        ASAN_POISON_MEMORY_REGION(b->base, first);
+        ASAN_POISON_MEMORY_REGION(b->base + last, buffer_total(b) - last);
+    } else {
+        ASAN_UNPOISON_MEMORY_REGION(b->base, buffer_total(b));
+    }
+#else
+    (void)b;
+    (void)guarded;
+#endif
+}
+
+static op_buffer *buffer_add(op_world *w, size_t bytes, size_t shift) {
     op_buffer *b = &w->buffers[w->buffer_count++];
     b->bytes = bytes;
-    b->base = aligned_alloc(64, ((bytes + 63) & ~(size_t)63) + 2 * GUARD);
+    b->shift = shift;
+    b->base = aligned_alloc(64, buffer_total(b));
     if (b->base == NULL) abort();
-    memset(b->base, GUARD_BYTE, ((bytes + 63) & ~(size_t)63) + 2 * GUARD);
+    memset(b->base, GUARD_BYTE, buffer_total(b));
     buffer_poison(b);
+    buffer_guard(b, true);
     return b;
 }
 
+static bool buffer_guards_hold(const op_buffer *b) {
+    bool hold = true;
+    buffer_guard(b, false);
+    for (size_t at = 0; at < GUARD + b->shift; at++) hold = hold && b->base[at] == GUARD_BYTE;
+    for (size_t at = GUARD + b->shift + b->bytes; at < buffer_total(b); at++)
+        hold = hold && b->base[at] == GUARD_BYTE;
+    buffer_guard(b, true);
+    return hold;
+}
+
 bool world_guards_hold(const op_world *w) {
-    for (int32_t i = 0; i < w->buffer_count; i++) {
-        const op_buffer *b = &w->buffers[i];
-        const size_t total = ((b->bytes + 63) & ~(size_t)63) + 2 * GUARD;
-        for (size_t at = 0; at < GUARD; at++)
-            if (b->base[at] != GUARD_BYTE) return false;
-        for (size_t at = GUARD + b->bytes; at < total; at++)
-            if (b->base[at] != GUARD_BYTE) return false;
-    }
+    for (int32_t i = 0; i < w->buffer_count; i++)
+        if (!buffer_guards_hold(&w->buffers[i])) return false;
     return true;
 }
 
@@ -50,6 +96,8 @@ static void element_write(const quern_view *v, int64_t at, double value) {
     switch ((int)v->dtype) {
     case QUERN_F32: ((float *)v->data)[at] = (float)value; break;
     case QUERN_F64: ((double *)v->data)[at] = value; break;
+    case QUERN_F16: ((uint16_t *)v->data)[at] = half_bits((float)value); break;
+    case QUERN_BF16: ((uint16_t *)v->data)[at] = bfloat16_bits((float)value); break;
     case QUERN_I32: ((int32_t *)v->data)[at] = (int32_t)value; break;
     case QUERN_I64: ((int64_t *)v->data)[at] = (int64_t)value; break;
     case QUERN_U8: ((uint8_t *)v->data)[at] = (uint8_t)value; break;
@@ -60,6 +108,8 @@ static double element_read(const quern_view *v, int64_t at) {
     switch ((int)v->dtype) {
     case QUERN_F32: return (double)((const float *)v->data)[at];
     case QUERN_F64: return ((const double *)v->data)[at];
+    case QUERN_F16: return (double)half_value(((const uint16_t *)v->data)[at]);
+    case QUERN_BF16: return (double)bfloat16_value(((const uint16_t *)v->data)[at]);
     case QUERN_I32: return (double)((const int32_t *)v->data)[at];
     case QUERN_I64: return (double)((const int64_t *)v->data)[at];
     default: return (double)((const uint8_t *)v->data)[at];
@@ -130,10 +180,19 @@ static double *make_values(const op_tensor *t, int64_t count, uint32_t purpose) 
     return values;
 }
 
+static bool is_real(quern_dtype dtype) {
+    return dtype == QUERN_F32 || dtype == QUERN_F64 || dtype == QUERN_F16 || dtype == QUERN_BF16;
+}
+
 bool world_differentiable(const op_world *w, int32_t i) {
     const bool index = i == 1 && (w->op->flags & QUERN_OP_INDEX_INPUT1) != 0;
-    return !index && w->kernel->backward != NULL && w->in[i].rank >= 0 &&
-           (w->in[i].dtype == QUERN_F32 || w->in[i].dtype == QUERN_F64) && !w->c->in[i].no_gradient;
+    return !index && w->kernel->backward != NULL && w->in[i].rank >= 0 && is_real(w->in[i].dtype) &&
+           !w->c->in[i].no_gradient;
+}
+
+/* The bytes of one element, where the session wants views that are aligned for no more. */
+static size_t shift_of(const op_world *w, quern_dtype dtype) {
+    return w->session->unaligned ? quern_dtype_bytes(dtype) : 0;
 }
 
 static void make_views(op_world *w, quern_dtype real) {
@@ -142,17 +201,19 @@ static void make_views(op_world *w, quern_dtype real) {
     for (int32_t i = 0; i < w->input_count; i++) {
         w->in[i] = w->grad_in[i] = view_of(&w->c->in[i], real, &bytes);
         w->values[i] = make_values(&w->c->in[i], w->in[i].count, (uint32_t)i + 1);
-        if (w->in[i].rank >= 0) w->in[i].data = buffer_data(buffer_add(w, bytes));
-        if (world_differentiable(w, i)) w->grad_in[i].data = buffer_data(buffer_add(w, bytes));
+        const size_t shift = shift_of(w, w->in[i].dtype);
+        if (w->in[i].rank >= 0) w->in[i].data = buffer_data(buffer_add(w, bytes, shift));
+        if (world_differentiable(w, i))
+            w->grad_in[i].data = buffer_data(buffer_add(w, bytes, shift));
     }
     for (int32_t i = 0; i < w->output_count; i++) {
         const op_tensor any = {.domain = OP_ANY};
         w->out[i] = w->grad_out[i] = view_of(&w->c->out[i], real, &bytes);
         w->weights[i] = make_values(&any, w->out[i].count, (uint32_t)i + 101);
-        w->out[i].data = buffer_data(buffer_add(w, bytes));
-        const bool real_out = w->out[i].dtype == QUERN_F32 || w->out[i].dtype == QUERN_F64;
-        if (gradient && !w->c->out[i].no_gradient && real_out)
-            w->grad_out[i].data = buffer_data(buffer_add(w, bytes));
+        const size_t shift = shift_of(w, w->out[i].dtype);
+        w->out[i].data = buffer_data(buffer_add(w, bytes, shift));
+        if (gradient && !w->c->out[i].no_gradient && is_real(w->out[i].dtype))
+            w->grad_out[i].data = buffer_data(buffer_add(w, bytes, shift));
     }
 }
 
@@ -186,7 +247,7 @@ static quern_status plan_kernel(op_world *w) {
 quern_status world_create(op_world *w, quern_op_id op, const op_case *c, quern_dtype real,
                           const op_session *session) {
     *w = (op_world){.c = c, .op = graph_op((int32_t)op), .session = session};
-    w->kernel = quern_backend_cpu.kernels[op];
+    w->kernel = session->kernels[op];
     w->input_count = c->input_count > 0 ? c->input_count : w->op->input_count;
     w->output_count = c->output_count > 0 ? c->output_count : w->op->output_count;
     w->run = (quern_run){.seed = 7, .attempt = 3, .microbatch = 1};
@@ -203,8 +264,8 @@ quern_status world_create(op_world *w, quern_op_id op, const op_case *c, quern_d
                                   .stream = session->stream};
     QUERN_TRY(plan_kernel(w));
     const size_t forward = w->plan.forward_scratch_bytes, backward = w->plan.backward_scratch_bytes;
-    w->saved = buffer_add(w, w->plan.saved_bytes);
-    w->scratch = buffer_add(w, forward > backward ? forward : backward);
+    w->saved = buffer_add(w, w->plan.saved_bytes, 0);
+    w->scratch = buffer_add(w, forward > backward ? forward : backward, 0);
     w->args.saved = buffer_data(w->saved);
     w->args.scratch = buffer_data(w->scratch);
     w->args.plan = w->plan.plan;
@@ -213,17 +274,13 @@ quern_status world_create(op_world *w, quern_op_id op, const op_case *c, quern_d
 
 void world_destroy(op_world *w) {
     if (w->kernel != NULL && w->kernel->drop != NULL) w->kernel->drop(w->plan.plan);
-    for (int32_t i = 0; i < w->buffer_count; i++) free(w->buffers[i].base);
+    for (int32_t i = 0; i < w->buffer_count; i++) {
+        buffer_guard(&w->buffers[i], false);
+        free(w->buffers[i].base);
+    }
     for (int32_t i = 0; i < QUERN_INPUT_MAX; i++) free(w->values[i]);
     for (int32_t i = 0; i < QUERN_OUTPUT_MAX; i++) free(w->weights[i]);
     *w = (op_world){0};
-}
-
-static quern_status run(op_world *w, quern_kernel_function function,
-                        const quern_kernel_args *args) {
-    const quern_status issued = quern_backend_cpu.call(w->session->stream, function, args);
-    const quern_status done = quern_backend_cpu.stream_wait(w->session->stream);
-    return issued != QUERN_OK ? issued : done;
 }
 
 static void poison_view(op_world *w, const quern_view *view) {
@@ -243,7 +300,7 @@ quern_status world_forward(op_world *w) {
     if (w->inplace && (w->op->flags & QUERN_OP_INPLACE) != 0 && out[0].count == w->in[0].count)
         out[0].data = w->in[0].data;
     args.out = out;
-    const quern_status status = run(w, w->kernel->forward, &args);
+    const quern_status status = w->session->run(w->session, w->kernel->forward, &args);
     if (out[0].data != w->out[0].data)
         memcpy(w->out[0].data, out[0].data, (size_t)out[0].count * quern_dtype_bytes(out[0].dtype));
     return status;
@@ -280,7 +337,7 @@ quern_status world_backward(op_world *w, uint32_t wanted, bool accumulate) {
     args.grad_in = grad_in;
     args.grad_out = w->grad_out;
     args.accumulate = w->accumulate;
-    const quern_status status = run(w, w->kernel->backward, &args);
+    const quern_status status = w->session->run(w->session, w->kernel->backward, &args);
     if (inplace)
         memcpy(w->grad_in[0].data, grad_in[0].data,
                (size_t)grad_in[0].count * quern_dtype_bytes(grad_in[0].dtype));

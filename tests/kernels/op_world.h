@@ -7,17 +7,22 @@
 #include "host/graph/graph.h"
 #include "op_case.h"
 
-typedef struct op_session { /* a CPU device and a stream */
+typedef struct op_session { /* kernels and a stream that they run on */
     quern_host host;
-    backend_device *device;
+    backend_device *device; /* NULL: the kernels are not the CPU backend's */
     quern_stream *stream;
+    const quern_kernel *const *kernels;
+    quern_status (*run)(const struct op_session *s, quern_kernel_function function,
+                        const quern_kernel_args *args); /* to its end */
+    bool unaligned; /* inputs, outputs and gradients start one element behind an alignment of 64 */
 } op_session;
+/* The CPU backend's. */
 quern_status session_open(op_session *s, int32_t thread_count);
 void session_close(op_session *s);
 
 typedef struct op_buffer {
-    unsigned char *base; /* guard, data, guard */
-    size_t bytes;
+    unsigned char *base; /* guard, shift, data, guard */
+    size_t bytes, shift;
 } op_buffer;
 
 enum { OP_BUFFERS = 2 * (QUERN_INPUT_MAX + QUERN_OUTPUT_MAX) + 3 };

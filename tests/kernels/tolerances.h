@@ -16,4 +16,10 @@
 #define TOL_ACCUMULATE_F64 1e-12 /* g0 + 2 g in two steps: roundings of a sum of order 10 */
 #define TOL_ACCUMULATE_F32 1e-6  /* the same in F32 */
 
+/* A CUDA kernel against the CPU's in F64 on the same inputs. F32: the op's row above, as for the
+ * CPU's own F32, and at least TOL_ROUND_F32, because nvcc contracts to FMA. */
+#define TOL_CUDA_F64 1e-12   /* sums in another order, elementary functions of another library */
+#define TOL_CUDA_F16 2e-3    /* 4 roundings to 11 bits: y, then what backward makes of it */
+#define TOL_CUDA_BF16 1.6e-2 /* the same to 8 bits */
+
 #endif

@@ -14,6 +14,7 @@ extern "C" {
 
 #include "../../host/base/report.h" /* QUERN_TRY only: the rest of it is the core's */
 #include "../module.h"
+#include "fault.h"
 
 const quern_services *cuda_services(void);
 /* quern_fail(status, format, …) of the core. */
@@ -34,15 +35,7 @@ backend_device *cuda_stream_device(const quern_stream *stream);
 /* What was issued to the stream last: "linear forward". For sentences. */
 const char *cuda_stream_doing(const quern_stream *stream);
 
-/* What a kernel finds wrong in its data (an index outside of its table, a target that is no
- * class) it writes here: pinned host memory that the device can write. The first one to change
- * `code` from 0 (atomicCAS) fills the rest; whoever waits for the stream gets it as INPUT with a
- * sentence. A kernel that has found a fault goes on without reading or writing out of bounds. */
-typedef struct cuda_fault {
-    int32_t code; /* 0: none; else 1 + quern_op_id of the op that found it */
-    int32_t unused;
-    int64_t position, value, limit; /* element `position` is `value`, legal are 0 … limit - 1 */
-} cuda_fault;
+/* Pinned host memory that the device can write: fault.h. */
 cuda_fault *cuda_stream_fault(const quern_stream *stream);
 
 int32_t cuda_device_multiprocessors(const backend_device *device);
