@@ -1,0 +1,176 @@
+/* bench_loop - what the training loop itself costs, per update, for a network of one weight on one
+ * thread: events, records, statistics, the loader, a log every 50 updates. Prints one JSON object.
+ *
+ *   fit_us    an update inside quern_trainer_fit, by the clock on the wall
+ *   bare_us   the same recorded step launched and waited for, as far behind, by nothing else
+ *   host_us   an update inside fit on a device that takes no time: all that the host does
+ *
+ * The loop's own cost is host_us where the device is faster than the host, and fit_us - bare_us is
+ * what is left of it where both run side by side. Each is the least of some rounds that take
+ * turns, because the machine may be shared. */
+#include "../../src/host/train/trainer.h"
+#include <quern/quern.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { SAMPLES = 4096, STEPS = 20000, ROUNDS = 15 };
+
+typedef struct bench {
+    quern_device *device;
+    quern_graph *graph;
+    quern_dataset *data;
+    quern_trainer *trainer;
+    float x[SAMPLES], y[SAMPLES];
+    int64_t logs, steps;
+} bench;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void need(quern_status status) {
+    if (status == QUERN_OK) return;
+    fprintf(stderr, "bench_loop: %s\n", quern_error());
+    exit(1);
+}
+
+static quern_action on_log(void *self, const quern_event *event) {
+    bench *b = self;
+    b->logs += event->scalar_count > 0;
+    return QUERN_CONTINUE;
+}
+
+static quern_action on_step_end(void *self, const quern_event *event) {
+    bench *b = self;
+    b->steps = event->step;
+    return QUERN_CONTINUE;
+}
+
+static void bench_open(bench *b) {
+    for (int i = 0; i < SAMPLES; i++) b->y[i] = 2 * (b->x[i] = (float)i / SAMPLES);
+    need(quern_device_create(
+        &b->device, &(quern_device_desc){.kind = QUERN_DEVICE_CPU, .thread_count = 1, .seed = 1}));
+    need(quern_dataset_arrays(&b->data, b->device,
+                              &(quern_arrays_desc){.length = SAMPLES,
+                                                   .field_count = 2,
+                                                   .fields = {{.name = "x", .rank = 1, .dim = {1}},
+                                                              {.name = "y", .rank = 1, .dim = {1}}},
+                                                   .data = {b->x, b->y}}));
+    need(quern_graph_create(&b->graph, b->device, NULL));
+    const quern_input_desc input = {.name = "x", .rank = 2, .dim = {QUERN_B, 1}};
+    quern_input_desc target = input;
+    target.name = "y";
+    quern_tensor *y = quern_dense(b->graph, quern_input(b->graph, &input),
+                                  &(quern_dense_desc){.units = 1, .no_bias = true});
+    quern_tensor *loss = quern_mse(b->graph, y, quern_input(b->graph, &target));
+    const quern_callback callback = {
+        .name = "bench", .self = b, .log = on_log, .step_end = on_step_end};
+    need(quern_trainer_create(
+        &b->trainer,
+        &(quern_trainer_desc){.graph = b->graph,
+                              .loss = loss,
+                              .train = b->data,
+                              .batch_size = 1,
+                              .step_limit = STEPS,
+                              .run_ahead = 4,
+                              .optimizer = {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 1e-3},
+                              .callbacks = &callback,
+                              .callback_count = 1}));
+}
+
+static double fit_round(bench *b) {
+    const double begin = now();
+    need(quern_trainer_fit(b->trainer, NULL));
+    return (now() - begin) / STEPS;
+}
+
+/* The trainer's own state is put right again by the next fit. */
+static double bare_round(bench *b) {
+    quern_trainer *t = b->trainer;
+    const trainer_unit *unit = unit_find(t, UNIT_TRAIN, 1);
+    const int64_t lag = t->desc.run_ahead;
+    const double begin = now();
+    for (int64_t n = 0; n < STEPS; n++) {
+        need(feed_upload(t, &t->train_feed, (int32_t)(n % t->train_feed.slot_count), unit));
+        need(unit_issue(t, unit, SEGMENT_FORWARD, SEGMENT_UPDATE));
+        need(t->backend->event_record(t->events[n % (lag + 1)], t->stream));
+        if (n >= lag) need(t->backend->event_wait(t->events[(n - lag) % (lag + 1)]));
+    }
+    need(t->backend->stream_wait(t->stream));
+    t->frozen = true;
+    return (now() - begin) / STEPS;
+}
+
+static bench *instant; /* whose launches the functions below stand in for */
+
+static quern_status instant_launch(backend_capture *capture, quern_stream *stream) {
+    (void)capture, (void)stream;
+    quern_trainer *t = instant->trainer;
+    const int64_t n = t->attempts_issued;
+    t->pinned->ring[n % t->record.ring_count] =
+        (task_record){.attempt = n, .step = n + 1, .loss = 1, .weight = 1, .samples = 1};
+    return QUERN_OK;
+}
+
+static quern_status instant_copy(quern_stream *stream, void *to, const void *from, size_t bytes) {
+    (void)stream, (void)to, (void)from, (void)bytes;
+    return QUERN_OK;
+}
+
+static quern_status instant_fill(quern_stream *stream, void *to, int value, size_t bytes) {
+    (void)stream, (void)to, (void)value, (void)bytes;
+    return QUERN_OK;
+}
+
+static quern_status instant_record(backend_event *event, quern_stream *stream) {
+    (void)event, (void)stream;
+    return QUERN_OK;
+}
+
+static quern_status instant_wait(backend_event *event) {
+    (void)event;
+    return QUERN_OK;
+}
+
+static double host_round(bench *b) {
+    quern_trainer *t = b->trainer;
+    const quern_backend *real = t->backend;
+    quern_backend device = *real;
+    device.capture_launch = instant_launch;
+    device.copy = instant_copy;
+    device.fill = instant_fill;
+    device.event_record = instant_record;
+    device.event_wait = instant_wait;
+    t->backend = &device;
+    instant = b;
+    t->step = t->attempts; /* as the instant device counts them */
+    const double seconds = fit_round(b);
+    t->backend = real;
+    t->frozen = true;
+    return seconds;
+}
+
+static double least(double a, double b) { return a < b ? a : b; }
+
+int main(void) {
+    static bench b;
+    double fit = 1, bare = 1, host = 1;
+    bench_open(&b);
+    for (int i = 0; i < ROUNDS; i++) {
+        fit = least(fit, fit_round(&b));
+        bare = least(bare, bare_round(&b));
+        host = least(host, host_round(&b));
+    }
+    if (b.steps == 0 || b.logs < STEPS / 50) need(quern_fail(QUERN_INTERNAL, "nothing was told"));
+    printf("{\"fit_us\": %.3f, \"bare_us\": %.3f, \"host_us\": %.3f}\n", 1e6 * fit, 1e6 * bare,
+           1e6 * host);
+    quern_trainer_destroy(b.trainer);
+    quern_graph_destroy(b.graph);
+    quern_dataset_destroy(b.data);
+    quern_device_destroy(b.device);
+    return 0;
+}
