@@ -71,8 +71,9 @@ quern_status state_upload(quern_trainer *t) {
     QUERN_TRY(trainer_wait_stream(t));
     t->lost = QUERN_OK;
     for (int i = 0; i < RUN_AHEAD_MAX + 2; i++) t->pinned->ring[i].attempt = -1; /* taken back */
-    t->pinned->state =
-        (task_state){.run = {.seed = t->device->seed, .attempt = t->attempts}, .step = t->step};
+    t->pinned->state = (task_state){.run = {.seed = t->device->seed, .attempt = t->attempts},
+                                    .step = t->step,
+                                    .learning_rate = t->last.learning_rate};
     t->frozen = false;
     t->since_log = (loss_sums){0}; /* with the device's sums, which begin anew too */
     t->attempts_issued = t->attempts;

@@ -22,11 +22,12 @@ quern_status quern_event_request(const quern_event *event, quern_request request
 /* A run that is ending saves at its end. */
 static quern_status save_due(quern_trainer *t, unsigned due) {
     if (!(due & QUERN_REQUEST_SAVE) || t->stopping) return QUERN_OK;
-    return QUERN_OK;
+    return save_run(t);
 }
 
 /* Requests of the callbacks that fire here wait for the next boundary. */
 quern_status boundary_run(quern_trainer *t) {
+    QUERN_TRY(save_poll(t));
     if (t->due == 0) return QUERN_OK;
     QUERN_TRY(records_drain(t)); /* a request may have come with attempts issued */
     const unsigned due = t->due;

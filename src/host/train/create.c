@@ -43,6 +43,7 @@ static quern_status blocks_create(quern_trainer *t) {
     t->pinned->skip = 1;
     QUERN_TRY(t->backend->allocate_pinned(t->device->memory, &sums, sum_bytes(t)));
     t->sums_read = sums;
+    if (sums) memset(sums, 0, sum_bytes(t));
     for (int32_t i = 0; i <= t->desc.run_ahead; i++)
         QUERN_TRY(t->backend->event_create(t->device->memory, &t->events[i]));
     return QUERN_OK;
@@ -112,7 +113,8 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
     QUERN_TRY(validate_create(t));
     splits_log(t);
     QUERN_TRY(trainer_wait_stream(t));
-    return init_emit(t);
+    QUERN_TRY(init_emit(t));
+    return save_create(t);
 }
 
 quern_status quern_trainer_create(quern_trainer **out, const quern_trainer_desc *desc) {
@@ -141,6 +143,7 @@ static void device_release(quern_trainer *t, void *block, size_t bytes) {
 void quern_trainer_destroy(quern_trainer *t) {
     if (!t) return;
     records_drain_silently(t);
+    save_release(t); /* what was handed over is written; callbacks may be looked at until then */
     callbacks_close(t);
     const quern_status rest = t->backend->stream_wait(t->stream);
     if (rest != QUERN_OK) log_write(t->host, QUERN_LOG_WARNING, "%s", quern_error());

@@ -92,6 +92,7 @@ static quern_event event_of(quern_trainer *t, const emission *e) {
         .status = e->status,
         .reason = e->reason,
         .evaluation = e->evaluation,
+        .checkpoint = e->checkpoint,
         .scalars = t->scalars,
         .scalar_count = e->scalar_count,
         .seconds = timed ? 1e-9 * (double)(trainer_now(t) - t->fit_begin_ns) : 0,
@@ -99,7 +100,20 @@ static quern_event event_of(quern_trainer *t, const emission *e) {
     };
 }
 
+/* Events that tell of a save or frame a fit come with no change of the state. */
+static bool is_activity(quern_event_kind kind) {
+    switch (kind) {
+    case QUERN_EVENT_save_begin:
+    case QUERN_EVENT_save_snapshot:
+    case QUERN_EVENT_save_durable:
+    case QUERN_EVENT_fit_begin:
+    case QUERN_EVENT_fit_end: return false;
+    default: return true;
+    }
+}
+
 quern_status trainer_emit(quern_trainer *t, const emission *e) {
+    if (is_activity(e->kind)) t->activity++;
     if (!t->subscribed[e->kind]) return QUERN_OK;
     const quern_event event = event_of(t, e);
     int asked = 0;

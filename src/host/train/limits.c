@@ -1,6 +1,6 @@
 /* limits.c - how far a fit runs: to so many more updates, epochs, samples and seconds than there
- * were when it began. The first fit after a resume counts from the very beginning, as the run that
- * was saved did. */
+ * were when it began (begun). The first fit after a resume goes on with the one that was saved, and
+ * with what that had begun with; its time counts from the very beginning. */
 #include "trainer.h"
 
 #include <math.h>
@@ -86,15 +86,14 @@ static int64_t nanoseconds(double seconds) {
 
 void limits_start(quern_trainer *t) {
     const quern_trainer_desc *d = &t->desc;
-    const bool anew = t->resumed;
-    t->step_target = target_after(anew ? 0 : t->step, d->step_limit);
-    t->epoch_target = target_after(anew ? 0 : t->epoch, d->epoch_count);
-    t->sample_target = target_after(anew ? 0 : t->samples, d->sample_limit);
+    t->step_target = target_after(t->begun.step, d->step_limit);
+    t->epoch_target = target_after(t->begun.epoch, d->epoch_count);
+    t->sample_target = target_after(t->begun.samples, d->sample_limit);
     t->time_target_ns = INT64_MAX;
     if (d->seconds_limit > 0)
         t->time_target_ns =
-            target_after(anew ? 0 : t->train_ns_before, nanoseconds(d->seconds_limit));
-    t->time_over = false;
+            target_after(t->resumed ? 0 : t->train_ns_before, nanoseconds(d->seconds_limit));
+    t->time_over = t->train_ns_before >= t->time_target_ns;
 }
 
 int64_t trainer_fit_ns(const quern_trainer *t) {

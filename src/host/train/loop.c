@@ -119,13 +119,24 @@ static quern_status fit_run(quern_trainer *t) {
     QUERN_TRY(trainer_poll_stop_now(t));
     QUERN_TRY(fit_sanity(t));
     while (!run_over(t)) QUERN_TRY(epoch_run(t));
-    return limit_finish(t);
+    QUERN_TRY(limit_finish(t));
+    return trainer_at_once(t) ? QUERN_OK : save_finish(t);
+}
+
+/* Not the one that a resumed checkpoint was saved in. */
+static void fit_anew(quern_trainer *t) {
+    t->skip_next = false;
+    t->ended = 0;
+    t->begun = (trainer_begun){.step = t->step, .epoch = t->epoch, .samples = t->samples};
 }
 
 static void fit_start(quern_trainer *t) {
     t->fitting = true;
-    t->stopping = t->skip_next = t->end_eval = false;
+    t->end_eval = false;
     t->failure = QUERN_OK;
+    if (!t->resumed) fit_anew(t);
+    t->stopping = t->ended > 0;
+    if (t->stopping) t->reason = (quern_stop_reason)(t->ended - 1);
     t->due = 0;
     limits_start(t);
     t->evaluate_ns = t->log_evaluate_ns = 0;
@@ -158,6 +169,7 @@ static quern_status fit_finish(quern_trainer *t, quern_status status, quern_resu
         error_text text;
         error_save(&text);
         records_drain_silently(t);
+        save_settle(t);
         error_restore(&text);
         t->epoch_rewind = t->epoch_open && loader_can_restart(t->train_feed.loader);
         t->reason = QUERN_STOPPED_FAILURE;
@@ -202,6 +214,7 @@ void trainer_fill_result(quern_trainer *t, quern_result *out) {
         .valid_loss = t->desc.valid ? t->eval_values[0] : (double)NAN,
         .valid_accuracy = named_value(t, "accuracy"),
         .signal = t->signal,
+        .checkpoint = save_path(t),
         .peak_bytes = t->planned.peak_bytes,
         .host_waits = t->host_waits,
     };

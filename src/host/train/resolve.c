@@ -124,6 +124,10 @@ static quern_status copy_lists(quern_trainer *t) {
     quern_trainer_desc *d = &t->desc;
     QUERN_TRY(copy_metrics(t));
     QUERN_TRY(evaluation_sets_copy(t));
+    if (d->save.directory)
+        QUERN_TRY(arena_copy_string(&t->memory, &d->save.directory, d->save.directory));
+    if (d->save.best_metric)
+        QUERN_TRY(arena_copy_string(&t->memory, &d->save.best_metric, d->save.best_metric));
     QUERN_TRY(
         copy_array(t, &d->outputs, d->outputs, d->output_count, sizeof *d->outputs, "outputs"));
     QUERN_TRY(copy_array(t, &d->transforms, d->transforms, d->transform_count,
@@ -170,6 +174,7 @@ quern_status trainer_resolve(quern_trainer *t, const quern_trainer_desc *desc) {
     t->desc = *desc;
     t->graph = desc->graph;
     fill_defaults(&t->desc);
+    QUERN_TRY(save_resolve(&t->desc));
     QUERN_TRY(copy_lists(t));
     QUERN_TRY(plan_steps(t));
     quern_optimizer_desc optimizer;

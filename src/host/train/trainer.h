@@ -14,6 +14,7 @@
  *   metric_kind.c  a kind of metric: checks, value    host_metric.c  the application's own
  *   stop.c      stop calls, signals, the stop file    signals.c   the process's signal handlers
  *   evaluation_set.c  checks and names of the sets
+ *   save.h      what the state is, its saves and returns
  *   trigger.c   at which update something is due      boundary.c  and does it between two windows
  *
  * Two views of the run live side by side: what was *issued* (attempts_issued, the loader's place)
@@ -31,6 +32,7 @@
 #include "../graph/program.h"
 #include "../optim/optimizer.h"
 #include "signals.h"
+#include "save.h"
 #include <quern/train.h>
 
 #include <stdatomic.h>
@@ -113,6 +115,11 @@ typedef struct trainer_pinned {
     task_record ring[RUN_AHEAD_MAX + 2];
 } trainer_pinned;
 
+/* The counters when this fit began, in whichever process; its limits count from here. */
+typedef struct trainer_begun {
+    int64_t step, epoch, samples;
+} trainer_begun;
+
 struct quern_trainer {
     quern_trainer_desc desc; /* resolved; what it points to is in `memory` */
     quern_device *device;
@@ -169,8 +176,13 @@ struct quern_trainer {
     double *eval_values; /* of the last evaluation: [set_count][loss, then metric_count] */
     bool frozen;         /* the device refuses updates until state is uploaded again */
 
+    trainer_save *save;
+    int64_t activity; /* events so far that may have changed the state */
+    int64_t ended;    /* 1 + the reason (callback, data) for which the run is over; 0: it is not */
+
     /* this fit */
     bool fitting, emitting, opened;
+    trainer_begun begun;
     quern_event_kind emitted; /* while emitting */
     int64_t step_target, epoch_target, sample_target, time_target_ns;
     int64_t train_ns_before; /* of the fits before this one, since the very beginning */
@@ -253,7 +265,7 @@ typedef struct emission {
     int64_t attempts, batch;
     quern_outcome outcome;
     quern_status status;
-    const char *reason, *evaluation;
+    const char *reason, *evaluation, *checkpoint;
     int32_t scalar_count; /* of trainer->scalars */
     double samples_per_second;
 } emission;

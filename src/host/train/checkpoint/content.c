@@ -4,6 +4,8 @@
 #include "../../base/memory.h"
 #include "../../base/report.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 quern_status content_digest(const quern_host *host, const checkpoint_content *content,
@@ -34,4 +36,34 @@ static quern_status check_list(const quern_safetensors_entry *entries, int64_t c
 quern_status content_check_names(const checkpoint_content *content) {
     QUERN_TRY(check_list(content->model, content->model_count));
     return check_list(content->state, content->state_count);
+}
+
+/* Index of the first element that is not finite; -1: there is none. */
+static int64_t find_not_finite(const quern_safetensors_entry *e) {
+    const int64_t count = (int64_t)(e->bytes / quern_dtype_bytes(e->dtype));
+    if (e->dtype == QUERN_F32) {
+        for (int64_t i = 0; i < count; i++)
+            if (!isfinite(((const float *)e->data)[i])) return i;
+    } else if (e->dtype == QUERN_F64) {
+        for (int64_t i = 0; i < count; i++)
+            if (!isfinite(((const double *)e->data)[i])) return i;
+    }
+    return -1;
+}
+
+static quern_status check_finite(const quern_safetensors_entry *entries, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t at = find_not_finite(&entries[i]);
+        if (at >= 0)
+            return quern_fail(QUERN_NOT_FINITE,
+                              "%s is not finite at element %" PRId64
+                              ": a state that is of no use is not saved",
+                              entries[i].name, at);
+    }
+    return QUERN_OK;
+}
+
+quern_status content_check_finite(const checkpoint_content *content) {
+    QUERN_TRY(check_finite(content->model, content->model_count));
+    return check_finite(content->state, content->finite_count);
 }

@@ -61,6 +61,9 @@ typedef struct checkpoint_content {
     int64_t callback_count;
     const quern_safetensors_entry *model, *state;
     int64_t model_count, state_count;
+    int64_t
+        finite_count; /* the first so many of `state`, like all of `model`, hold no float that is
+                             not finite: such a state is never written */
 } checkpoint_content;
 
 /* content.c: the digest over all tensors of both lists. HOST_MEMORY. */
@@ -69,6 +72,9 @@ QUERN_MUST_CHECK quern_status content_digest(const quern_host *host,
                                              char text[DIGEST_TEXT]);
 /* INTERNAL when two tensors of a list share a name, or one has the name of the notes. */
 QUERN_MUST_CHECK quern_status content_check_names(const checkpoint_content *content);
+
+/* NOT_FINITE names the first tensor of those that must be finite and is not. */
+QUERN_MUST_CHECK quern_status content_check_finite(const checkpoint_content *content);
 
 typedef struct checkpoint_file {
     int64_t bytes;

@@ -149,6 +149,7 @@ quern_status checkpoint_store_write(checkpoint_store *store, const checkpoint_co
     const int64_t step = content->counters.step;
     store->last_step = -1;
     if (step < 0) return quern_fail(QUERN_INTERNAL, "a checkpoint of a negative step");
+    QUERN_TRY(content_check_finite(content)); /* never over, nor beside, a finite one */
     trace_begin(store->host, "checkpoint", "write", step);
     set_path(store, store->path, step, GENERATION_PARTIAL);
     set_path(store, store->written, step, GENERATION_WHOLE);

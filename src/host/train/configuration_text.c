@@ -1,0 +1,202 @@
+/* configuration_text.c - the resolved desc as one JSON object, for manifests and for the comparison
+ * on resume. Everything that decides a bit of the run is in it; "data" and "optimizer.rule" say
+ * which run it is at all. */
+#include "state.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+
+typedef enum member_kind { BOOL, INT32, INT64, REAL } member_kind;
+
+typedef struct member {
+    const char *key;
+    member_kind kind;
+    size_t offset;
+} member;
+
+#define M(type, kind, name)                                                                        \
+    { #name, kind, offsetof(type, name) }
+
+static const member trainer_members[] = {
+    M(quern_trainer_desc, INT64, batch_size),
+    M(quern_trainer_desc, INT64, accumulate),
+    M(quern_trainer_desc, BOOL, drop_last),
+    M(quern_trainer_desc, BOOL, no_shuffle),
+    M(quern_trainer_desc, INT32, worker_count),
+    M(quern_trainer_desc, INT32, prefetch),
+    M(quern_trainer_desc, INT64, epoch_count),
+    M(quern_trainer_desc, INT64, step_limit),
+    M(quern_trainer_desc, INT64, sample_limit),
+    M(quern_trainer_desc, REAL, seconds_limit),
+    M(quern_trainer_desc, INT64, evaluate_every),
+    M(quern_trainer_desc, INT64, evaluate_every_epochs),
+    M(quern_trainer_desc, INT64, eval_batch_limit),
+    M(quern_trainer_desc, INT64, train_batch_limit),
+    M(quern_trainer_desc, INT64, sanity_batches),
+    M(quern_trainer_desc, BOOL, overfit_batch),
+    M(quern_trainer_desc, BOOL, handle_signals),
+    M(quern_trainer_desc, INT64, log_every),
+    M(quern_trainer_desc, INT32, run_ahead),
+    M(quern_trainer_desc, INT64, not_finite_limit),
+    M(quern_trainer_desc, REAL, average_decay),
+    M(quern_trainer_desc, BOOL, average_warmup),
+    M(quern_trainer_desc, BOOL, no_fusion),
+    M(quern_trainer_desc, BOOL, no_capture),
+};
+
+static const member optimizer_members[] = {
+    M(quern_optimizer_desc, REAL, learning_rate), M(quern_optimizer_desc, REAL, beta1),
+    M(quern_optimizer_desc, REAL, beta2),         M(quern_optimizer_desc, REAL, epsilon),
+    M(quern_optimizer_desc, REAL, momentum),      M(quern_optimizer_desc, BOOL, nesterov),
+    M(quern_optimizer_desc, REAL, weight_decay),  M(quern_optimizer_desc, REAL, clip_norm),
+    M(quern_optimizer_desc, REAL, clip_value),
+};
+
+static const member schedule_members[] = {
+    M(quern_schedule, INT64, warmup),        M(quern_schedule, REAL, warmup_scale),
+    M(quern_schedule, INT64, total),         M(quern_schedule, REAL, final_scale),
+    M(quern_schedule, REAL, gamma),          M(quern_schedule, INT64, period),
+    M(quern_schedule, INT64, period_factor), M(quern_schedule, REAL, power),
+    M(quern_schedule, REAL, start_scale),    M(quern_schedule, REAL, peak),
+    M(quern_schedule, INT64, decay),
+};
+
+static const member save_members[] = {
+    M(quern_save_desc, INT64, every),
+    M(quern_save_desc, INT32, keep_last),
+    M(quern_save_desc, INT32, keep_best),
+    M(quern_save_desc, INT64, keep_every),
+};
+
+#define COUNT(list) (sizeof(list) / sizeof *(list))
+
+static void add_value(text *t, const member *m, const char *from) {
+    const void *value = from + m->offset;
+    switch (m->kind) {
+    case BOOL: text_add(t, *(const bool *)value ? "true" : "false"); break;
+    case INT32: text_add(t, "%" PRId32, *(const int32_t *)value); break;
+    case INT64: text_add(t, "%" PRId64, *(const int64_t *)value); break;
+    case REAL: text_add_json_number(t, *(const double *)value); break;
+    }
+}
+
+static void add_members(text *t, const member *members, size_t count, const void *from) {
+    for (size_t i = 0; i < count; i++) {
+        text_add(t, ", \"%s\": ", members[i].key);
+        add_value(t, &members[i], from);
+    }
+}
+
+static void add_string(text *t, const char *key, const char *value) {
+    text_add(t, ", \"%s\": ", key);
+    text_add_json_string(t, value);
+}
+
+static void add_schedule(text *t, const quern_schedule *s) {
+    static const char *const warmups[] = {"linear", "exponential"};
+    text_add(t, ", \"schedule\": {\"kind\": \"%s\"", quern_schedule_name(s->kind));
+    add_string(t, "warmup_kind", warmups[s->warmup_kind]);
+    add_members(t, schedule_members, COUNT(schedule_members), s);
+    text_add(t, ", \"milestones\": [");
+    for (int32_t i = 0; i < s->milestone_count; i++)
+        text_add(t, "%s%" PRId64, i > 0 ? ", " : "", s->milestones[i]);
+    text_add(t, "]}");
+}
+
+static void add_optimizer(text *t, const quern_optimizer_desc *d) {
+    text_add(t, ", \"optimizer\": {\"rule\": ");
+    text_add_json_string(t, optimizer_name(d));
+    add_members(t, optimizer_members, COUNT(optimizer_members), d);
+    add_schedule(t, &d->schedule);
+    text_add(t, "}");
+}
+
+static void add_field(text *t, const quern_field *f) {
+    text_add_json_string(t, f->name);
+    text_add(t, ": \"%s (", quern_dtype_name(f->dtype));
+    for (int32_t i = 0; i < f->rank; i++) text_add(t, "%s%" PRId64, i > 0 ? ", " : "", f->dim[i]);
+    text_add(t, ")\"");
+}
+
+static void add_data(text *t, const quern_dataset *dataset) {
+    const quern_field *fields = NULL;
+    if (!dataset) return;
+    const int32_t count = quern_dataset_fields(dataset, &fields);
+    text_add(t, ", \"data\": {\"samples\": %" PRId64 ", \"fields\": {",
+             quern_dataset_length(dataset));
+    for (int32_t i = 0; i < count; i++) {
+        text_add(t, i > 0 ? ", " : "");
+        add_field(t, &fields[i]);
+    }
+    text_add(t, "}}");
+}
+
+static void add_floats(text *t, const char *key, const float *values, int32_t count) {
+    text_add(t, ", \"%s\": [", key);
+    for (int32_t i = 0; i < count; i++) {
+        text_add(t, i > 0 ? ", " : "");
+        text_add_json_number(t, (double)values[i]);
+    }
+    text_add(t, "]");
+}
+
+static void add_transforms(text *t, const quern_trainer_desc *d) {
+    text_add(t, ", \"transforms\": [");
+    for (int32_t i = 0; i < d->transform_count; i++) {
+        const quern_transform *x = &d->transforms[i];
+        text_add(t, i > 0 ? ", {\"field\": " : "{\"field\": ");
+        text_add_json_string(t, x->field);
+        text_add(t, ", \"scale\": ");
+        text_add_json_number(t, (double)x->scale);
+        add_floats(t, "mean", x->mean, x->channel_count);
+        add_floats(t, "deviation", x->deviation, x->channel_count);
+        text_add(t, ", \"crop_padding\": %" PRId32 ", \"horizontal_flip\": %s}", x->crop_padding,
+                 x->horizontal_flip ? "true" : "false");
+    }
+    text_add(t, "]");
+}
+
+static void add_metrics(text *t, const quern_trainer_desc *d) {
+    text_add(t, ", \"metrics\": [");
+    for (int32_t i = 0; i < d->metric_count; i++) {
+        text_add(t, i > 0 ? ", " : "");
+        text_add_json_string(t, d->metrics[i].name);
+    }
+    text_add(t, "]");
+}
+
+static void add_save(text *t, const quern_save_desc *d) {
+    text_add(t, ", \"save\": {\"best_metric\": ");
+    text_add_json_string(t, d->best_metric ? d->best_metric : "");
+    add_members(t, save_members, COUNT(save_members), d);
+    text_add(t, "}");
+}
+
+static void add_all(text *t, const quern_trainer *trainer) {
+    static const char *const tails[] = {"flush", "carry", "drop"};
+    static const char *const policies[] = {"stop", "skip", "rollback"};
+    const quern_trainer_desc *d = &trainer->desc;
+    text_add(t, "{\"seed\": \"%" PRIu64 "\"", trainer->device->seed);
+    add_data(t, d->train);
+    add_members(t, trainer_members, COUNT(trainer_members), d);
+    add_string(t, "tail", tails[d->tail]);
+    add_string(t, "not_finite", policies[d->not_finite]);
+    add_transforms(t, d);
+    add_metrics(t, d);
+    add_optimizer(t, &d->optimizer);
+    add_save(t, &d->save);
+    text_add(t, "}");
+}
+
+quern_status configuration_write(quern_trainer *trainer, char **out) {
+    for (int64_t capacity = 8192;; capacity *= 2) {
+        QUERN_TRY(arena_allocate(&trainer->memory, out, capacity, 1, "the configuration"));
+        text t = text_over(*out, (size_t)capacity);
+        add_all(&t, trainer);
+        if (!t.overflow) return QUERN_OK;
+        if (capacity >= INT64_C(1) << 24)
+            return quern_fail(
+                QUERN_INVALID,
+                "trainer: the configuration takes more than %" PRId64 " bytes of JSON", capacity);
+    }
+}

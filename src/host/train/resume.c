@@ -1,0 +1,142 @@
+/* resume.c - a checkpoint becomes the state of a trainer that has just been created: everything is
+ * compared first, then loaded. A changed configuration is told key by key; what makes it another
+ * run (its data, its optimizer, its model) is refused. Changes nothing on the disk. */
+#include "state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct comparison {
+    const quern_trainer *trainer;
+    bool refused;
+    char reason[512];
+} comparison;
+
+/* What decides which run it is. */
+static bool is_identity(const char *key) {
+    return strncmp(key, "data.", 5) == 0 || strcmp(key, "optimizer.rule") == 0;
+}
+
+static void change_note(void *context, const quern_checkpoint_change *change) {
+    comparison *c = context;
+    if (is_identity(change->key)) {
+        if (!c->refused)
+            snprintf(c->reason, sizeof c->reason, "%s was %s, is %s", change->key,
+                     change->before[0] ? change->before : "not set",
+                     change->now[0] ? change->now : "not set");
+        c->refused = true;
+        return;
+    }
+    log_write(c->trainer->host, change->exact ? QUERN_LOG_INFO : QUERN_LOG_WARNING, "resume: %s",
+              change->sentence);
+}
+
+static quern_status configurations_compare(const quern_trainer *t, const quern_checkpoint *from) {
+    comparison c = {.trainer = t};
+    bool exact = false;
+    QUERN_TRY(quern_checkpoint_compare(from->manifest.content.configuration, t->save->configuration,
+                                       &exact, change_note, &c));
+    if (!c.refused) return QUERN_OK;
+    return quern_fail(QUERN_INPUT, "%s is the checkpoint of another run: %s", from->path, c.reason);
+}
+
+static const checkpoint_callback *callback_find(const manifest *m, const char *name) {
+    for (int64_t i = 0; i < m->content.callback_count; i++)
+        if (strcmp(m->callbacks[i].name, name) == 0) return &m->callbacks[i];
+    return NULL;
+}
+
+static quern_status callback_load(quern_trainer *t, int64_t i, const quern_checkpoint *from) {
+    const checkpoint_callback *mine = &t->save->table.callbacks[i];
+    const checkpoint_callback *found = callback_find(&from->manifest, mine->name);
+    if (!found) {
+        log_write(t->host, QUERN_LOG_WARNING,
+                  "resume: %s holds no state of callback %s, which starts anew", from->path,
+                  mine->name);
+        return QUERN_OK;
+    }
+    if (found->bytes != mine->bytes)
+        return quern_fail(QUERN_INPUT,
+                          "%s/" MANIFEST_FILE ": the state of callback %s has %zu bytes, here it "
+                          "has %zu",
+                          from->path, mine->name, found->bytes, mine->bytes);
+    if (found->bytes > 0) memcpy(t->save->table.callback_data[i], found->data, found->bytes);
+    return QUERN_OK;
+}
+
+static quern_status callbacks_load(quern_trainer *t, const quern_checkpoint *from) {
+    for (int64_t i = 0; i < t->save->table.content.callback_count; i++)
+        QUERN_TRY(callback_load(t, i, from));
+    for (int64_t i = 0; i < from->manifest.content.callback_count; i++) {
+        bool used = false;
+        for (int64_t k = 0; k < t->save->table.content.callback_count; k++)
+            used |= strcmp(t->save->table.callbacks[k].name, from->manifest.callbacks[i].name) == 0;
+        if (!used)
+            log_write(t->host, QUERN_LOG_WARNING,
+                      "resume: the state of callback %s is left out: the run has none of that name",
+                      from->manifest.callbacks[i].name);
+    }
+    return state_load(t, from, "callback.");
+}
+
+/* The data position counts batches; with another batch size it goes on with the batch that holds
+ * the sample where it stood. */
+static void position_adjust(quern_trainer *t, const quern_checkpoint *from) {
+    const checkpoint_counters *c = &from->manifest.content.counters;
+    if (!t->epoch_open || !t->train_feed.loader) return;
+    t->epoch_rewind = true;
+    if (c->sample == t->counted_batch * t->desc.batch_size) return;
+    t->next_batch = t->counted_batch = c->sample / t->desc.batch_size;
+}
+
+static quern_status state_resume(quern_trainer *t, const quern_checkpoint *from) {
+    QUERN_TRY(state_check(t, from));
+    QUERN_TRY(quern_checkpoint_load(from, t->graph, t->parameters));
+    QUERN_TRY(state_load(t, from, STATE_OPTIMIZER));
+    QUERN_TRY(state_load(t, from, STATE_AVERAGE));
+    QUERN_TRY(state_load(t, from, STATE_TRAINER));
+    const quern_status status = state_check_counters(t);
+    if (status != QUERN_OK) return error_prefix(status, "%s", from->path);
+    optimizer_rescale(&t->optimizer, t->optimizer.schedule.scale);
+    QUERN_TRY(state_upload(t));
+    QUERN_TRY(state_load(t, from, STATE_TRAINER)); /* the sums, which the upload has cleared */
+    position_adjust(t, from);
+    t->train_ns_before = from->manifest.content.counters.train_ns;
+    return callbacks_load(t, from);
+}
+
+static quern_status load_emit(quern_trainer *t, quern_event_kind kind) {
+    return trainer_emit(t, &(emission){.kind = kind,
+                                       .attempts = t->attempts,
+                                       .batch = t->batch,
+                                       .checkpoint = t->save->resumed});
+}
+
+static quern_status resume_from(quern_trainer *t, const quern_checkpoint *from) {
+    QUERN_TRY(arena_copy_string(&t->memory, &t->save->resumed, from->path));
+    QUERN_TRY(load_emit(t, QUERN_EVENT_load_begin));
+    QUERN_TRY(configurations_compare(t, from));
+    QUERN_TRY(state_resume(t, from));
+    QUERN_TRY(load_emit(t, QUERN_EVENT_load_end));
+    t->resumed = true;
+    t->save->path = t->save->resumed;
+    t->save->durable = true;
+    t->save->saved_activity = t->activity;
+    log_write(t->host, QUERN_LOG_INFO, "resumed from %s: step %" PRId64 ", %" PRId64 " attempts",
+              from->path, t->step, t->attempts);
+    return QUERN_OK;
+}
+
+quern_status resume_run(quern_trainer *t) {
+    quern_checkpoint *from = NULL;
+    QUERN_TRY(checkpoint_latest(&from, t->host, t->desc.save.directory, NULL, NULL));
+    if (!from) {
+        log_write(t->host, QUERN_LOG_INFO, "%s holds no checkpoint: the run begins anew",
+                  t->desc.save.directory);
+        return QUERN_OK;
+    }
+    const quern_status status = resume_from(t, from);
+    quern_checkpoint_destroy(from);
+    return status;
+}

@@ -1,0 +1,30 @@
+/* save.h - what of saving and resuming the rest of the trainer sees.
+ *
+ *   state.c                the state as one table of named tensors, read by all the others
+ *   configuration_text.c   the resolved desc as one JSON object
+ *   save.c                 snapshots, the writer behind them, their outcomes and events
+ *   resume.c               a checkpoint becomes the state of a new trainer
+ *   rollback.c             a checkpoint's weights come back after a failure (ROLLBACK) */
+#ifndef QUERN_TRAIN_SAVE_H
+#define QUERN_TRAIN_SAVE_H
+
+#include <quern/train.h>
+
+typedef struct trainer_save trainer_save; /* state.h */
+
+/* save.c: defaults and checks; then, once the trainer stands, snapshots and writer, and resume. */
+QUERN_MUST_CHECK quern_status save_resolve(quern_trainer_desc *desc);
+QUERN_MUST_CHECK quern_status save_create(quern_trainer *t);
+void save_release(quern_trainer *t);
+/* Tells of what became durable, or failed, without waiting. */
+QUERN_MUST_CHECK quern_status save_poll(quern_trainer *t);
+/* Takes a snapshot with its events; the writer goes on from there. No attempt is in flight. */
+QUERN_MUST_CHECK quern_status save_run(quern_trainer *t);
+/* The run ends in order: what is not saved yet is; IO when the last state could not be. */
+QUERN_MUST_CHECK quern_status save_finish(quern_trainer *t);
+/* The run has failed: waits for what was handed to the writer, saves nothing. */
+void save_settle(quern_trainer *t);
+/* The checkpoint that holds the state as it is now; NULL: none does. */
+const char *save_path(const quern_trainer *t);
+
+#endif

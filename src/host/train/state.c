@@ -1,0 +1,319 @@
+/* state.c - what the state of a trainer is: one table of named tensors with the memory that each
+ * lives in. Saving copies from there, resuming and rolling back copy to there, the digest reads
+ * such a copy; so a thing that is in the table is in all of them, and a thing that is not would be
+ * forgotten by all. No times are in it, and no padding.
+ *
+ *   <parameter>, <buffer>            the model, under its names in the graph
+ *   optimizer.<i>.<parameter>        the rule's i-th state
+ *   average.<parameter>              the moving average
+ *   trainer.<field>                  counters and sums of the host, one by one
+ *   trainer.metric_sums, …           of the device since the last log, of the epoch, evaluated
+ *   callback.<name>                  a callback's block; its small bytes go into the manifest */
+#include "state.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct field {
+    const char *name;
+    quern_dtype dtype;
+    size_t offset;
+    int64_t lowest; /* of an integer */
+} field;
+
+#define FIELD(dtype, member, lowest)                                                               \
+    { STATE_TRAINER #member, QUERN_##dtype, offsetof(quern_trainer, member), lowest }
+#define COUNTER(member) FIELD(I64, member, 0)
+#define FLAG(member) FIELD(U8, member, 0)
+#define NUMBER(member) FIELD(F64, member, 0)
+
+/* Bytes of a bool are 0 and 1. since_log.samples and fit_samples are measures of speed only. */
+static const field fields[] = {
+    COUNTER(step),
+    COUNTER(attempts),
+    COUNTER(samples),
+    COUNTER(epoch),
+    COUNTER(epochs_started),
+    COUNTER(next_batch),
+    COUNTER(counted_batch),
+    COUNTER(batch),
+    FIELD(I64, evaluated_step, -1),
+    FIELD(I64, evaluated_attempts, -1),
+    COUNTER(begun.step),
+    COUNTER(begun.epoch),
+    COUNTER(begun.samples),
+    COUNTER(ended),
+    FLAG(epoch_open),
+    FLAG(epoch_ending),
+    FLAG(skip_next),
+    FLAG(evaluated),
+    {STATE_TRAINER "learning_rate_scale", QUERN_F64,
+     offsetof(quern_trainer, optimizer.schedule.scale), 0},
+    NUMBER(last.norm),
+    NUMBER(last.learning_rate),
+    NUMBER(since_log.loss),
+    NUMBER(since_log.weight),
+    COUNTER(since_log.attempts),
+    COUNTER(since_log.measured),
+    NUMBER(since_log.low),
+    NUMBER(since_log.high),
+    NUMBER(since_log.mean),
+    NUMBER(since_log.spread),
+    NUMBER(of_epoch.loss),
+    NUMBER(of_epoch.weight),
+    COUNTER(of_epoch.samples),
+    COUNTER(of_epoch.attempts),
+    COUNTER(of_epoch.measured),
+    NUMBER(of_epoch.low),
+    NUMBER(of_epoch.high),
+    NUMBER(of_epoch.mean),
+    NUMBER(of_epoch.spread),
+    COUNTER(recent.seen),
+};
+enum { FIELD_COUNT = sizeof fields / sizeof *fields, BLOCK_COUNT = 5 };
+_Static_assert(sizeof(bool) == 1, "a flag is saved as U8");
+
+static quern_status place_add(saved_state *s, const quern_safetensors_entry *entry,
+                              const saved_place *place) {
+    const int64_t i = s->content.state_count++;
+    QUERN_ENSURE(i < s->capacity);
+    s->state[i] = *entry;
+    s->state_places[i] = *place;
+    return QUERN_OK;
+}
+
+static quern_status vector_add(saved_state *s, const char *name, quern_dtype dtype, int64_t count,
+                               const saved_place *place) {
+    if (count == 0) return QUERN_OK;
+    const quern_safetensors_entry entry = {.name = name,
+                                           .dtype = dtype,
+                                           .rank = 1,
+                                           .dim = {count},
+                                           .bytes = (size_t)count * quern_dtype_bytes(dtype)};
+    return place_add(s, &entry, place);
+}
+
+static quern_safetensors_entry entry_of(const char *name, const quern_view *view) {
+    quern_safetensors_entry entry = {.name = name,
+                                     .dtype = view->dtype,
+                                     .rank = view->rank,
+                                     .bytes = (size_t)view->count * quern_dtype_bytes(view->dtype)};
+    memcpy(entry.dim, view->dim, sizeof entry.dim);
+    return entry;
+}
+
+static void add_model(quern_trainer *t, saved_state *s) {
+    for (const quern_tensor *tensor = t->graph->tensors; tensor; tensor = tensor->next) {
+        if (!tensor->parameter) continue;
+        const quern_view view = parameters_view(t->parameters, tensor);
+        s->model[s->content.model_count] = entry_of(tensor->name, &view);
+        s->model_places[s->content.model_count++] = (saved_place){view.data, true};
+    }
+}
+
+/* `base` has the layout of the parameters' values. */
+static quern_status add_like_parameters(quern_trainer *t, saved_state *s, const char *prefix,
+                                        void *base) {
+    for (const quern_tensor *tensor = t->graph->tensors; tensor; tensor = tensor->next) {
+        char name[512];
+        const char *kept = NULL;
+        if (tensor->role != ROLE_PARAMETER || !tensor->wants_gradient) continue;
+        const quern_view view = parameters_view(t->parameters, tensor);
+        snprintf(name, sizeof name, "%s%s", prefix, tensor->name);
+        QUERN_TRY(arena_copy_string(&t->memory, &kept, name));
+        const quern_safetensors_entry entry = entry_of(kept, &view);
+        const size_t offset = (size_t)tensor->offset * quern_dtype_bytes(view.dtype);
+        QUERN_TRY(place_add(s, &entry, &(saved_place){(char *)base + offset, true}));
+    }
+    return QUERN_OK;
+}
+
+static quern_status add_optimizer(quern_trainer *t, saved_state *s) {
+    for (int32_t i = 0; i < t->optimizer.state_count; i++) {
+        char prefix[32];
+        snprintf(prefix, sizeof prefix, STATE_OPTIMIZER "%" PRId32 ".", i);
+        QUERN_TRY(add_like_parameters(t, s, prefix, t->optimizer.update.states[i]));
+    }
+    return QUERN_OK;
+}
+
+static quern_status add_trainer(quern_trainer *t, saved_state *s) {
+    for (int i = 0; i < FIELD_COUNT; i++) {
+        void *live = (char *)t + fields[i].offset;
+        QUERN_TRY(vector_add(s, fields[i].name, fields[i].dtype, 1, &(saved_place){live, false}));
+    }
+    const saved_place sums = {t->sums, true}, epoch = {t->epoch_metrics, false},
+                      recent = {t->recent.losses, false}, values = {t->eval_values, false},
+                      evaluated = {t->sums_read + t->train_sum_count, false};
+    QUERN_TRY(vector_add(s, "trainer.metric_sums", QUERN_F64, t->train_sum_count, &sums));
+    QUERN_TRY(vector_add(s, "trainer.epoch_metrics", QUERN_F64, t->train_sum_count, &epoch));
+    QUERN_TRY(vector_add(s, "trainer.recent", QUERN_F64, 2 * t->recent.capacity, &recent));
+    QUERN_TRY(vector_add(s, "trainer.evaluation", QUERN_F64,
+                         t->set_count * (int64_t)(t->desc.metric_count + 1), &values));
+    return vector_add(s, "trainer.evaluation_sums", QUERN_F64, t->eval_sum_count, &evaluated);
+}
+
+static quern_status callback_check(const saved_state *s, const quern_callback *callback,
+                                   const quern_callback_state *state) {
+    const char *name = callback->name;
+    if (!name || !name[0])
+        return quern_fail(QUERN_INVALID, "trainer: a callback without a name has a state");
+    if ((state->bytes > 0 && !state->data) || (state->block_bytes > 0 && !state->block))
+        return quern_fail(QUERN_INVALID, "trainer: callback %s has a state without memory", name);
+    if (state->bytes > (size_t)64 << 10)
+        return quern_fail(QUERN_INVALID,
+                          "trainer: callback %s has %zu bytes of data, at most 65536 are saved "
+                          "(its block may be larger)",
+                          name, state->bytes);
+    for (int64_t i = 0; i < s->content.callback_count; i++)
+        if (strcmp(s->callbacks[i].name, name) == 0)
+            return quern_fail(QUERN_INVALID, "trainer: two callbacks with a state are named %s",
+                              name);
+    return QUERN_OK;
+}
+
+static quern_status add_callback(quern_trainer *t, saved_state *s, const quern_callback *callback) {
+    const quern_callback_state state = callback->state(callback->self);
+    char name[512];
+    const char *kept = NULL;
+    if (state.bytes == 0 && state.block_bytes == 0) return QUERN_OK;
+    QUERN_TRY(callback_check(s, callback, &state));
+    const int64_t i = s->content.callback_count++;
+    s->callbacks[i] = (checkpoint_callback){.name = callback->name, .bytes = state.bytes};
+    s->callback_data[i] = state.data;
+    snprintf(name, sizeof name, "callback.%s", callback->name);
+    QUERN_TRY(arena_copy_string(&t->memory, &kept, name));
+    return vector_add(s, kept, QUERN_U8, (int64_t)state.block_bytes,
+                      &(saved_place){state.block, false});
+}
+
+static quern_status lists_create(quern_trainer *t, saved_state *s) {
+    const int64_t model = t->graph->parameter_count, callbacks = t->desc.callback_count;
+    arena *memory = &t->memory;
+    s->capacity = model * (t->optimizer.state_count + 1) + FIELD_COUNT + BLOCK_COUNT + callbacks;
+    QUERN_TRY(arena_allocate(memory, &s->model, model, sizeof *s->model, "saved tensors"));
+    QUERN_TRY(
+        arena_allocate(memory, &s->model_places, model, sizeof *s->model_places, "saved tensors"));
+    QUERN_TRY(arena_allocate(memory, &s->state, s->capacity, sizeof *s->state, "saved tensors"));
+    QUERN_TRY(arena_allocate(memory, &s->state_places, s->capacity, sizeof *s->state_places,
+                             "saved tensors"));
+    QUERN_TRY(
+        arena_allocate(memory, &s->callbacks, callbacks, sizeof *s->callbacks, "saved callbacks"));
+    return arena_allocate(memory, &s->callback_data, callbacks, sizeof *s->callback_data,
+                          "saved callbacks");
+}
+
+quern_status state_create(quern_trainer *t) {
+    saved_state *s = &t->save->table;
+    QUERN_TRY(lists_create(t, s));
+    add_model(t, s);
+    QUERN_TRY(add_optimizer(t, s));
+    if (t->average) QUERN_TRY(add_like_parameters(t, s, STATE_AVERAGE, t->average->values));
+    s->content.finite_count = s->content.state_count;
+    QUERN_TRY(add_trainer(t, s));
+    for (int32_t i = 0; i < t->desc.callback_count; i++)
+        if (t->callbacks[i]->state) QUERN_TRY(add_callback(t, s, t->callbacks[i]));
+    s->content.seed = t->device->seed;
+    s->content.algorithms = "";
+    s->content.configuration = t->save->configuration;
+    s->content.model = s->model;
+    s->content.state = s->state;
+    s->content.callbacks = s->callbacks;
+    return QUERN_OK;
+}
+
+static quern_status copy(quern_trainer *t, const saved_place *place, void *to, const void *from,
+                         size_t bytes) {
+    if (bytes == 0) return QUERN_OK;
+    if (place->on_device) return t->backend->copy(t->stream, to, from, bytes);
+    memcpy(to, from, bytes);
+    return QUERN_OK;
+}
+
+quern_status state_copy(quern_trainer *t, checkpoint_snapshot *to) {
+    const saved_state *s = &t->save->table;
+    QUERN_ENSURE(t->in_flight_count == 0);
+    const bool over =
+        t->stopping && (t->reason == QUERN_STOPPED_CALLBACK || t->reason == QUERN_STOPPED_DATA);
+    QUERN_TRY(average_follow(t));
+    t->ended = over ? 1 + (int64_t)t->reason : 0;
+    for (int64_t i = 0; i < s->content.model_count; i++)
+        QUERN_TRY(copy(t, &s->model_places[i], to->model_data[i], s->model_places[i].live,
+                       s->model[i].bytes));
+    for (int64_t i = 0; i < s->content.state_count; i++)
+        QUERN_TRY(copy(t, &s->state_places[i], to->state_data[i], s->state_places[i].live,
+                       s->state[i].bytes));
+    for (int64_t i = 0; i < s->content.callback_count; i++)
+        if (s->callbacks[i].bytes > 0)
+            memcpy(to->callback_data[i], s->callback_data[i], s->callbacks[i].bytes);
+    return trainer_wait_stream(t);
+}
+
+static void dims_text(const quern_safetensors_entry *e, char *out, size_t bytes) {
+    size_t at = (size_t)snprintf(out, bytes, "%s (", quern_dtype_name(e->dtype));
+    for (int32_t i = 0; i < e->rank && at < bytes; i++)
+        at += (size_t)snprintf(out + at, bytes - at, "%s%" PRId64, i > 0 ? ", " : "", e->dim[i]);
+    if (at < bytes) snprintf(out + at, bytes - at, ")");
+}
+
+static bool begins_with(const char *name, const char *prefix) {
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* A callback that was not there when the checkpoint was written starts anew. */
+static bool may_be_missing(const char *name) { return begins_with(name, "callback."); }
+
+static quern_status check_entry(const quern_checkpoint *from, const quern_safetensors_entry *mine) {
+    char found[192], expected[192];
+    const quern_safetensors_entry *e = quern_safetensors_find(from->state, mine->name);
+    if (!e && may_be_missing(mine->name)) return QUERN_OK;
+    dims_text(mine, expected, sizeof expected);
+    if (!e)
+        return quern_fail(QUERN_INPUT, "%s/" STATE_FILE ": there is no tensor %s %s", from->path,
+                          mine->name, expected);
+    if (e->dtype == mine->dtype && e->rank == mine->rank &&
+        memcmp(e->dim, mine->dim, (size_t)e->rank * sizeof *e->dim) == 0)
+        return QUERN_OK;
+    dims_text(e, found, sizeof found);
+    return quern_fail(QUERN_INPUT, "%s/" STATE_FILE ": tensor %s is %s, this run's is %s",
+                      from->path, mine->name, found, expected);
+}
+
+quern_status state_check(const quern_trainer *t, const quern_checkpoint *from) {
+    const saved_state *s = &t->save->table;
+    for (int64_t i = 0; i < s->content.state_count; i++) QUERN_TRY(check_entry(from, &s->state[i]));
+    return QUERN_OK;
+}
+
+quern_status state_load(quern_trainer *t, const quern_checkpoint *from, const char *prefix) {
+    const saved_state *s = &t->save->table;
+    for (int64_t i = 0; i < s->content.state_count; i++) {
+        if (!begins_with(s->state[i].name, prefix)) continue;
+        const quern_safetensors_entry *e = quern_safetensors_find(from->state, s->state[i].name);
+        if (!e) continue;
+        QUERN_TRY(copy(t, &s->state_places[i], s->state_places[i].live, e->data, e->bytes));
+    }
+    return trainer_wait_stream(t);
+}
+
+quern_status state_check_counters(const quern_trainer *t) {
+    for (int i = 0; i < FIELD_COUNT; i++) {
+        const char *at = (const char *)t + fields[i].offset;
+        int64_t value = 0;
+        if (fields[i].dtype == QUERN_I64) memcpy(&value, at, sizeof value);
+        if (fields[i].dtype == QUERN_U8) value = *(const uint8_t *)at > 1 ? -1 : 0;
+        if (value < fields[i].lowest || value > INT64_MAX / 4)
+            return quern_fail(QUERN_INPUT, "%s is %" PRId64 ", which no run can have come to",
+                              fields[i].name, value);
+    }
+    if (!isfinite(t->optimizer.schedule.scale) || !(t->optimizer.schedule.scale > 0))
+        return quern_fail(QUERN_INPUT, "trainer.learning_rate_scale is %g, expected above 0",
+                          t->optimizer.schedule.scale);
+    if (t->ended > 1 + (int64_t)QUERN_STOPPED_FAILURE)
+        return quern_fail(QUERN_INPUT, "trainer.ended is %" PRId64 ", which is no reason to stop",
+                          t->ended);
+    return QUERN_OK;
+}

@@ -1,0 +1,60 @@
+/* state.h - what the state of a trainer is, for the files that save it and bring it back. */
+#ifndef QUERN_TRAIN_STATE_H
+#define QUERN_TRAIN_STATE_H
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/writer.h"
+#include "trainer.h"
+
+/* Where a tensor of the state lies while the run goes on. */
+typedef struct saved_place {
+    void *live;
+    bool on_device;
+} saved_place;
+
+/* Every tensor of the state, as large as it gets, and every callback's bytes. The lists of
+ * `content` are the ones below; no data is in them. */
+typedef struct saved_state {
+    checkpoint_content content;
+    quern_safetensors_entry *model, *state;
+    saved_place *model_places, *state_places;
+    int64_t capacity; /* of state */
+    checkpoint_callback *callbacks;
+    void **callback_data;
+} saved_state;
+
+struct trainer_save {
+    saved_state table;
+    checkpoint_writer *writer; /* NULL: nothing is saved */
+    void *blocks[CHECKPOINT_SLOT_MAX];
+    size_t block_bytes;
+    char *configuration;
+    int64_t saved_activity; /* trainer->activity when the last snapshot was taken; -1: never */
+    bool durable;           /* the last outcome */
+    error_text failure;     /* why it is not */
+    const char *path;       /* of the last durable one; NULL: none */
+    const char *resumed;    /* NULL: the run began anew */
+};
+
+/* state.c: the table; once, when everything that it points to is where it stays. */
+QUERN_MUST_CHECK quern_status state_create(quern_trainer *t);
+/* Copies all of it off. No attempt is in flight. */
+QUERN_MUST_CHECK quern_status state_copy(quern_trainer *t, checkpoint_snapshot *to);
+/* INPUT names the tensor that a checkpoint lacks, or holds in another shape. */
+QUERN_MUST_CHECK quern_status state_check(const quern_trainer *t, const quern_checkpoint *from);
+/* The tensors whose names begin with `prefix`, of a checkpoint that was checked. */
+QUERN_MUST_CHECK quern_status state_load(quern_trainer *t, const quern_checkpoint *from,
+                                         const char *prefix);
+/* What the host has counted, as it may be: INPUT names what no run can have come to. */
+QUERN_MUST_CHECK quern_status state_check_counters(const quern_trainer *t);
+#define STATE_OPTIMIZER "optimizer."
+#define STATE_AVERAGE "average."
+#define STATE_TRAINER "trainer."
+
+/* configuration_text.c: into memory of the trainer's. */
+QUERN_MUST_CHECK quern_status configuration_write(quern_trainer *t, char **out);
+
+/* resume.c */
+QUERN_MUST_CHECK quern_status resume_run(quern_trainer *t);
+
+#endif
