@@ -73,7 +73,8 @@ quern_status state_upload(quern_trainer *t) {
     for (int i = 0; i < RUN_AHEAD_MAX + 2; i++) t->pinned->ring[i].attempt = -1; /* taken back */
     t->pinned->state = (task_state){.run = {.seed = t->device->seed, .attempt = t->attempts},
                                     .step = t->step,
-                                    .learning_rate = t->last.learning_rate};
+                                    .learning_rate = t->last.learning_rate,
+                                    .not_finite = t->frozen ? 0 : t->last.not_finite};
     t->frozen = false;
     t->since_log = (loss_sums){0}; /* with the device's sums, which begin anew too */
     t->attempts_issued = t->attempts;

@@ -54,6 +54,7 @@ static const field fields[] = {
      offsetof(quern_trainer, optimizer.schedule.scale), 0},
     NUMBER(last.norm),
     NUMBER(last.learning_rate),
+    COUNTER(last.not_finite),
     NUMBER(since_log.loss),
     NUMBER(since_log.weight),
     COUNTER(since_log.attempts),
