@@ -32,6 +32,9 @@ typedef struct quern_jsonl quern_jsonl;
 typedef struct quern_history_desc {
     const char *path;
     const char *header; /* JSONL only */
+    /* A run that resumes from a checkpoint always goes on with the file: what an earlier process had
+     * written behind that checkpoint is cut off. One that begins anew empties it, or with `append`
+     * leaves what is there. */
     bool append;
 } quern_history_desc;
 QUERN_API QUERN_MUST_CHECK quern_status quern_jsonl_create(quern_jsonl **out, quern_device *device,

@@ -41,7 +41,8 @@ typedef struct quern_files {
     int64_t (*open)(void *self, const char *path, quern_file_mode mode);
     int64_t (*read)(void *self, int64_t file, void *to, size_t bytes, int64_t offset);
     int64_t (*write)(void *self, int64_t file, const void *from, size_t bytes);
-    int64_t (*sync)(void *self, int64_t file); /* fsync; directories too */
+    int64_t (*truncate)(void *self, int64_t file, int64_t bytes); /* open for writing */
+    int64_t (*sync)(void *self, int64_t file);                    /* fsync; directories too */
     int64_t (*close)(void *self, int64_t file);
     int64_t (*info)(void *self, const char *path, quern_file_info *out);
     int64_t (*rename)(void *self, const char *from, const char *to);

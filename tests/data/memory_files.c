@@ -50,6 +50,11 @@ static int64_t files_rename(void *self, const char *from, const char *to) {
     return -EROFS;
 }
 
+static int64_t files_truncate(void *self, int64_t file, int64_t bytes) {
+    (void)self, (void)file, (void)bytes;
+    return -EROFS;
+}
+
 static int64_t files_path(void *self, const char *path) {
     (void)self, (void)path;
     return -EROFS;
@@ -81,6 +86,7 @@ quern_host memory_files_host(memory_files *files) {
         .open = files_open,
         .read = files_read,
         .write = files_write,
+        .truncate = files_truncate,
         .sync = files_handle,
         .close = files_handle,
         .info = files_info,

@@ -68,6 +68,12 @@ static int64_t fault_write(void *self, int64_t file, const void *from, size_t by
     return f->inner.files.write(f->inner.files.self, file, from, at_most(bytes, f->write_at_most));
 }
 
+static int64_t fault_truncate(void *self, int64_t file, int64_t bytes) {
+    fault_host *f = self;
+    const int64_t failure = failure_of(f, FAULT_TRUNCATE);
+    return failure != 0 ? failure : f->inner.files.truncate(f->inner.files.self, file, bytes);
+}
+
 static int64_t fault_sync(void *self, int64_t file) {
     fault_host *f = self;
     const int64_t failure = failure_of(f, FAULT_SYNC);
@@ -128,6 +134,7 @@ void fault_host_begin(fault_host *f, const quern_host *inner) {
         .open = fault_open,
         .read = fault_read,
         .write = fault_write,
+        .truncate = fault_truncate,
         .sync = fault_sync,
         .close = fault_close,
         .info = fault_info,

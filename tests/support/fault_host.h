@@ -33,6 +33,7 @@ typedef enum fault_kind {
     FAULT_OPEN,
     FAULT_READ,
     FAULT_WRITE,
+    FAULT_TRUNCATE,
     FAULT_SYNC,
     FAULT_CLOSE, /* the file is closed all the same */
     FAULT_INFO,

@@ -85,7 +85,7 @@ static void apply(power_disk *out, const disk_op *op, bool synced, chooser *c) {
         }
         break;
     case DISK_TRUNCATE:
-        if (synced || choose(c)) out->nodes[op->node].bytes = 0;
+        if (synced || choose(c)) disk_resize(&out->nodes[op->node], op->bytes);
         break;
     default: break;
     }

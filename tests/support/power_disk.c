@@ -178,6 +178,23 @@ static int64_t disk_write(void *self, int64_t file, const void *from, size_t byt
     return (int64_t)bytes;
 }
 
+void disk_resize(disk_node *node, size_t bytes) {
+    if (bytes > node->bytes) disk_write_at(node, bytes, NULL, 0);
+    node->bytes = bytes;
+}
+
+static int64_t disk_truncate(void *self, int64_t file, int64_t bytes) {
+    power_disk *disk = self;
+    if (file < 0 || file >= DISK_HANDLES || !disk->handles[file].open) return -EBADF;
+    if (bytes < 0) return -EINVAL;
+    const int32_t node = disk->handles[file].node;
+    disk_resize(&disk->nodes[node], (size_t)bytes);
+    disk_op *op = disk_add_op(disk, DISK_TRUNCATE);
+    op->node = node;
+    op->bytes = (size_t)bytes;
+    return 0;
+}
+
 static int64_t disk_sync(void *self, int64_t file) {
     power_disk *disk = self;
     if (++disk->sync_count != disk->ignore_sync)
@@ -266,6 +283,7 @@ quern_host power_disk_host(power_disk *disk) {
         .open = disk_open,
         .read = disk_read,
         .write = disk_write,
+        .truncate = disk_truncate,
         .sync = disk_sync,
         .close = disk_close,
         .info = disk_info,

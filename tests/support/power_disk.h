@@ -45,7 +45,7 @@ typedef enum disk_action {
     DISK_RENAME,   /* `name` of `node` in `directory` becomes `to`, in the same directory */
     DISK_REMOVE,   /* `name` of `node` goes from `directory` */
     DISK_WRITE,    /* data at an offset of `node` */
-    DISK_TRUNCATE, /* `node` becomes empty */
+    DISK_TRUNCATE, /* `node` becomes `bytes` long */
     DISK_SYNC,     /* of `node` */
     DISK_SYNC_ALL,
     DISK_MARK,
@@ -107,6 +107,7 @@ disk_entry *disk_find_entry(disk_node *directory, const char *name);
 void disk_add_entry(disk_node *directory, const char *name, int32_t node);
 void disk_remove_entry(disk_node *directory, const char *name);
 void disk_write_at(disk_node *node, size_t offset, const uint8_t *from, size_t bytes);
+void disk_resize(disk_node *node, size_t bytes); /* what is new reads as zeros */
 disk_op *disk_add_op(power_disk *disk, disk_action action);
 
 #endif

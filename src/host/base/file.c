@@ -171,6 +171,16 @@ quern_status file_writer_write(file_writer *w, const void *from, size_t bytes) {
     return w->status;
 }
 
+quern_status file_writer_truncate(file_writer *w, int64_t bytes) {
+    if (w->status != QUERN_OK) return w->status;
+    const quern_files *f = &w->host->files;
+    int64_t failure = -EINTR;
+    for (int i = 0; failure == -EINTR && i < FILE_INTERRUPTIONS_MAX; i++)
+        failure = f->truncate(f->self, w->file, bytes);
+    if (failure < 0) w->status = fail_with_cause(QUERN_IO, "truncating", w->path, failure);
+    return w->status;
+}
+
 quern_status file_writer_sync(file_writer *w) {
     if (w->status != QUERN_OK) return w->status;
     const quern_files *f = &w->host->files;

@@ -24,6 +24,8 @@ typedef struct file_writer {
 QUERN_MUST_CHECK quern_status file_writer_open(file_writer *w, const quern_host *host,
                                                const char *path, quern_file_mode mode);
 QUERN_MUST_CHECK quern_status file_writer_write(file_writer *w, const void *from, size_t bytes);
+/* The file ends behind `bytes`; what is written next comes there in a file opened to append. */
+QUERN_MUST_CHECK quern_status file_writer_truncate(file_writer *w, int64_t bytes);
 QUERN_MUST_CHECK quern_status file_writer_sync(file_writer *w);
 QUERN_MUST_CHECK quern_status file_writer_close(file_writer *w); /* safe twice */
 

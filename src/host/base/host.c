@@ -56,8 +56,8 @@ static completeness table_state(int present, int of, const void *self) {
 }
 
 static int files_present(const quern_files *f) {
-    return !!f->open + !!f->read + !!f->write + !!f->sync + !!f->close + !!f->info + !!f->rename +
-           !!f->unlink + !!f->make_directory + !!f->remove_directory + !!f->list;
+    return !!f->open + !!f->read + !!f->write + !!f->truncate + !!f->sync + !!f->close + !!f->info +
+           !!f->rename + !!f->unlink + !!f->make_directory + !!f->remove_directory + !!f->list;
 }
 
 static quern_status refuse(const char *table) {
@@ -77,7 +77,7 @@ static quern_status refuse(const char *table) {
 quern_status host_resolve(quern_host *host) {
     const quern_host fallback = quern_host_default();
     RESOLVE(allocator, !!host->allocator.allocate + !!host->allocator.release, 2)
-    RESOLVE(files, files_present(&host->files), 11)
+    RESOLVE(files, files_present(&host->files), 12)
     RESOLVE(clock, !!host->clock.monotonic_ns + !!host->clock.wall_ns, 2)
     RESOLVE(log, !!host->log.write, 1)
     RESOLVE(trace, !!host->trace.begin + !!host->trace.end, 2)

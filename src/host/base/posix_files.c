@@ -35,6 +35,11 @@ static int64_t posix_write(void *self, int64_t file, const void *from, size_t by
     return result(write((int)file, from, bytes));
 }
 
+static int64_t posix_truncate(void *self, int64_t file, int64_t bytes) {
+    (void)self;
+    return result(ftruncate((int)file, (off_t)bytes));
+}
+
 static int64_t posix_sync(void *self, int64_t file) { return (void)self, result(fsync((int)file)); }
 
 static int64_t posix_close(void *self, int64_t file) {
@@ -94,6 +99,7 @@ quern_files host_posix_files(void) {
         .open = posix_open,
         .read = posix_read,
         .write = posix_write,
+        .truncate = posix_truncate,
         .sync = posix_sync,
         .close = posix_close,
         .info = posix_info,

@@ -8,16 +8,9 @@
 
 struct quern_csv_history {
     history history;
-    bool header_there; /* appending to a table */
     const char **columns;
     int64_t column_count;
 };
-
-static bool header_exists(quern_device *device, const quern_history_desc *desc) {
-    quern_file_info info = {0};
-    const quern_files *files = &device->host.files;
-    return desc->append && files->info(files->self, desc->path, &info) == 0 && info.byte_count > 0;
-}
 
 quern_status quern_csv_history_create(quern_csv_history **out, quern_device *device,
                                       const quern_history_desc *desc) {
@@ -31,7 +24,6 @@ quern_status quern_csv_history_create(quern_csv_history **out, quern_device *dev
         memory_release(&device->host, csv, 1, sizeof *csv);
         return status;
     }
-    csv->header_there = header_exists(device, desc);
     *out = csv;
     return QUERN_OK;
 }
@@ -57,17 +49,22 @@ static quern_status columns_keep(quern_csv_history *csv, const quern_event *even
     return QUERN_OK;
 }
 
-static quern_action begin(void *self, const quern_event *event) {
-    quern_csv_history *csv = self;
-    quern_status status = history_reserve(&csv->history, event);
-    if (status == QUERN_OK) status = columns_keep(csv, event);
-    if (status != QUERN_OK) return quern_event_fail(event, status);
-    if (csv->header_there) return QUERN_CONTINUE;
-    csv->header_there = true;
-    text line = history_line(&csv->history);
+static quern_status reserve(quern_csv_history *csv, const quern_event *event) {
+    QUERN_TRY(history_reserve(&csv->history, event));
+    return columns_keep(csv, event);
+}
+
+/* A table that was there already has its header. */
+static quern_status begin(quern_csv_history *csv) {
+    history *h = &csv->history;
+    if (h->begun) return QUERN_OK;
+    QUERN_TRY(history_begin(h));
+    if (h->length > 0) return QUERN_OK;
+    text line = history_line(h);
     text_add(&line, "event,step,epoch,seconds");
-    for (int32_t i = 0; i < event->scalar_count; i++) add_name(&line, event->scalars[i].name);
-    return history_write(&csv->history, event, &line);
+    for (int64_t i = 0; i < csv->column_count && csv->columns[i]; i++)
+        add_name(&line, csv->columns[i]);
+    return history_write(h, &line);
 }
 
 static const quern_scalar *scalar_find(const quern_event *event, const char *name) {
@@ -83,8 +80,8 @@ static void add_number(text *line, double value) {
         text_add(line, isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
 }
 
-static quern_action write_row(void *self, const quern_event *event) {
-    quern_csv_history *csv = self;
+static quern_status row_write(quern_csv_history *csv, const quern_event *event) {
+    QUERN_TRY(begin(csv));
     text line = history_line(&csv->history);
     text_add(&line, "%s,%" PRId64 ",%" PRId64 ",", quern_event_name(event->kind), event->step,
              event->epoch);
@@ -94,17 +91,40 @@ static quern_action write_row(void *self, const quern_event *event) {
         text_add(&line, ",");
         if (scalar) add_number(&line, scalar->value);
     }
-    return history_write(&csv->history, event, &line);
+    return history_write(&csv->history, &line);
+}
+
+static quern_action on_init(void *self, const quern_event *event) {
+    return history_answer(event, reserve(self, event));
+}
+
+static quern_action on_load_end(void *self, const quern_event *event) {
+    return history_answer(event, history_resume(&((quern_csv_history *)self)->history));
+}
+
+static quern_action on_fit_begin(void *self, const quern_event *event) {
+    return history_answer(event, begin(self));
+}
+
+static quern_action on_event(void *self, const quern_event *event) {
+    return history_answer(event, row_write(self, event));
+}
+
+static quern_callback_state state_of(void *self) {
+    return history_state(&((quern_csv_history *)self)->history);
 }
 
 quern_callback quern_csv_history_callback(quern_csv_history *csv) {
     return (quern_callback){.name = "csv_history",
                             .band = QUERN_BAND_LOGGER,
                             .self = csv,
-                            .init = begin,
-                            .log = write_row,
-                            .eval_end = write_row,
-                            .epoch_end = write_row};
+                            .state = state_of,
+                            .init = on_init,
+                            .load_end = on_load_end,
+                            .fit_begin = on_fit_begin,
+                            .log = on_event,
+                            .eval_end = on_event,
+                            .epoch_end = on_event};
 }
 
 void quern_csv_history_destroy(quern_csv_history *csv) {

@@ -2,6 +2,8 @@
  * has been logged is there when the process dies, and a full disk is noticed at once. */
 #include "history.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 static quern_status path_copy(history *h, const char *path) {
@@ -17,8 +19,9 @@ quern_status history_open(history *out, quern_device *device, const quern_histor
     if (!desc || !desc->path || !desc->path[0])
         return quern_fail(QUERN_INVALID, "%s: path is missing", what);
     QUERN_TRY(path_copy(out, desc->path));
-    const quern_status status = file_writer_open(
-        &out->writer, out->host, out->path, desc->append ? QUERN_FILE_APPEND : QUERN_FILE_CREATE);
+    out->append = desc->append;
+    const quern_status status =
+        file_writer_open(&out->writer, out->host, out->path, QUERN_FILE_APPEND);
     if (status == QUERN_OK) return QUERN_OK;
     memory_release(out->host, out->path, out->path_bytes, 1);
     *out = (history){0};
@@ -33,20 +36,65 @@ void history_close(history *h) {
     memory_release(h->host, h->path, h->path_bytes, 1);
 }
 
+/* 0 for what has no size, a pipe or a terminal. */
+static quern_status size_of(const history *h, int64_t *out) {
+    const quern_files *files = &h->host->files;
+    quern_file_info info = {0};
+    int64_t failure = -EINTR;
+    for (int i = 0; failure == -EINTR && i < 1000; i++)
+        failure = files->info(files->self, h->path, &info);
+    *out = info.byte_count;
+    if (failure >= 0) return QUERN_OK;
+    return quern_fail(QUERN_IO, "%s: its size cannot be asked for: error %" PRId64, h->path,
+                      -failure);
+}
+
+/* Cuts the file back to the length that is to stay. */
+static quern_status cut(history *h) {
+    int64_t size = 0;
+    QUERN_TRY(size_of(h, &size));
+    if (size > h->length) QUERN_TRY(file_writer_truncate(&h->writer, h->length));
+    if (size < h->length)
+        log_write(h->host, QUERN_LOG_WARNING,
+                  "%s has %" PRId64 " bytes, not the %" PRId64
+                  " of the checkpoint: lines are missing in between",
+                  h->path, size, h->length);
+    if (size < h->length) h->length = size;
+    h->begun = true;
+    return QUERN_OK;
+}
+
+quern_status history_resume(history *h) {
+    if (h->length >= 0) return cut(h);
+    return quern_fail(QUERN_INPUT, "%s: a length of %" PRId64 " bytes in the checkpoint", h->path,
+                      h->length);
+}
+
+quern_status history_begin(history *h) { return h->begun ? QUERN_OK : cut(h); }
+
 quern_status history_reserve(history *h, const quern_event *event) {
     int64_t needed = 1024;
     for (int32_t i = 0; i < event->scalar_count; i++)
         needed += 2 * (6 * (int64_t)strlen(event->scalars[i].name) + 40);
+    if (h->append && !h->begun) QUERN_TRY(size_of(h, &h->length));
     return memory_grow(h->host, &h->line, &h->line_bytes, 0, needed, 1, "a line of history");
 }
 
 text history_line(history *h) { return text_over(h->line, (size_t)h->line_bytes); }
 
-quern_action history_write(history *h, const quern_event *event, text *line) {
+quern_status history_write(history *h, text *line) {
     text_add(line, "\n");
     if (line->overflow)
-        return quern_event_fail(
-            event, quern_fail(QUERN_INTERNAL, "a line for %s is longer than planned", h->path));
-    const quern_status status = file_writer_write(&h->writer, line->data, line->length);
+        return quern_fail(QUERN_INTERNAL, "a line for %s is longer than planned", h->path);
+    QUERN_TRY(file_writer_write(&h->writer, line->data, line->length));
+    h->length += (int64_t)line->length;
+    return QUERN_OK;
+}
+
+quern_action history_answer(const quern_event *event, quern_status status) {
     return status == QUERN_OK ? QUERN_CONTINUE : quern_event_fail(event, status);
+}
+
+quern_callback_state history_state(history *h) {
+    return (quern_callback_state){.data = &h->length, .bytes = sizeof h->length};
 }

@@ -9,7 +9,18 @@
 
 struct quern_jsonl {
     history history;
+    char *header; /* NULL: none */
+    int64_t header_bytes;
 };
+
+static quern_status header_keep(quern_jsonl *j, const char *header) {
+    if (!header) return QUERN_OK;
+    j->header_bytes = (int64_t)strlen(header) + 1;
+    QUERN_TRY(memory_allocate(j->history.host, &j->header, j->header_bytes, 1, "a header"));
+    memcpy(j->header, header, (size_t)j->header_bytes);
+    j->header[j->header_bytes - 1] = '\n'; /* its length is known */
+    return QUERN_OK;
+}
 
 quern_status quern_jsonl_create(quern_jsonl **out, quern_device *device,
                                 const quern_history_desc *desc) {
@@ -17,9 +28,8 @@ quern_status quern_jsonl_create(quern_jsonl **out, quern_device *device,
     *out = NULL;
     QUERN_TRY(memory_allocate(&device->host, &j, 1, sizeof *j, "JSONL history"));
     quern_status status = history_open(&j->history, device, desc, "JSONL history");
-    if (status == QUERN_OK && desc->header) {
-        status = file_writer_write(&j->history.writer, desc->header, strlen(desc->header));
-        if (status == QUERN_OK) status = file_writer_write(&j->history.writer, "\n", 1);
+    if (status == QUERN_OK) {
+        status = header_keep(j, desc->header);
         if (status != QUERN_OK) history_close(&j->history);
     }
     if (status == QUERN_OK)
@@ -27,6 +37,17 @@ quern_status quern_jsonl_create(quern_jsonl **out, quern_device *device,
     else
         memory_release(&device->host, j, 1, sizeof *j);
     return status;
+}
+
+/* A run that did not resume begins with the header. */
+static quern_status begin(quern_jsonl *j) {
+    history *h = &j->history;
+    if (h->begun) return QUERN_OK;
+    QUERN_TRY(history_begin(h));
+    if (!j->header) return QUERN_OK;
+    QUERN_TRY(file_writer_write(&h->writer, j->header, (size_t)j->header_bytes));
+    h->length += j->header_bytes;
+    return QUERN_OK;
 }
 
 static void add_nonfinite(text *line, const quern_event *event) {
@@ -40,9 +61,9 @@ static void add_nonfinite(text *line, const quern_event *event) {
     if (any) text_add(line, "]");
 }
 
-static quern_action write_line(void *self, const quern_event *event) {
-    history *h = &((quern_jsonl *)self)->history;
-    text line = history_line(h);
+static quern_status event_write(quern_jsonl *j, const quern_event *event) {
+    QUERN_TRY(begin(j));
+    text line = history_line(&j->history);
     text_add(&line,
              "{\"event\":\"%s\",\"step\":%" PRId64 ",\"attempts\":%" PRId64 ",\"epoch\":%" PRId64
              ",\"seconds\":",
@@ -60,27 +81,46 @@ static quern_action write_line(void *self, const quern_event *event) {
     }
     add_nonfinite(&line, event);
     text_add(&line, "}");
-    return history_write(h, event, &line);
+    return history_write(&j->history, &line);
 }
 
-static quern_action reserve(void *self, const quern_event *event) {
-    const quern_status status = history_reserve(&((quern_jsonl *)self)->history, event);
-    return status == QUERN_OK ? QUERN_CONTINUE : quern_event_fail(event, status);
+static quern_action on_init(void *self, const quern_event *event) {
+    return history_answer(event, history_reserve(&((quern_jsonl *)self)->history, event));
+}
+
+static quern_action on_load_end(void *self, const quern_event *event) {
+    return history_answer(event, history_resume(&((quern_jsonl *)self)->history));
+}
+
+static quern_action on_fit_begin(void *self, const quern_event *event) {
+    return history_answer(event, begin(self));
+}
+
+static quern_action on_event(void *self, const quern_event *event) {
+    return history_answer(event, event_write(self, event));
+}
+
+static quern_callback_state state_of(void *self) {
+    return history_state(&((quern_jsonl *)self)->history);
 }
 
 quern_callback quern_jsonl_callback(quern_jsonl *jsonl) {
     return (quern_callback){.name = "jsonl",
                             .band = QUERN_BAND_LOGGER,
                             .self = jsonl,
-                            .init = reserve,
-                            .log = write_line,
-                            .eval_end = write_line,
-                            .epoch_end = write_line};
+                            .state = state_of,
+                            .init = on_init,
+                            .load_end = on_load_end,
+                            .fit_begin = on_fit_begin,
+                            .log = on_event,
+                            .eval_end = on_event,
+                            .epoch_end = on_event};
 }
 
 void quern_jsonl_destroy(quern_jsonl *jsonl) {
     if (!jsonl) return;
     const quern_host *host = jsonl->history.host;
+    memory_release(host, jsonl->header, jsonl->header_bytes, 1);
     history_close(&jsonl->history);
     memory_release(host, jsonl, 1, sizeof *jsonl);
 }
