@@ -32,6 +32,7 @@
 #include <quern/status.h>
 #include <quern/host.h>
 #include <quern/device.h>
+#include <quern/profile.h>
 #include <quern/graph.h>
 #include <quern/ops.h>
 #include <quern/nn.h>

@@ -6,7 +6,7 @@
 #include "backend.h"
 
 /* One more whenever backend.h, kernel.h, task.h or this file changes its layout or meaning. */
-#define MODULE_ABI UINT32_C(3)
+#define MODULE_ABI UINT32_C(4)
 
 /* The core's functions of the same words (status.h, base/report.h, base/memory.h). */
 typedef struct quern_services {
@@ -28,6 +28,17 @@ typedef struct quern_services {
 typedef const quern_backend *(*module_entry)(uint32_t abi, uint64_t op_table_hash,
                                              const quern_services *services);
 #define MODULE_ENTRY "quern_cuda_open"
+
+/* What the module has for profilers; none of it needs a device. */
+typedef struct module_tools {
+    quern_trace_sink (*nvtx)(void);        /* ranges for Nsight */
+    quern_status (*profiler)(bool active); /* cudaProfilerStart and cudaProfilerStop */
+} module_tools;
+
+/* Exported under the name MODULE_TOOLS_ENTRY, with the same checks. */
+typedef const module_tools *(*module_tools_entry)(uint32_t abi, uint64_t op_table_hash,
+                                                  const quern_services *services);
+#define MODULE_TOOLS_ENTRY "quern_cuda_tools"
 
 /* FNV-1a (64 bits) over the words of ops.def and the sizes of what both sides exchange: a kernel
  * table built from another op table would put kernels into the wrong slots. */

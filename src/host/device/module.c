@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include "module.h"
 
-#include "../../kernels/module.h"
 #include "../base/memory.h"
 #include "../base/report.h"
 #include "../base/text.h"
@@ -79,23 +78,36 @@ static void *open_library(text *reasons) {
     return library != NULL ? library : open_in(QUERN_MODULE_DIR, reasons);
 }
 
-quern_status module_open(const quern_backend **out) {
-    *out = NULL;
+/* Finds the entry `name` and leaves it in *out, an object pointer: ISO C has no cast from one to a
+ * function, so the caller copies it. The library stays mapped: RTLD_NODELETE. */
+static quern_status find_entry(void **out, const char *name) {
     char buffer[900];
     text reasons = text_over(buffer, sizeof buffer);
     void *library = open_library(&reasons);
     if (library == NULL)
         return quern_fail(QUERN_NO_DEVICE, "the CUDA module cannot be loaded: %s", buffer);
-    void *symbol = dlsym(library, MODULE_ENTRY);
-    quern_status status = QUERN_OK;
-    if (symbol == NULL) {
-        status = quern_fail(QUERN_UNSUPPORTED, "the CUDA module has no entry %s", MODULE_ENTRY);
-    } else {
-        module_entry entry;
-        memcpy(&entry, &symbol, sizeof entry); /* ISO C has no cast from object to function */
-        *out = entry(MODULE_ABI, module_op_table_hash(), &services);
-        if (*out == NULL) status = error_prefix(QUERN_UNSUPPORTED, "the CUDA module");
-    }
-    dlclose(library); /* stays mapped: RTLD_NODELETE */
-    return status;
+    *out = dlsym(library, name);
+    dlclose(library);
+    if (*out != NULL) return QUERN_OK;
+    return quern_fail(QUERN_UNSUPPORTED, "the CUDA module has no entry %s", name);
+}
+
+quern_status module_open(const quern_backend **out) {
+    void *symbol;
+    module_entry entry;
+    *out = NULL;
+    QUERN_TRY(find_entry(&symbol, MODULE_ENTRY));
+    memcpy(&entry, &symbol, sizeof entry);
+    *out = entry(MODULE_ABI, module_op_table_hash(), &services);
+    return *out != NULL ? QUERN_OK : error_prefix(QUERN_UNSUPPORTED, "the CUDA module");
+}
+
+quern_status module_tools_open(const module_tools **out) {
+    void *symbol;
+    module_tools_entry entry;
+    *out = NULL;
+    QUERN_TRY(find_entry(&symbol, MODULE_TOOLS_ENTRY));
+    memcpy(&entry, &symbol, sizeof entry);
+    *out = entry(MODULE_ABI, module_op_table_hash(), &services);
+    return *out != NULL ? QUERN_OK : error_prefix(QUERN_UNSUPPORTED, "the CUDA module");
 }

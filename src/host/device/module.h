@@ -2,10 +2,12 @@
 #ifndef QUERN_DEVICE_MODULE_H
 #define QUERN_DEVICE_MODULE_H
 
-#include "../../kernels/backend.h"
+#include "../../kernels/module.h"
 
 /* NO_DEVICE with the loader's own words when the module is nowhere or does not load; UNSUPPORTED
  * when it was built for another version. It stays loaded until the process ends. */
 QUERN_MUST_CHECK quern_status module_open(const quern_backend **out);
+/* The same, for what the module has beside a device. */
+QUERN_MUST_CHECK quern_status module_tools_open(const module_tools **out);
 
 #endif

@@ -4,6 +4,7 @@
  * once and sticks to the stream, like a fault that a kernel found on the device: what follows is
  * dropped until a wait has returned it. */
 #include "device.h"
+#include "nvtx.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -152,6 +153,7 @@ static void stream_free(quern_stream *s) {
 
 static quern_status stream_fill(quern_stream *s) {
     QUERN_TRY(CHECKED(s->device, cudaStreamCreateWithFlags, (&s->handle, cudaStreamNonBlocking)));
+    nvtx_name_stream(s->handle, s->name);
     void *fault = NULL;
     QUERN_TRY(CHECKED(s->device, cudaHostAlloc, (&fault, sizeof *s->fault, cudaHostAllocMapped)));
     s->fault = memset(fault, 0, sizeof *s->fault);
