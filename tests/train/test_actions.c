@@ -80,6 +80,8 @@ static void check_ends(const actor *a, quern_status status) {
 }
 
 static bool never_fires(int kind) {
+    if (kind >= QUERN_EVENT_save_begin && kind <= QUERN_EVENT_save_durable) return true;
+    if (kind == QUERN_EVENT_load_begin || kind == QUERN_EVENT_load_end) return true;
     return kind == QUERN_EVENT_stop_requested || kind == QUERN_EVENT_exception;
 }
 

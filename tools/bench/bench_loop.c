@@ -96,7 +96,7 @@ static double bare_round(bench *b) {
     const double begin = now();
     for (int64_t n = 0; n < STEPS; n++) {
         need(feed_upload(t, &t->train_feed, (int32_t)(n % t->train_feed.slot_count), unit));
-        need(unit_issue(t, unit, SEGMENT_FORWARD, SEGMENT_UPDATE));
+        need(unit_issue(t, unit, TURN_ONLY, SEGMENT_FORWARD, SEGMENT_UPDATE));
         need(t->backend->event_record(t->events[n % (lag + 1)], t->stream));
         if (n >= lag) need(t->backend->event_wait(t->events[(n - lag) % (lag + 1)]));
     }

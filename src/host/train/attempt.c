@@ -1,6 +1,20 @@
-/* attempt.c - issues one attempt: the batch into the inputs, then the captured segments, with the
- * events inside the step fired by the host where somebody subscribed. Nothing waits here. */
+/* attempt.c - issues one attempt: the data into the inputs, then the captured segments, with the
+ * events inside the step fired by the host where somebody subscribed. Nothing waits here.
+ *
+ * A window of one batch is one run of all segments. A window of several is three parts: the weight
+ * of each is added up, from the inputs that it needs; then, with the whole weight known, each one's
+ * forward and backward pass; then norm, decision and update. */
 #include "trainer.h"
+
+#include <string.h>
+
+/* An attempt on its way. A failing callback leaves it to be finished as skipped, so that the
+ * device's counters stay in step with the host's. */
+typedef struct passage {
+    const attempt *attempt;
+    quern_status failed;
+    error_text text;
+} passage;
 
 static quern_status skip_upload(quern_trainer *t) {
     if (!t->skip_next) return QUERN_OK;
@@ -8,62 +22,124 @@ static quern_status skip_upload(quern_trainer *t) {
     return t->backend->copy(t->stream, &t->state->skip, &t->pinned->skip, sizeof t->pinned->skip);
 }
 
-static quern_status emit_inside(quern_trainer *t, segment behind, const attempt *a) {
-    static const quern_event_kind kinds[SEGMENT_UPDATE] = {
-        [SEGMENT_FORWARD] = QUERN_EVENT_loss_ready,
-        [SEGMENT_BACKWARD] = QUERN_EVENT_grads_ready,
-        [SEGMENT_NORM] = QUERN_EVENT_update_begin,
-    };
-    if (behind == SEGMENT_UPDATE) return QUERN_OK;
-    QUERN_TRY(trainer_emit(
-        t, &(emission){.kind = kinds[behind], .attempts = t->attempts_issued, .batch = a->batch}));
+static quern_status tell(quern_trainer *t, passage *p, quern_event_kind kind, int32_t microbatch) {
+    if (p->failed != QUERN_OK) return QUERN_OK;
+    p->failed = trainer_emit(t, &(emission){.kind = kind,
+                                            .attempts = t->attempts_issued,
+                                            .batch = p->attempt->batch,
+                                            .microbatch = microbatch});
+    if (p->failed != QUERN_OK) {
+        error_save(&p->text);
+        t->skip_next = true;
+    }
     return skip_upload(t);
 }
 
-/* A failing callback inside the step leaves the attempt to be finished as skipped, so that the
- * device's counters stay in step with the host's. */
-static quern_status segments_issue(quern_trainer *t, const attempt *a) {
-    quern_status failed = QUERN_OK;
-    error_text text;
-    for (int first = 0; first < SEGMENT_COUNT;) {
-        const segment last = unit_run_end(t, (segment)first);
-        QUERN_TRY(unit_issue(t, a->unit, (segment)first, last));
-        if (failed == QUERN_OK) {
-            failed = emit_inside(t, last, a);
-            if (failed != QUERN_OK) {
-                error_save(&text);
-                t->skip_next = true;
-                QUERN_TRY(skip_upload(t));
-            }
-        }
-        first = (int)last + 1;
+static quern_status tell_behind(quern_trainer *t, passage *p, segment behind, int32_t microbatch) {
+    switch (behind) {
+    case SEGMENT_FORWARD: return tell(t, p, QUERN_EVENT_loss_ready, microbatch);
+    case SEGMENT_BACKWARD:
+        QUERN_TRY(tell(t, p, QUERN_EVENT_micro_end, microbatch));
+        if (microbatch + 1 < p->attempt->count) return QUERN_OK;
+        return tell(t, p, QUERN_EVENT_grads_ready, 0);
+    case SEGMENT_NORM: return tell(t, p, QUERN_EVENT_update_begin, 0);
+    case SEGMENT_UPDATE:
+    case SEGMENT_COUNT: break;
     }
-    if (failed != QUERN_OK) error_restore(&text);
-    return failed;
+    return QUERN_OK;
+}
+
+static quern_status segments_issue(quern_trainer *t, passage *p, const trainer_unit *unit,
+                                   window_turn turn, int32_t microbatch, segment first,
+                                   segment last) {
+    for (int at = (int)first; at <= (int)last;) {
+        const segment end = unit_run_end(t, (segment)at, last);
+        QUERN_TRY(unit_issue(t, unit, turn, (segment)at, end));
+        QUERN_TRY(tell_behind(t, p, end, microbatch));
+        at = (int)end + 1;
+    }
+    return QUERN_OK;
+}
+
+static window_turn turn_of(const attempt *a, int32_t microbatch) {
+    if (a->count == 1) return TURN_ONLY;
+    return microbatch == 0 ? TURN_FIRST : TURN_FOLLOWING;
+}
+
+static quern_status weights_issue(quern_trainer *t, const attempt *a) {
+    for (int32_t i = 0; a->count > 1 && i < a->count; i++) {
+        const window_batch *m = &a->microbatches[i];
+        QUERN_TRY(feed_copy(t, a->feed, m->data, m->weigh));
+        QUERN_TRY(unit_issue(t, m->weigh, turn_of(a, i), SEGMENT_FORWARD, SEGMENT_FORWARD));
+    }
+    return QUERN_OK;
+}
+
+static quern_status window_issue(quern_trainer *t, passage *p) {
+    const attempt *a = p->attempt;
+    const segment last = a->count == 1 ? SEGMENT_UPDATE : SEGMENT_BACKWARD;
+    QUERN_TRY(weights_issue(t, a));
+    for (int32_t i = 0; i < a->count; i++) {
+        const window_batch *m = &a->microbatches[i];
+        QUERN_TRY(feed_copy(t, a->feed, m->data, m->unit));
+        QUERN_TRY(segments_issue(t, p, m->unit, turn_of(a, i), i, SEGMENT_FORWARD, last));
+    }
+    if (a->count == 1) return QUERN_OK;
+    return segments_issue(t, p, &t->closing, TURN_ONLY, 0, SEGMENT_NORM, SEGMENT_UPDATE);
+}
+
+attempt *attempt_next(quern_trainer *t) {
+    return &t->in_flight[t->attempts_issued % (t->desc.run_ahead + 1)];
+}
+
+quern_status attempt_units(quern_trainer *t, attempt *a) {
+    if (a->count > 1) QUERN_TRY(units_open_windows(t));
+    for (int32_t i = 0; i < a->count; i++) {
+        window_batch *m = &a->microbatches[i];
+        QUERN_TRY(unit_get(&m->unit, t, UNIT_TRAIN, m->sample_count));
+        if (a->count > 1) QUERN_TRY(unit_get(&m->weigh, t, UNIT_WEIGH, m->sample_count));
+    }
+    return QUERN_OK;
 }
 
 static void in_flight_add(quern_trainer *t, const attempt *a) {
-    const int32_t at = (int32_t)(t->attempts_issued % (t->desc.run_ahead + 1));
-    t->in_flight[at] = *a;
+    attempt *to = attempt_next(t);
+    window_batch *own = to->microbatches;
+    if (own != a->microbatches) memcpy(own, a->microbatches, (size_t)a->count * sizeof *own);
+    *to = *a;
+    to->microbatches = own;
     t->in_flight_count++;
     t->attempts_issued++;
-    t->last_unit = a->unit;
+    t->last_unit = own[a->count - 1].unit;
 }
 
 quern_status attempt_issue(quern_trainer *t, const attempt *a) {
     QUERN_ENSURE(t->in_flight_count <= t->desc.run_ahead);
+    QUERN_ENSURE(a->count >= 1 && a->count <= t->window_capacity);
     trace_begin(t->host, "train", "step", t->attempts_issued);
-    quern_status status = QUERN_OK;
-    if (a->slot != SLOT_NONE) status = feed_upload(t, a->feed, a->slot, a->unit);
-    if (status == QUERN_OK) status = average_follow(t);
+    passage p = {.attempt = a};
+    quern_status status = average_follow(t);
     if (status == QUERN_OK) status = optimizer_feed(&t->optimizer, t->step);
     if (status == QUERN_OK) status = skip_upload(t);
-    if (status == QUERN_OK) status = segments_issue(t, a);
+    if (status == QUERN_OK) status = window_issue(t, &p);
     const int64_t event = t->attempts_issued % (t->desc.run_ahead + 1);
     const quern_status recorded = t->backend->event_record(t->events[event], t->stream);
     in_flight_add(t, a);
     trace_end(t->host);
-    return status != QUERN_OK ? status : recorded;
+    if (status != QUERN_OK) return status;
+    if (p.failed == QUERN_OK) return recorded;
+    error_restore(&p.text);
+    return p.failed;
+}
+
+quern_status attempt_repeat(quern_trainer *t, const attempt *a) {
+    QUERN_TRY(weights_issue(t, a));
+    for (int32_t i = 0; i < a->count; i++) {
+        const window_batch *m = &a->microbatches[i];
+        QUERN_TRY(feed_copy(t, a->feed, m->data, m->unit));
+        QUERN_TRY(unit_issue_eager(t, m->unit, turn_of(a, i), SEGMENT_FORWARD, SEGMENT_BACKWARD));
+    }
+    return QUERN_OK;
 }
 
 quern_status state_upload(quern_trainer *t) {
@@ -74,7 +150,7 @@ quern_status state_upload(quern_trainer *t) {
     t->pinned->state = (task_state){.run = {.seed = t->device->seed, .attempt = t->attempts},
                                     .step = t->step,
                                     .learning_rate = t->last.learning_rate,
-                                    .not_finite = t->frozen ? 0 : t->last.not_finite};
+                                    .not_finite = t->last.not_finite};
     t->frozen = false;
     t->since_log = (loss_sums){0}; /* with the device's sums, which begin anew too */
     t->attempts_issued = t->attempts;

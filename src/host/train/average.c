@@ -72,7 +72,7 @@ quern_status average_issue(const quern_trainer *t) {
 }
 
 quern_parameters *unit_parameters(quern_trainer *t, unit_kind kind) {
-    return kind == UNIT_TRAIN || !t->average ? t->parameters : t->average;
+    return kind == UNIT_TRAIN || kind == UNIT_WEIGH || !t->average ? t->parameters : t->average;
 }
 
 quern_parameters *quern_trainer_average(quern_trainer *t) { return t ? t->average : NULL; }

@@ -55,11 +55,12 @@ static quern_status update_prepare(quern_trainer *t) {
         .state = t->state, .ring = t->pinned->ring, .ring_count = RUN_AHEAD_MAX + 2};
     t->record_args =
         (quern_kernel_args){.attributes = &t->record, .run = &t->state->run, .stream = t->stream};
-    return optimizer_bind(&t->optimizer, &(optimizer_bind_desc){.desc = &t->desc.optimizer,
-                                                                .parameters = t->parameters,
-                                                                .state = t->state,
-                                                                .stream = t->stream,
-                                                                .not_finite_limit = 0});
+    return optimizer_bind(&t->optimizer,
+                          &(optimizer_bind_desc){.desc = &t->desc.optimizer,
+                                                 .parameters = t->parameters,
+                                                 .state = t->state,
+                                                 .stream = t->stream,
+                                                 .not_finite_limit = trainer_not_finite_limit(t)});
 }
 
 static quern_status feeds_create(quern_trainer *t) {
@@ -67,7 +68,8 @@ static quern_status feeds_create(quern_trainer *t) {
     feed_desc desc = {.kind = UNIT_TRAIN,
                       .dataset = d->train,
                       .loader = true,
-                      .slot_count = d->run_ahead + 1 + d->prefetch,
+                      .slot_count = (d->run_ahead + 1) * (int32_t)d->accumulate + d->prefetch,
+                      .held_count = d->tail == QUERN_TAIL_CARRY ? (int32_t)d->accumulate - 1 : 0,
                       .worker_count = d->worker_count};
     if (!d->train) {
         desc = (feed_desc){.kind = UNIT_TRAIN, .slot_count = d->run_ahead + 1};
@@ -78,15 +80,24 @@ static quern_status feeds_create(quern_trainer *t) {
 }
 
 static void splits_log(const quern_trainer *t) {
+    static const quern_event_kind inside[] = {QUERN_EVENT_loss_ready, QUERN_EVENT_micro_end,
+                                              QUERN_EVENT_grads_ready, QUERN_EVENT_update_begin};
     if (t->desc.no_capture) return;
-    for (int first = 0; first < SEGMENT_COUNT;) {
-        static const char *const names[] = {"loss_ready", "grads_ready", "update_begin"};
-        const segment last = unit_run_end(t, (segment)first);
-        if (last != SEGMENT_UPDATE)
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++)
+        if (t->subscribed[inside[i]])
             log_write(t->host, QUERN_LOG_INFO,
-                      "a callback subscribes to %s: the recorded step is split there", names[last]);
-        first = (int)last + 1;
-    }
+                      "a callback subscribes to %s: the recorded step is split there",
+                      quern_event_name(inside[i]));
+}
+
+static quern_status windows_create(quern_trainer *t) {
+    const int32_t capacity = (int32_t)t->desc.accumulate;
+    QUERN_TRY(arena_allocate(&t->memory, &t->open.microbatches, capacity, sizeof(window_batch),
+                             "windows"));
+    QUERN_TRY(arena_allocate(&t->memory, &t->held.microbatches, capacity, sizeof(window_batch),
+                             "windows"));
+    QUERN_TRY(window_reserve(t, capacity));
+    return capacity > 1 ? units_open_windows(t) : QUERN_OK;
 }
 
 static quern_status init_emit(quern_trainer *t) {
@@ -109,6 +120,7 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
     QUERN_TRY(update_prepare(t));
     QUERN_TRY(average_create(t));
     for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_bind(t, u));
+    QUERN_TRY(windows_create(t));
     QUERN_TRY(feeds_create(t));
     QUERN_TRY(validate_create(t));
     splits_log(t);
@@ -152,6 +164,7 @@ void quern_trainer_destroy(quern_trainer *t) {
     feed_release(t, &t->predict_feed);
     feed_release(t, &t->step_feed);
     for (trainer_unit *u = t->units; u; u = u->next) unit_release(t, u);
+    unit_release(t, &t->closing);
     optimizer_release(&t->optimizer);
     for (int32_t i = 0; i <= RUN_AHEAD_MAX; i++)
         if (t->events[i]) t->backend->event_destroy(t->events[i]);

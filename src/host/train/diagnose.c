@@ -24,25 +24,27 @@ static quern_status replay(quern_trainer *t, const attempt *a, const task_record
                                     .step = record->step,
                                     .frozen = 1};
     QUERN_TRY(t->backend->copy(t->stream, t->state, &t->pinned->state, sizeof *t->state));
-    QUERN_TRY(feed_upload(t, a->feed, a->slot, a->unit));
-    QUERN_TRY(program_issue(a->unit->program, PROGRAM_FORWARD, t->stream));
-    QUERN_TRY(t->backend->call(t->stream, t->backend->tasks[TASK_weigh], &a->unit->weigh_args));
-    QUERN_TRY(t->backend->call(t->stream, t->backend->tasks[TASK_seed], &a->unit->seed_args));
-    QUERN_TRY(program_issue(a->unit->program, PROGRAM_BACKWARD, t->stream));
+    QUERN_TRY(attempt_repeat(t, a));
     return trainer_wait_stream(t);
 }
 
-static bool inputs_name(quern_trainer *t, const attempt *a, const task_record *record) {
-    if (a->slot == SLOT_NONE) return false;
-    for (int32_t i = 0; i < a->feed->input_count; i++) {
-        const loader_input *input = &a->feed->inputs[i];
-        const void *data = a->feed->slots[a->slot * a->feed->input_count + i];
-        const int64_t at = find_not_finite(data, input->dtype, input->count * a->sample_count);
+static bool is_staged(const attempt *a) {
+    for (int32_t i = 0; i < a->count; i++)
+        if (!a->microbatches[i].staged) return false;
+    return true;
+}
+
+static bool inputs_name(const feed *f, const window_batch *m, const task_record *record) {
+    if (!m->staged) return false;
+    for (int32_t i = 0; i < f->input_count; i++) {
+        const loader_input *input = &f->inputs[i];
+        const int64_t at =
+            find_not_finite(m->data[i], input->dtype, input->count * m->sample_count);
         if (at < 0) continue;
         quern_fail(QUERN_NOT_FINITE,
                    "step %" PRId64 ": input %s of sample %" PRId64 " of batch %" PRId64
                    " (epoch %" PRId64 ") is not finite",
-                   record->step, input->name, at / input->count, a->batch, t->epoch);
+                   record->step, input->name, at / input->count, m->batch, m->epoch);
         return true;
     }
     return false;
@@ -84,20 +86,31 @@ static double schedule_factor(const quern_trainer *t, const task_record *record)
     return quern_schedule_scale(&t->desc.optimizer.schedule, record->step);
 }
 
-quern_status diagnose_not_finite(quern_trainer *t, const attempt *a, const task_record *record) {
-    records_drain_silently(t);
+static quern_status attempt_diagnose(quern_trainer *t, const attempt *a,
+                                     const task_record *record) {
     if (isfinite(record->norm) && !isfinite(schedule_factor(t, record)))
         return quern_fail(QUERN_NOT_FINITE,
                           "step %" PRId64 ": the schedule %s gives no factor for the learning rate "
                           "(negative or not finite)",
                           record->step, quern_schedule_name(t->desc.optimizer.schedule.kind));
-    if (inputs_name(t, a, record)) return QUERN_NOT_FINITE;
+    for (int32_t i = 0; i < a->count; i++)
+        if (inputs_name(a->feed, &a->microbatches[i], record)) return QUERN_NOT_FINITE;
     if (!isfinite(record->loss) || !isfinite(record->weight))
         return quern_fail(QUERN_NOT_FINITE, "step %" PRId64 ": the loss is %g", record->step,
                           record->loss / record->weight);
-    if (a->slot == SLOT_NONE) /* the batch is the application's and may have changed */
+    if (!is_staged(a)) /* the data is the application's and may have changed */
         return quern_fail(QUERN_NOT_FINITE, "step %" PRId64 ": the gradient's norm is %g",
                           record->step, record->norm);
     QUERN_TRY(replay(t, a, record));
     return gradients_name(t, record);
+}
+
+quern_status diagnose_not_finite(quern_trainer *t, const attempt *a, const task_record *record) {
+    error_text text;
+    records_drain_silently(t);
+    const quern_status status = attempt_diagnose(t, a, record);
+    if (status != QUERN_NOT_FINITE || trainer_not_finite_limit(t) == 0) return status;
+    error_save(&text);
+    return quern_fail(status, "%s; this is number %" PRId64 " in a row that is not finite",
+                      text.text, record->not_finite);
 }

@@ -88,6 +88,7 @@ static quern_event event_of(quern_trainer *t, const emission *e) {
         .attempts = e->attempts,
         .epoch = t->epoch,
         .batch = e->batch,
+        .microbatch = e->microbatch,
         .outcome = e->outcome,
         .status = e->status,
         .reason = e->reason,
@@ -127,6 +128,7 @@ quern_status trainer_emit(quern_trainer *t, const emission *e) {
     if (asked & END_EPOCH) t->epoch_ending = true;
     if (asked & END_EVAL) t->end_eval = true;
     if (asked & SKIP_STEP) t->skip_next = true;
+    if (asked & SKIP_BATCH) t->skip_batch = true;
     if (asked & STOP) return trainer_begin_stop(t, QUERN_STOPPED_CALLBACK);
     return QUERN_OK;
 }

@@ -50,7 +50,7 @@ static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *
     trainer_unit *unit = NULL;
     QUERN_TRY(unit_get(&unit, t, s->kind, batch->sample_count));
     QUERN_TRY(feed_upload(t, s->feed, batch->slot, unit));
-    QUERN_TRY(unit_issue(t, unit, SEGMENT_FORWARD, SEGMENT_FORWARD));
+    QUERN_TRY(unit_issue(t, unit, TURN_ONLY, SEGMENT_FORWARD, SEGMENT_FORWARD));
     if (s->output) QUERN_TRY(output_copy(t, s, unit));
     if (s->kind == UNIT_EVALUATE && !s->sanity) QUERN_TRY(host_metrics_add(t, unit));
     QUERN_TRY(t->backend->event_record(t->events[lane], t->stream));

@@ -1,6 +1,7 @@
 /* feed.c - pinned staging slots for the inputs that a kind of program reads, and the loader that
- * fills them. A slot holds batch_size samples of every input, one input after another, each
- * aligned to 64 bytes. Allocates in create only. */
+ * fills them. Behind the loader's slots lie those for batches that outlive an epoch. A slot holds
+ * batch_size samples of every input, one input after another, each aligned to 64 bytes. Allocates
+ * when a feed is created only. */
 #include "trainer.h"
 
 static const trainer_unit *any_unit(const quern_trainer *t, unit_kind kind) {
@@ -45,15 +46,17 @@ static quern_status slot_layout(const quern_trainer *t, const feed *f, size_t *o
 static quern_status slots_create(quern_trainer *t, feed *f) {
     size_t offsets[QUERN_INPUT_MAX] = {0}, slot_bytes = 0;
     QUERN_TRY(slot_layout(t, f, offsets, &slot_bytes));
-    const int64_t pointers = (int64_t)f->slot_count * f->input_count;
+    const int32_t slot_count = f->slot_count + f->held_count;
+    const int64_t pointers = (int64_t)slot_count * f->input_count;
     QUERN_TRY(arena_allocate(&t->memory, &f->slots, pointers, sizeof *f->slots, "slots"));
-    if (!size_multiply(slot_bytes, (size_t)f->slot_count, &f->block_bytes))
+    QUERN_TRY(arena_allocate(&t->memory, &f->sources, pointers, sizeof *f->sources, "slots"));
+    if (!size_multiply(slot_bytes, (size_t)slot_count, &f->block_bytes))
         return quern_fail(QUERN_SHAPE, "trainer: the staging slots are too large");
     if (f->block_bytes == 0) return QUERN_OK;
     QUERN_TRY(t->backend->allocate_pinned(t->device->memory, &f->block, f->block_bytes));
-    for (int32_t slot = 0; slot < f->slot_count; slot++)
+    for (int32_t slot = 0; slot < slot_count; slot++)
         for (int32_t i = 0; i < f->input_count; i++)
-            f->slots[slot * f->input_count + i] =
+            f->sources[slot * f->input_count + i] = f->slots[slot * f->input_count + i] =
                 (unsigned char *)f->block + (size_t)slot * slot_bytes + offsets[i];
     return QUERN_OK;
 }
@@ -82,6 +85,7 @@ quern_status feed_create(quern_trainer *t, feed *out, const feed_desc *desc) {
     const trainer_unit *unit = any_unit(t, desc->kind);
     QUERN_ENSURE(unit != NULL);
     out->slot_count = desc->slot_count;
+    out->held_count = desc->held_count;
     quern_status status = inputs_find(t, out, unit);
     if (status == QUERN_OK) status = slots_create(t, out);
     if (status == QUERN_OK && desc->loader) status = loader_make(t, out, desc);
@@ -99,13 +103,21 @@ void feed_release(quern_trainer *t, feed *f) {
     *f = (feed){0};
 }
 
-quern_status feed_upload(quern_trainer *t, const feed *f, int32_t slot, const trainer_unit *unit) {
+const void *const *feed_slot(const feed *f, int32_t slot) {
+    return &f->sources[(int64_t)slot * f->input_count];
+}
+
+quern_status feed_copy(quern_trainer *t, const feed *f, const void *const *data,
+                       const trainer_unit *unit) {
     for (int32_t i = 0; i < f->input_count; i++) {
         const quern_view view = program_view(unit->program, f->tensors[i]);
         const size_t bytes = (size_t)view.count * quern_dtype_bytes(view.dtype);
-        if (bytes == 0) continue;
-        QUERN_TRY(
-            t->backend->copy(t->stream, view.data, f->slots[slot * f->input_count + i], bytes));
+        if (bytes == 0 || !view.data || !data[i]) continue;
+        QUERN_TRY(t->backend->copy(t->stream, view.data, data[i], bytes));
     }
     return QUERN_OK;
+}
+
+quern_status feed_upload(quern_trainer *t, const feed *f, int32_t slot, const trainer_unit *unit) {
+    return feed_copy(t, f, feed_slot(f, slot), unit);
 }

@@ -40,6 +40,7 @@ static quern_status epoch_begin(quern_trainer *t) {
 static quern_status epoch_resume(quern_trainer *t) {
     if (!t->epoch_rewind) return QUERN_OK;
     QUERN_TRY(loader_start(t->train_feed.loader, t->epoch, t->counted_batch));
+    window_rewind(t);
     t->next_batch = t->counted_batch;
     t->epoch_rewind = false;
     return QUERN_OK;
@@ -92,8 +93,10 @@ static quern_status epoch_run(quern_trainer *t) {
     QUERN_TRY(records_drain(t));
     if (end && t->next_batch == 0)
         return quern_fail(QUERN_INPUT, "the training set has no samples");
-    const bool complete = end || t->epoch_ending || window_data_over(t);
-    return complete && !t->stopping ? epoch_finish(t) : QUERN_OK;
+    if (!(end || t->epoch_ending || window_data_over(t)) || t->stopping) return QUERN_OK;
+    QUERN_TRY(window_tail(t));
+    QUERN_TRY(records_drain(t));
+    return t->stopping ? QUERN_OK : epoch_finish(t);
 }
 
 /* What a limit leaves open: the last partial interval's log, and an evaluation of the weights that

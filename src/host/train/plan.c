@@ -11,6 +11,13 @@ static quern_status plan_unit(quern_trainer *t, unit_kind kind, int64_t batch_si
     return unit ? QUERN_OK : unit_plan(&unit, t, kind, batch_size);
 }
 
+/* The program of a size, and in training what weighs a window of such batches. */
+static quern_status plan_size(quern_trainer *t, unit_kind kind, int64_t batch_size) {
+    QUERN_TRY(plan_unit(t, kind, batch_size));
+    if (kind != UNIT_TRAIN || t->desc.accumulate == 1) return QUERN_OK;
+    return plan_unit(t, UNIT_WEIGH, batch_size);
+}
+
 static quern_status plan_units_of(quern_trainer *t, unit_kind kind, const quern_dataset *dataset,
                                   const char *name, bool drop_last) {
     const int64_t full = t->desc.batch_size;
@@ -21,9 +28,9 @@ static quern_status plan_units_of(quern_trainer *t, unit_kind kind, const quern_
                           "trainer: the training set has %" PRId64 " samples, fewer than the batch "
                           "size %" PRId64 ", and drop_last leaves none",
                           length, full);
-    if (length < 0 || length >= full) QUERN_TRY(plan_unit(t, kind, full));
+    if (length < 0 || length >= full) QUERN_TRY(plan_size(t, kind, full));
     if (length > 0 && length % full != 0 && !drop_last)
-        QUERN_TRY(plan_unit(t, kind, length % full));
+        QUERN_TRY(plan_size(t, kind, length % full));
     return QUERN_OK;
 }
 

@@ -7,7 +7,11 @@
 #include "trainer.h"
 
 #include <inttypes.h>
-#include <string.h>
+#include <math.h>
+
+int64_t trainer_not_finite_limit(const quern_trainer *t) {
+    return t->desc.not_finite == QUERN_NOT_FINITE_SKIP ? t->desc.not_finite_limit : 0;
+}
 
 quern_status trainer_wait_stream(quern_trainer *t) {
     t->host_waits++;
@@ -22,8 +26,10 @@ static int64_t oldest_in_flight(const quern_trainer *t) {
     return t->attempts_issued - t->in_flight_count;
 }
 
-static void slot_return(const attempt *a) {
-    if (a->slot != SLOT_NONE && a->feed->loader) loader_release(a->feed->loader, a->slot);
+static void slots_return(const attempt *a) {
+    for (int32_t i = 0; i < a->count; i++)
+        if (a->microbatches[i].slot != SLOT_NONE)
+            loader_release(a->feed->loader, a->microbatches[i].slot);
 }
 
 /* Waits for the oldest attempt in flight. Its slot stays the caller's. */
@@ -65,6 +71,18 @@ static void window_add(loss_window *window, const task_record *record) {
     at[1] = record->weight;
 }
 
+/* Where the device stopped to take updates: at the first, or behind more in a row than may be. */
+static bool is_refused(const quern_trainer *t, const task_record *record) {
+    return record->outcome == QUERN_OUTCOME_NOT_FINITE &&
+           record->not_finite > trainer_not_finite_limit(t);
+}
+
+static void position_account(quern_trainer *t, const attempt *a) {
+    if (a->feed != &t->train_feed) return;
+    t->counted_batch = a->next_batch;
+    if (a->held > 0) t->held.count = t->held.held = 0;
+}
+
 /* What was issued behind a failure is taken back: it counts nowhere. */
 static void record_account(quern_trainer *t, const attempt *a, const task_record *record) {
     if (record->outcome == QUERN_OUTCOME_FROZEN) return;
@@ -73,9 +91,12 @@ static void record_account(quern_trainer *t, const attempt *a, const task_record
     t->samples += a->sample_count;
     t->fit_samples += a->sample_count;
     t->batch = a->batch;
-    if (a->feed == &t->train_feed) t->counted_batch = a->batch + 1;
+    position_account(t, a);
     t->last = *record;
-    if (record->outcome == QUERN_OUTCOME_NOT_FINITE) t->frozen = true;
+    if (is_refused(t, record)) {
+        t->frozen = true;
+        t->last.not_finite = 0; /* a new beginning has its own row */
+    }
     sums_add(&t->since_log, a, record);
     sums_add(&t->of_epoch, a, record);
     window_add(&t->recent, record);
@@ -89,10 +110,21 @@ static quern_status emit_outcome(quern_trainer *t, quern_event_kind kind, const 
                                        .outcome = (quern_outcome)record->outcome});
 }
 
+static void skip_log(const quern_trainer *t, const task_record *record) {
+    const bool loss = !isfinite(record->loss) || !isfinite(record->weight);
+    log_write(t->host, QUERN_LOG_WARNING,
+              "step %" PRId64 ": the %s is %g: the window is skipped, %" PRId64 " in a row of at "
+              "most %" PRId64,
+              record->step, loss ? "loss" : "gradient's norm",
+              loss ? record->loss / record->weight : record->norm, record->not_finite,
+              t->desc.not_finite_limit);
+}
+
 static quern_status record_tell(quern_trainer *t, const attempt *a, const task_record *record) {
     quern_status status = emit_outcome(t, QUERN_EVENT_update_end, a, record);
     if (status == QUERN_OK) status = emit_outcome(t, QUERN_EVENT_step_end, a, record);
-    if (record->outcome == QUERN_OUTCOME_NOT_FINITE) return diagnose_not_finite(t, a, record);
+    if (is_refused(t, record)) return diagnose_not_finite(t, a, record);
+    if (record->outcome == QUERN_OUTCOME_NOT_FINITE) skip_log(t, record);
     QUERN_TRY(status);
     if (record->outcome != QUERN_OUTCOME_APPLIED) return QUERN_OK;
     trigger_applied(t);
@@ -107,7 +139,7 @@ static quern_status record_read(quern_trainer *t) {
         record_account(t, &a, &record);
         status = record_tell(t, &a, &record);
     }
-    slot_return(&a);
+    slots_return(&a);
     return status;
 }
 
@@ -132,7 +164,7 @@ void records_drain_silently(quern_trainer *t) {
         attempt a;
         task_record record;
         if (record_take(t, &a, &record) == QUERN_OK) record_account(t, &a, &record);
-        slot_return(&a);
+        slots_return(&a);
     }
     /* The failure has been told: the stream is well again for others who use the device. */
     (void)t->backend->stream_wait(t->stream);

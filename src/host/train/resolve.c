@@ -79,7 +79,14 @@ static quern_status check_unread(const quern_trainer_desc *d) {
             return quern_fail(QUERN_INVALID, "trainer: drop_last is set without a training set");
         if (d->no_shuffle)
             return quern_fail(QUERN_INVALID, "trainer: no_shuffle is set without a training set");
+        if (d->accumulate)
+            return quern_fail(QUERN_INVALID, "trainer: accumulate is set without a training set");
     }
+    if (d->tail != QUERN_TAIL_FLUSH && d->accumulate < 2)
+        return quern_fail(QUERN_INVALID, "trainer: tail is set, but a window is one batch");
+    if (d->not_finite_limit != 0 && d->not_finite == QUERN_NOT_FINITE_STOP)
+        return quern_fail(QUERN_INVALID, "trainer: not_finite_limit is set, but not_finite says "
+                                         "that the first one ends the run");
     if (d->worker_count == 0 && d->prefetch != 0)
         return quern_fail(QUERN_INVALID, "trainer: prefetch is set but worker_count is 0: the "
                                          "calling thread reads, nothing is read ahead");
@@ -88,6 +95,10 @@ static quern_status check_unread(const quern_trainer_desc *d) {
 
 static quern_status check_numbers(const quern_trainer_desc *d) {
     QUERN_TRY(desc_check_range("batch_size", d->batch_size, 0, INT64_C(1) << 32));
+    QUERN_TRY(desc_check_range("accumulate", d->accumulate, 0, WINDOW_MAX));
+    QUERN_TRY(desc_check_range("tail", (int64_t)d->tail, 0, QUERN_TAIL_DROP));
+    QUERN_TRY(desc_check_range("not_finite", (int64_t)d->not_finite, 0, QUERN_NOT_FINITE_ROLLBACK));
+    QUERN_TRY(desc_check_range("not_finite_limit", d->not_finite_limit, 0, INT64_C(1) << 40));
     QUERN_TRY(desc_check_range("worker_count", d->worker_count, 0, 256));
     QUERN_TRY(desc_check_range("prefetch", d->prefetch, 0, 1024));
     QUERN_TRY(desc_check_range("log_every", d->log_every, 0, INT64_C(1) << 40));
@@ -146,10 +157,29 @@ static int64_t batches_of_epoch(const quern_trainer_desc *d) {
     return limit > 0 && limit < all ? limit : all;
 }
 
+/* Updates of the planned epochs; false when they cannot be counted. */
+static bool windows_count(const quern_trainer_desc *d, int64_t batches, int64_t *out) {
+    switch (d->tail) {
+    case QUERN_TAIL_FLUSH:
+        return count_multiply(d->epoch_count, count_divide_up(batches, d->accumulate), out);
+    case QUERN_TAIL_DROP: return count_multiply(d->epoch_count, batches / d->accumulate, out);
+    case QUERN_TAIL_CARRY: break;
+    }
+    const bool fits = count_multiply(d->epoch_count, batches, out);
+    *out /= d->accumulate;
+    return fits;
+}
+
 static quern_status plan_steps(quern_trainer *t) {
     const quern_trainer_desc *d = &t->desc;
+    const int64_t batches = batches_of_epoch(d);
     int64_t planned = 0;
-    if (!count_multiply(d->epoch_count, batches_of_epoch(d), &planned))
+    if (d->tail == QUERN_TAIL_DROP && batches > 0 && batches < d->accumulate)
+        return quern_fail(QUERN_INPUT,
+                          "trainer: an epoch of %" PRId64 " batches is less than a window of "
+                          "%" PRId64 ", and tail DROP leaves nothing",
+                          batches, d->accumulate);
+    if (!windows_count(d, batches, &planned))
         return quern_fail(QUERN_INVALID, "trainer: epoch_count %" PRId64 " is too large",
                           d->epoch_count);
     if (d->step_limit > 0 && (planned == 0 || d->step_limit < planned)) planned = d->step_limit;
@@ -160,6 +190,9 @@ static quern_status plan_steps(quern_trainer *t) {
 static void fill_defaults(quern_trainer_desc *d) {
     if (!d->loss_weight) d->loss_weight = quern_loss_weight(d->loss);
     if (d->batch_size == 0) d->batch_size = 64;
+    if (d->accumulate == 0) d->accumulate = 1;
+    if (d->not_finite != QUERN_NOT_FINITE_STOP && d->not_finite_limit == 0)
+        d->not_finite_limit = 10;
     if (d->worker_count > 0 && d->prefetch == 0) d->prefetch = 2;
     limits_fill_defaults(d);
     if (d->log_every == 0) d->log_every = 50;

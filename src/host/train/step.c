@@ -5,13 +5,23 @@
 #include <inttypes.h>
 #include <string.h>
 
-static quern_status step_feed_get(quern_trainer *t, feed **out) {
-    *out = &t->step_feed;
-    if (t->step_feed.slot_count > 0) return QUERN_OK;
+/* Slots for windows of `count` batches, as many as may be in flight: made when they first come. */
+static quern_status step_feed_get(quern_trainer *t, int32_t count) {
+    feed *f = &t->step_feed;
+    const int32_t lanes = t->desc.run_ahead + 1;
+    if (f->slot_count >= lanes * count) return QUERN_OK;
     trainer_unit *unit = NULL;
     QUERN_TRY(unit_get(&unit, t, UNIT_TRAIN, t->desc.batch_size));
-    return feed_create(t, &t->step_feed,
-                       &(feed_desc){.kind = UNIT_TRAIN, .slot_count = t->desc.run_ahead + 1});
+    if (count > 1) {
+        log_write(t->host, QUERN_LOG_INFO,
+                  "a window of %" PRId32 " batches comes for the first time: staging memory for "
+                  "such windows is allocated",
+                  count);
+        QUERN_TRY(records_drain(t));
+        QUERN_TRY(window_reserve(t, count));
+    }
+    feed_release(t, f);
+    return feed_create(t, f, &(feed_desc){.kind = UNIT_TRAIN, .slot_count = lanes * count});
 }
 
 static int32_t field_find(const quern_batch *batch, const char *name) {
@@ -26,7 +36,8 @@ static int32_t input_find(const feed *f, const char *name) {
     return -1;
 }
 
-static quern_status batch_check(const quern_trainer *t, const feed *f, const quern_batch *batch) {
+static quern_status batch_check(const quern_trainer *t, const quern_batch *batch, int32_t count) {
+    const feed *f = &t->step_feed;
     if (batch->sample_count < 1 || batch->sample_count > t->desc.batch_size)
         return quern_fail(QUERN_INVALID, "step: sample_count is %" PRId64 ", not 1 … %" PRId64,
                           batch->sample_count, t->desc.batch_size);
@@ -37,6 +48,9 @@ static quern_status batch_check(const quern_trainer *t, const feed *f, const que
         const int32_t field = field_find(batch, f->inputs[i].name);
         if (field < 0)
             return quern_fail(QUERN_INVALID, "step: the batch has no field %s", f->inputs[i].name);
+        if (!batch->data[field] && count > 1)
+            return quern_fail(QUERN_INVALID, "step: %s has no data in a window of several batches",
+                              f->inputs[i].name);
         if (!batch->data[field] && batch->sample_count != t->desc.batch_size)
             return quern_fail(QUERN_INVALID,
                               "step: %s has no data, which takes a whole batch of %" PRId64
@@ -51,43 +65,41 @@ static quern_status batch_check(const quern_trainer *t, const feed *f, const que
 }
 
 /* Host memory goes through a pinned slot, so that the caller has it back at once. Device memory is
- * copied by the device; without a pointer the data already lies in the input. *slot becomes
- * SLOT_NONE where the slot does not hold the whole batch. */
-static quern_status batch_take(quern_trainer *t, const feed *f, int32_t *slot,
-                               const trainer_unit *unit, const quern_batch *batch) {
-    bool whole = true;
-    const void *from[QUERN_INPUT_MAX];
+ * copied by the device; without a pointer the data already lies in the input. */
+static window_batch batch_take(quern_trainer *t, int32_t slot, const quern_batch *batch) {
+    const feed *f = &t->step_feed;
+    window_batch m = {.data = feed_slot(f, slot),
+                      .slot = SLOT_NONE,
+                      .staged = true,
+                      .sample_count = batch->sample_count,
+                      .batch = t->attempts_issued};
     for (int32_t i = 0; i < f->input_count; i++) {
-        from[i] = batch->data[field_find(batch, f->inputs[i].name)];
-        const quern_view view = program_view(unit->program, f->tensors[i]);
-        if (!from[i] || batch->on_device) {
-            whole = false;
-        } else {
-            void *staged = f->slots[*slot * f->input_count + i];
-            memcpy(staged, from[i], (size_t)view.count * quern_dtype_bytes(view.dtype));
-            from[i] = staged;
-        }
+        const int32_t at = slot * f->input_count + i;
+        const void *from = batch->data[field_find(batch, f->inputs[i].name)];
+        const size_t sample = (size_t)f->inputs[i].count * quern_dtype_bytes(f->inputs[i].dtype);
+        const bool host = from && !batch->on_device;
+        if (host) memcpy(f->slots[at], from, sample * (size_t)batch->sample_count);
+        f->sources[at] = host ? f->slots[at] : from;
+        m.staged &= host;
     }
-    if (whole) return QUERN_OK;
-    *slot = SLOT_NONE;
-    for (int32_t i = 0; i < f->input_count; i++) {
-        const quern_view view = program_view(unit->program, f->tensors[i]);
-        const size_t bytes = (size_t)view.count * quern_dtype_bytes(view.dtype);
-        if (from[i]) QUERN_TRY(t->backend->copy(t->stream, view.data, from[i], bytes));
-    }
-    return QUERN_OK;
+    return m;
 }
 
-static quern_status step_issue(quern_trainer *t, const quern_batch *batch) {
-    feed *f = NULL;
-    attempt a = {.sample_count = batch->sample_count, .batch = t->attempts_issued};
-    QUERN_TRY(step_feed_get(t, &f));
-    QUERN_TRY(batch_check(t, f, batch));
-    QUERN_TRY(unit_get(&a.unit, t, UNIT_TRAIN, batch->sample_count));
+static quern_status step_issue(quern_trainer *t, const quern_batch *batches, int32_t count) {
+    QUERN_TRY(step_feed_get(t, count));
+    for (int32_t i = 0; i < count; i++) QUERN_TRY(batch_check(t, &batches[i], count));
     QUERN_TRY(records_make_room(t));
-    a.feed = f;
-    a.slot = (int32_t)(t->attempts_issued % f->slot_count);
-    QUERN_TRY(batch_take(t, f, &a.slot, a.unit, batch));
+    const int32_t lanes = t->desc.run_ahead + 1;
+    const int32_t room = t->step_feed.slot_count / lanes;
+    const int32_t first = (int32_t)(t->attempts_issued % lanes) * room;
+    attempt a = {.feed = &t->step_feed,
+                 .microbatches = attempt_next(t)->microbatches,
+                 .batch = t->attempts_issued};
+    for (; a.count < count; a.count++) {
+        a.microbatches[a.count] = batch_take(t, first + a.count, &batches[a.count]);
+        a.sample_count += batches[a.count].sample_count;
+    }
+    QUERN_TRY(attempt_units(t, &a));
     QUERN_TRY(trainer_emit(t, &(emission){.kind = QUERN_EVENT_step_begin,
                                           .attempts = t->attempts_issued,
                                           .batch = a.batch}));
@@ -114,21 +126,34 @@ static quern_status failure_again(quern_trainer *t) {
     return t->failure;
 }
 
-quern_status quern_trainer_step(quern_trainer *t, const quern_batch *batch) {
-    QUERN_TRY(trainer_enter(t, "step"));
+static quern_status step_run(quern_trainer *t, const quern_batch *batches, int32_t count) {
     QUERN_TRY(failure_again(t));
     QUERN_TRY(trainer_poll_stop_own_loop(t));
-    if (!batch) return quern_fail(QUERN_INVALID, "step: batch is NULL");
+    if (!batches) return quern_fail(QUERN_INVALID, "step: batch is NULL");
+    if (count < 1 || count > WINDOW_MAX)
+        return quern_fail(QUERN_INVALID, "step: count is %" PRId32 ", not 1 … %d", count,
+                          WINDOW_MAX);
     if (t->frozen) QUERN_TRY(state_upload(t));
     if (t->log_begin_ns == 0) t->fit_begin_ns = t->log_begin_ns = trainer_now(t);
-    return failure_keep(t, step_issue(t, batch));
+    return failure_keep(t, step_issue(t, batches, count));
+}
+
+quern_status quern_trainer_step(quern_trainer *t, const quern_batch *batch) {
+    QUERN_TRY(trainer_enter(t, "step"));
+    return step_run(t, batch, 1);
+}
+
+quern_status quern_trainer_step_window(quern_trainer *t, const quern_batch *batches,
+                                       int32_t count) {
+    QUERN_TRY(trainer_enter(t, "step_window"));
+    return step_run(t, batches, count);
 }
 
 void *quern_trainer_input(quern_trainer *t, const char *name) {
-    feed *f = NULL;
     trainer_unit *unit = NULL;
     if (!t || !name) return NULL;
-    if (step_feed_get(t, &f) != QUERN_OK ||
+    const feed *f = &t->step_feed;
+    if (step_feed_get(t, 1) != QUERN_OK ||
         unit_get(&unit, t, UNIT_TRAIN, t->desc.batch_size) != QUERN_OK)
         return NULL;
     const int32_t input = input_find(f, name);

@@ -40,17 +40,29 @@
 #define RUN_AHEAD_MAX 8
 #define METRIC_MAX 64
 #define SLOT_NONE (-1)
+#define WINDOW_MAX 4096 /* microbatches of a window */
 
 /* An attempt is issued in segments; a callback inside the step splits the capture behind one. */
 typedef enum segment {
     SEGMENT_FORWARD,  /* forward, weigh, metric sums;       loss_ready follows */
-    SEGMENT_BACKWARD, /* seed, backward;                   grads_ready follows */
+    SEGMENT_BACKWARD, /* seed, backward;        micro_end, grads_ready follow */
     SEGMENT_NORM,     /* global norm, from which the clip; update_begin follows */
     SEGMENT_UPDATE,   /* decide, update, commit, record */
     SEGMENT_COUNT,
 } segment;
 
-typedef enum unit_kind { UNIT_TRAIN, UNIT_EVALUATE, UNIT_PREDICT, UNIT_KIND_COUNT } unit_kind;
+/* Which microbatch of its window a batch is. The only one: all segments are one run. Else FORWARD
+ * and BACKWARD are run for each, when the weight of all is known, and the others once. */
+typedef enum window_turn { TURN_ONLY, TURN_FIRST, TURN_FOLLOWING, TURN_COUNT } window_turn;
+
+typedef enum unit_kind {
+    UNIT_TRAIN,
+    UNIT_WEIGH, /* a window's loss weight, before its first backward pass */
+    UNIT_EVALUATE,
+    UNIT_PREDICT,
+    UNIT_CLOSE, /* no program: NORM and UPDATE behind a window's microbatches */
+    UNIT_KIND_COUNT
+} unit_kind;
 
 /* A program for one batch size and what the trainer issues around it. */
 typedef struct trainer_unit trainer_unit;
@@ -58,34 +70,51 @@ struct trainer_unit {
     trainer_unit *next;
     unit_kind kind;
     int64_t batch_size;
-    quern_program *program;
+    quern_program *program; /* NULL: UNIT_CLOSE */
     task_weigh weigh;
     task_seed seed;
+    task_accumulate loss; /* of a window's microbatch: its weight is known before */
     task_accumulate *sums;
-    quern_kernel_args weigh_args, seed_args, *sum_args;
+    quern_kernel_args weigh_args, seed_args, loss_args, *sum_args;
     int32_t sum_count;
-    backend_capture *captures[SEGMENT_COUNT]; /* [first segment of its run]; NULL: eager */
-    void *own_arena, *own_inputs;             /* when the trainer's are too small for it */
+    backend_capture *captures[TURN_COUNT][SEGMENT_COUNT]; /* [first of its run]; NULL: eager */
+    void *own_arena, *own_inputs; /* when the trainer's are too small for it */
     size_t own_arena_bytes, own_input_bytes;
 };
 
 /* Pinned staging slots, and the loader that fills them. */
 typedef struct feed {
     loader *loader; /* NULL: the application's own batches */
-    int32_t input_count, slot_count;
+    int32_t input_count;
+    int32_t slot_count, held_count; /* the loader's; behind them, those for held batches */
     loader_input inputs[QUERN_INPUT_MAX];
     const quern_tensor *tensors[QUERN_INPUT_MAX];
-    void **slots; /* [slot_count][input_count] */
-    void *block;  /* pinned; all slots */
+    void **slots;         /* [slot_count + held_count][input_count] */
+    const void **sources; /* the same; of the application's own batches, its own memory too */
+    void *block;          /* pinned; all slots */
     size_t block_bytes;
 } feed;
 
-/* An attempt that is issued, until its record has been read. */
+/* A batch of a window. */
+typedef struct window_batch {
+    trainer_unit *unit, *weigh;
+    const void *const *data; /* [input_count]; where one is NULL it lies in the unit's input */
+    int32_t slot;            /* the loader's, to be given back; SLOT_NONE: not its own */
+    bool staged;             /* `data` is host memory that stays as it is */
+    int64_t sample_count;
+    int64_t epoch, batch; /* where it came from */
+} window_batch;
+
+/* A window: one that is being filled (quern_trainer.open), or that is issued, until its record has
+ * been read. */
 typedef struct attempt {
-    trainer_unit *unit;
     feed *feed;
-    int32_t slot; /* SLOT_NONE: the caller's own device memory */
-    int64_t sample_count, batch;
+    window_batch *microbatches;
+    int32_t count;
+    int32_t held; /* the first ones, which an earlier epoch left over */
+    bool skip;    /* a callback said so while it was filled */
+    int64_t sample_count;
+    int64_t batch, next_batch; /* of the epoch: the first, the one behind */
 } attempt;
 
 /* Where a metric's sums lie: a mean's value and weight, R2's four, a confusion matrix's counts.
@@ -155,8 +184,15 @@ struct quern_trainer {
     /* issued */
     attempt in_flight[RUN_AHEAD_MAX + 1]; /* ring, by attempt */
     int32_t in_flight_count;
+    int32_t window_capacity; /* microbatches that an attempt in flight has room for */
     int64_t attempts_issued;
-    bool skip_next;
+    bool skip_next, skip_batch;
+    bool windows; /* units are made for windows of several batches too */
+    attempt open; /* fit's, being filled */
+    attempt held; /* what epochs left over, until the attempt with it is counted */
+    trainer_unit closing;
+    task_open opens[TURN_COUNT];
+    quern_kernel_args open_args[TURN_COUNT];
     trainer_unit *last_unit;
 
     /* known */
@@ -240,29 +276,38 @@ trainer_unit *unit_find(const quern_trainer *t, unit_kind kind, int64_t batch_si
 QUERN_MUST_CHECK quern_status unit_get(trainer_unit **out, quern_trainer *t, unit_kind kind,
                                        int64_t batch_size);
 /* Issues segments [first, last]: a replayed capture where there is one. */
-QUERN_MUST_CHECK quern_status unit_issue(quern_trainer *t, const trainer_unit *unit, segment first,
-                                         segment last);
-/* The last segment before an event that somebody inside the step subscribed to. */
-segment unit_run_end(const quern_trainer *t, segment first);
+QUERN_MUST_CHECK quern_status unit_issue(const quern_trainer *t, const trainer_unit *unit,
+                                         window_turn turn, segment first, segment last);
+/* The same, never from a capture. */
+QUERN_MUST_CHECK quern_status unit_issue_eager(const quern_trainer *t, const trainer_unit *unit,
+                                               window_turn turn, segment first, segment last);
+/* The last segment before an event that somebody inside the step subscribed to; at most `last`. */
+segment unit_run_end(const quern_trainer *t, segment first, segment last);
+/* From now on units can be issued for windows of several batches. */
+QUERN_MUST_CHECK quern_status units_open_windows(quern_trainer *t);
 
 /* feed.c: dataset NULL: bound later, or (without loader) the application's own batches. */
 typedef struct feed_desc {
     unit_kind kind;
     const quern_dataset *dataset;
     bool loader;
-    int32_t slot_count, worker_count;
+    int32_t slot_count, held_count, worker_count;
 } feed_desc;
 QUERN_MUST_CHECK quern_status feed_create(quern_trainer *t, feed *out, const feed_desc *desc);
 void feed_release(quern_trainer *t, feed *f);
 /* Copies a slot into the unit's inputs, in the stream's order. */
 QUERN_MUST_CHECK quern_status feed_upload(quern_trainer *t, const feed *f, int32_t slot,
                                           const trainer_unit *unit);
+/* The same from any memory; an input without data stays as it is. */
+QUERN_MUST_CHECK quern_status feed_copy(quern_trainer *t, const feed *f, const void *const *data,
+                                        const trainer_unit *unit);
+const void *const *feed_slot(const feed *f, int32_t slot);
 
 /* emit.c: fires an event; what it asks for is taken down in the trainer (stopping, epoch_ending,
- * end_eval, skip_next). CALLBACK (or what quern_event_fail said) when one failed. */
+ * end_eval, skip_next, skip_batch). CALLBACK (or what quern_event_fail said) when one failed. */
 typedef struct emission {
     quern_event_kind kind;
-    int64_t attempts, batch;
+    int64_t attempts, batch, microbatch;
     quern_outcome outcome;
     quern_status status;
     const char *reason, *evaluation, *checkpoint;
@@ -282,9 +327,31 @@ void callbacks_close(quern_trainer *t);
 QUERN_MUST_CHECK quern_status window_run(quern_trainer *t, bool *end);
 /* Whether all batches of the open epoch are known to have been fetched. */
 bool window_data_over(const quern_trainer *t);
+/* The epoch fetches no more: an incomplete window meets its policy. Nothing is in flight. */
+QUERN_MUST_CHECK quern_status window_tail(quern_trainer *t);
+/* What was fetched and not counted is to be fetched again; held batches are the open window. */
+void window_rewind(quern_trainer *t);
+/* Nothing is open or held. */
+void window_clear(quern_trainer *t);
+/* An attempt in flight gets room for `capacity` microbatches; nothing may be in flight. */
+QUERN_MUST_CHECK quern_status window_reserve(quern_trainer *t, int32_t capacity);
 
-/* attempt.c: copies the slot, issues, fires the events inside the step. */
+/* For checkpoints. Held batches (t->held.count of them, t->held.skip) are part of the run's state:
+ * their sample counts, where they came from, and sample_count samples of each input of train_feed
+ * in memory of the trainer. To put them back: write that memory, then window_hold_again, with
+ * nothing in flight and no epoch open. */
+QUERN_MUST_CHECK quern_status window_hold_again(quern_trainer *t, const window_batch *held,
+                                                int32_t count, bool skip);
+void *window_held_memory(const quern_trainer *t, int32_t held, int32_t input);
+
+/* attempt.c: copies the data, issues, fires the events inside the step. `a` is copied. */
 QUERN_MUST_CHECK quern_status attempt_issue(quern_trainer *t, const attempt *a);
+/* The place of the next attempt in flight, to be filled. */
+attempt *attempt_next(quern_trainer *t);
+/* Its units, compiled when a size first comes. */
+QUERN_MUST_CHECK quern_status attempt_units(quern_trainer *t, attempt *a);
+/* Its gradients once more, without events: to be looked at. */
+QUERN_MUST_CHECK quern_status attempt_repeat(quern_trainer *t, const attempt *a);
 /* The state on the device becomes what is known, unfrozen, with an empty window. */
 QUERN_MUST_CHECK quern_status state_upload(quern_trainer *t);
 
@@ -298,6 +365,8 @@ QUERN_MUST_CHECK quern_status records_drain(quern_trainer *t);
 void records_drain_silently(quern_trainer *t);
 /* The log event for what came since the last one. */
 QUERN_MUST_CHECK quern_status records_log(quern_trainer *t);
+/* So many attempts in a row that are not finite are skipped by the device; one more freezes it. */
+int64_t trainer_not_finite_limit(const quern_trainer *t);
 /* Waits, counted. */
 QUERN_MUST_CHECK quern_status trainer_wait_stream(quern_trainer *t);
 

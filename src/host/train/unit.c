@@ -1,9 +1,11 @@
 /* unit.c - a program for one batch size, the tasks around it, and their capture.
  *
- * An attempt of a training unit is four segments (trainer.h). Segments that no callback wants to
- * look between are captured together and replayed with one launch; without capture the same calls
- * are issued one by one. Everything that the calls point to lives in the unit and stays as it is.
- * Owns the program and the captures; allocates when a unit is planned and bound, never after. */
+ * An attempt of a training unit is four segments (trainer.h); in a window of several batches each
+ * batch's unit gives two of them, and the other two are `closing`'s, which has no program. Segments
+ * that no callback wants to look between are captured together and replayed with one launch;
+ * without capture the same calls are issued one by one. Everything that the calls point to lives in
+ * the unit and stays as it is. Owns the program and the captures; allocates when a unit is planned
+ * and bound, or windows are opened, never after. */
 #include "trainer.h"
 
 #include <inttypes.h>
@@ -13,11 +15,12 @@ static quern_status outputs_collect(quern_trainer *t, unit_kind kind, quern_prog
     quern_tensor **outputs = NULL;
     int32_t count = 0;
     const int64_t capacity =
-        (int64_t)d->output_count + QUERN_HOST_METRIC_TENSORS * (int64_t)d->metric_count;
+        1 + (int64_t)d->output_count + QUERN_HOST_METRIC_TENSORS * (int64_t)d->metric_count;
     QUERN_TRY(arena_allocate(&t->memory, &outputs, capacity, sizeof *outputs, "outputs"));
-    if (kind != UNIT_EVALUATE)
+    if (kind == UNIT_WEIGH && d->loss_weight) outputs[count++] = d->loss_weight;
+    if (kind == UNIT_TRAIN || kind == UNIT_PREDICT)
         for (int32_t i = 0; i < d->output_count; i++) outputs[count++] = d->outputs[i];
-    for (int32_t i = 0; kind != UNIT_PREDICT && i < d->metric_count; i++) {
+    for (int32_t i = 0; (kind == UNIT_TRAIN || kind == UNIT_EVALUATE) && i < d->metric_count; i++) {
         const quern_metric *m = &d->metrics[i];
         if (kind == UNIT_TRAIN && !metric_in_training(m)) continue;
         if (m->value) outputs[count++] = m->value;
@@ -31,13 +34,15 @@ static quern_status outputs_collect(quern_trainer *t, unit_kind kind, quern_prog
 
 quern_status unit_plan(trainer_unit **out, quern_trainer *t, unit_kind kind, int64_t batch_size) {
     trainer_unit *unit = NULL;
+    const bool loss = kind == UNIT_TRAIN || kind == UNIT_EVALUATE;
     quern_program_desc desc = {
         .graph = t->graph,
         .parameters = unit_parameters(t, kind),
         .batch_size = batch_size,
-        .training = kind == UNIT_TRAIN,
-        .loss = kind == UNIT_PREDICT ? NULL : t->desc.loss,
-        .loss_weight = kind == UNIT_PREDICT ? NULL : t->desc.loss_weight,
+        .training = kind == UNIT_TRAIN || kind == UNIT_WEIGH,
+        .no_backward = kind == UNIT_WEIGH,
+        .loss = loss ? t->desc.loss : NULL,
+        .loss_weight = loss ? t->desc.loss_weight : NULL,
         .no_fusion = t->desc.no_fusion,
     };
     QUERN_TRY(outputs_collect(t, kind, &desc));
@@ -80,44 +85,67 @@ static quern_status sums_prepare(quern_trainer *t, trainer_unit *unit) {
     return QUERN_OK;
 }
 
-static quern_status tasks_prepare(quern_trainer *t, trainer_unit *unit) {
-    if (unit->kind == UNIT_PREDICT) return QUERN_OK;
-    QUERN_TRY(sums_prepare(t, unit));
-    if (unit->kind == UNIT_EVALUATE) return QUERN_OK;
-    unit->weigh = (task_weigh){.state = t->state,
-                               .loss = program_view(unit->program, t->desc.loss),
-                               .samples = unit->batch_size};
+static quern_kernel_args args_of(const quern_trainer *t, const void *attributes) {
+    return (quern_kernel_args){
+        .attributes = attributes, .run = &t->state->run, .stream = t->stream};
+}
+
+static void weigh_prepare(quern_trainer *t, trainer_unit *unit) {
+    unit->weigh = (task_weigh){.state = t->state, .samples = unit->batch_size};
+    if (unit->kind == UNIT_TRAIN) unit->weigh.loss = program_view(unit->program, t->desc.loss);
     if (t->desc.loss_weight) unit->weigh.weight = program_view(unit->program, t->desc.loss_weight);
+    unit->weigh_args = args_of(t, &unit->weigh);
+}
+
+static quern_status training_prepare(quern_trainer *t, trainer_unit *unit) {
+    unit->loss = (task_accumulate){.sums = &t->state->loss,
+                                   .value = program_view(unit->program, t->desc.loss)};
     unit->seed = (task_seed){.state = t->state,
                              .gradient = program_gradient_view(unit->program, t->desc.loss)};
     if (!unit->seed.gradient.data)
         return quern_fail(QUERN_INVALID, "trainer: loss %s depends on no trainable parameter",
                           t->desc.loss->name);
-    unit->weigh_args =
-        (quern_kernel_args){.attributes = &unit->weigh, .run = &t->state->run, .stream = t->stream};
-    unit->seed_args = unit->weigh_args;
-    unit->seed_args.attributes = &unit->seed;
+    unit->loss_args = args_of(t, &unit->loss);
+    unit->seed_args = args_of(t, &unit->seed);
     return QUERN_OK;
+}
+
+static quern_status tasks_prepare(quern_trainer *t, trainer_unit *unit) {
+    const bool train = unit->kind == UNIT_TRAIN;
+    if (train || unit->kind == UNIT_EVALUATE) QUERN_TRY(sums_prepare(t, unit));
+    if (train || unit->kind == UNIT_WEIGH) weigh_prepare(t, unit);
+    return train ? training_prepare(t, unit) : QUERN_OK;
 }
 
 static quern_status call_task(const quern_trainer *t, task_id task, const quern_kernel_args *args) {
     return t->backend->call(t->stream, t->backend->tasks[task], args);
 }
 
-static quern_status issue_forward(const quern_trainer *t, const trainer_unit *unit) {
-    QUERN_TRY(program_issue(unit->program, PROGRAM_FORWARD, t->stream));
-    if (unit->kind == UNIT_TRAIN) QUERN_TRY(call_task(t, TASK_weigh, &unit->weigh_args));
+/* What a weighing pass leaves in pending state is written anew by the first microbatch, so that it
+ * may begin each one from what is committed. */
+static quern_status issue_forward(const quern_trainer *t, const trainer_unit *unit,
+                                  window_turn turn) {
+    const bool train = unit->kind == UNIT_TRAIN, following = train && turn == TURN_FOLLOWING;
+    if (turn != TURN_ONLY) QUERN_TRY(call_task(t, TASK_open, &t->open_args[turn]));
+    QUERN_TRY(program_issue(unit->program, following ? PROGRAM_FORWARD_FOLLOWING : PROGRAM_FORWARD,
+                            t->stream));
+    if (unit->kind == UNIT_WEIGH || (train && turn == TURN_ONLY))
+        QUERN_TRY(call_task(t, TASK_weigh, &unit->weigh_args));
+    if (train && turn != TURN_ONLY) QUERN_TRY(call_task(t, TASK_accumulate, &unit->loss_args));
     for (int32_t i = 0; i < unit->sum_count; i++)
         QUERN_TRY(call_task(t, TASK_accumulate, &unit->sum_args[i]));
     return QUERN_OK;
 }
 
-static quern_status issue_segment(const quern_trainer *t, const trainer_unit *unit, segment s) {
+static quern_status issue_segment(const quern_trainer *t, const trainer_unit *unit,
+                                  window_turn turn, segment s) {
     switch (s) {
-    case SEGMENT_FORWARD: return issue_forward(t, unit);
+    case SEGMENT_FORWARD: return issue_forward(t, unit, turn);
     case SEGMENT_BACKWARD:
         QUERN_TRY(call_task(t, TASK_seed, &unit->seed_args));
-        return program_issue(unit->program, PROGRAM_BACKWARD, t->stream);
+        return program_issue(unit->program,
+                             turn == TURN_FOLLOWING ? PROGRAM_BACKWARD_FOLLOWING : PROGRAM_BACKWARD,
+                             t->stream);
     case SEGMENT_NORM: return optimizer_issue_norm(&t->optimizer);
     case SEGMENT_UPDATE:
         QUERN_TRY(optimizer_issue_decide(&t->optimizer));
@@ -130,49 +158,88 @@ static quern_status issue_segment(const quern_trainer *t, const trainer_unit *un
     return QUERN_OK;
 }
 
-static quern_status issue_segments(const quern_trainer *t, const trainer_unit *unit, segment first,
-                                   segment last) {
-    for (int s = (int)first; s <= (int)last; s++) QUERN_TRY(issue_segment(t, unit, (segment)s));
+quern_status unit_issue_eager(const quern_trainer *t, const trainer_unit *unit, window_turn turn,
+                              segment first, segment last) {
+    for (int s = (int)first; s <= (int)last; s++)
+        QUERN_TRY(issue_segment(t, unit, turn, (segment)s));
     return QUERN_OK;
 }
 
-segment unit_run_end(const quern_trainer *t, segment first) {
-    static const quern_event_kind behind[SEGMENT_UPDATE] = {
-        [SEGMENT_FORWARD] = QUERN_EVENT_loss_ready,
-        [SEGMENT_BACKWARD] = QUERN_EVENT_grads_ready,
-        [SEGMENT_NORM] = QUERN_EVENT_update_begin,
-    };
+static bool is_split_behind(const quern_trainer *t, segment s) {
+    switch (s) {
+    case SEGMENT_FORWARD: return t->subscribed[QUERN_EVENT_loss_ready];
+    case SEGMENT_BACKWARD:
+        return t->subscribed[QUERN_EVENT_micro_end] || t->subscribed[QUERN_EVENT_grads_ready];
+    case SEGMENT_NORM: return t->subscribed[QUERN_EVENT_update_begin];
+    case SEGMENT_UPDATE:
+    case SEGMENT_COUNT: break;
+    }
+    return true;
+}
+
+segment unit_run_end(const quern_trainer *t, segment first, segment last) {
     int s = (int)first;
-    while (s < SEGMENT_UPDATE && !t->subscribed[behind[s]]) s++;
+    while (s < (int)last && !is_split_behind(t, (segment)s)) s++;
     return (segment)s;
 }
 
 /* The capture is ended whatever happened inside it, so that the stream runs again. */
-static quern_status capture_run(quern_trainer *t, trainer_unit *unit, segment first, segment last) {
+static quern_status run_capture(quern_trainer *t, trainer_unit *unit, window_turn turn,
+                                segment first, segment last) {
     QUERN_TRY(t->backend->capture_begin(t->stream));
-    const quern_status issued = issue_segments(t, unit, first, last);
+    const quern_status issued = unit_issue_eager(t, unit, turn, first, last);
     error_text text;
     if (issued != QUERN_OK) error_save(&text);
-    const quern_status ended = t->backend->capture_end(t->stream, &unit->captures[first]);
+    const quern_status ended = t->backend->capture_end(t->stream, &unit->captures[turn][first]);
     if (issued == QUERN_OK) return ended;
     error_restore(&text);
     return issued;
 }
 
-static quern_status unit_capture(quern_trainer *t, trainer_unit *unit) {
-    if (t->desc.no_capture) return QUERN_OK;
-    if (unit->kind != UNIT_TRAIN) return capture_run(t, unit, SEGMENT_FORWARD, SEGMENT_FORWARD);
-    for (int first = 0; first < SEGMENT_COUNT;) {
-        const segment last = unit_run_end(t, (segment)first);
-        QUERN_TRY(capture_run(t, unit, (segment)first, last));
-        first = (int)last + 1;
+static quern_status runs_capture(quern_trainer *t, trainer_unit *unit, window_turn turn,
+                                 segment first, segment last) {
+    if (t->desc.no_capture || unit->captures[turn][first]) return QUERN_OK;
+    for (int at = (int)first; at <= (int)last;) {
+        const segment end = unit_run_end(t, (segment)at, last);
+        QUERN_TRY(run_capture(t, unit, turn, (segment)at, end));
+        at = (int)end + 1;
     }
     return QUERN_OK;
 }
 
-quern_status unit_issue(quern_trainer *t, const trainer_unit *unit, segment first, segment last) {
-    if (unit->captures[first]) return t->backend->capture_launch(unit->captures[first], t->stream);
-    return issue_segments(t, unit, first, last);
+static quern_status window_capture(quern_trainer *t, trainer_unit *unit) {
+    const bool train = unit->kind == UNIT_TRAIN;
+    if (!train && unit->kind != UNIT_WEIGH) return QUERN_OK;
+    const segment last = train ? SEGMENT_BACKWARD : SEGMENT_FORWARD;
+    QUERN_TRY(runs_capture(t, unit, TURN_FIRST, SEGMENT_FORWARD, last));
+    return runs_capture(t, unit, TURN_FOLLOWING, SEGMENT_FORWARD, last);
+}
+
+static quern_status unit_capture(quern_trainer *t, trainer_unit *unit) {
+    const segment last = unit->kind == UNIT_TRAIN ? SEGMENT_UPDATE : SEGMENT_FORWARD;
+    if (unit->kind != UNIT_WEIGH)
+        QUERN_TRY(runs_capture(t, unit, TURN_ONLY, SEGMENT_FORWARD, last));
+    return t->windows ? window_capture(t, unit) : QUERN_OK;
+}
+
+quern_status units_open_windows(quern_trainer *t) {
+    if (t->windows) return QUERN_OK;
+    t->closing.kind = UNIT_CLOSE;
+    for (int turn = TURN_FIRST; turn < TURN_COUNT; turn++) {
+        t->opens[turn] = (task_open){.state = t->state, .first = turn == TURN_FIRST};
+        t->open_args[turn] = args_of(t, &t->opens[turn]);
+    }
+    QUERN_TRY(runs_capture(t, &t->closing, TURN_ONLY, SEGMENT_NORM, SEGMENT_UPDATE));
+    for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(window_capture(t, u));
+    t->windows = true;
+    return QUERN_OK;
+}
+
+quern_status unit_issue(const quern_trainer *t, const trainer_unit *unit, window_turn turn,
+                        segment first, segment last) {
+    if (unit->captures[turn][first])
+        return t->backend->capture_launch(unit->captures[turn][first], t->stream);
+    return unit_issue_eager(t, unit, turn, first, last);
 }
 
 /* Programs share the trainer's blocks; one that needs more (a size compiled later) has its own. */
@@ -204,8 +271,9 @@ quern_status unit_bind(quern_trainer *t, trainer_unit *unit) {
 }
 
 void unit_release(quern_trainer *t, trainer_unit *unit) {
-    for (int s = 0; s < SEGMENT_COUNT; s++)
-        if (unit->captures[s]) t->backend->capture_destroy(unit->captures[s]);
+    for (int turn = 0; turn < TURN_COUNT; turn++)
+        for (int s = 0; s < SEGMENT_COUNT; s++)
+            if (unit->captures[turn][s]) t->backend->capture_destroy(unit->captures[turn][s]);
     quern_program_destroy(unit->program);
     if (unit->own_arena)
         t->backend->release(t->device->memory, unit->own_arena, unit->own_arena_bytes);
@@ -221,7 +289,8 @@ trainer_unit *unit_find(const quern_trainer *t, unit_kind kind, int64_t batch_si
 }
 
 quern_status unit_get(trainer_unit **out, quern_trainer *t, unit_kind kind, int64_t batch_size) {
-    static const char *const names[] = {"training", "evaluation", "prediction"};
+    static const char *const names[] = {"training", "the weight of a window", "evaluation",
+                                        "prediction"};
     *out = unit_find(t, kind, batch_size);
     if (*out) return QUERN_OK;
     log_write(t->host, QUERN_LOG_INFO,

@@ -47,7 +47,8 @@ quern_callback quern_tape_callback(quern_tape *tape) {
         .name = "tape", .band = QUERN_BAND_MONITOR, .self = tape, QUERN_EVENT_LIST(X)};
 #undef X
     if (!tape->inside_step)
-        callback.loss_ready = callback.grads_ready = callback.update_begin = NULL;
+        callback.loss_ready = callback.micro_end = callback.grads_ready = callback.update_begin =
+            NULL;
     return callback;
 }
 
