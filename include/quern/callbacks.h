@@ -32,9 +32,9 @@ typedef struct quern_jsonl quern_jsonl;
 typedef struct quern_history_desc {
     const char *path;
     const char *header; /* JSONL only */
-    /* A run that resumes from a checkpoint always goes on with the file: what an earlier process had
-     * written behind that checkpoint is cut off. One that begins anew empties it, or with `append`
-     * leaves what is there. */
+    /* A run that resumes from a checkpoint always goes on with the file: what an earlier process
+     * wrote behind that checkpoint is cut off, and a file that is shorter is logged. One that
+     * begins anew empties it, or with `append` leaves what is there. */
     bool append;
 } quern_history_desc;
 QUERN_API QUERN_MUST_CHECK quern_status quern_jsonl_create(quern_jsonl **out, quern_device *device,
@@ -75,9 +75,10 @@ typedef struct quern_early_stop_desc {
     bool maximize;      /* default: smaller is better */
     int64_t patience;   /* required */
     double min_delta;   /* less is no improvement; default 0 */
-    bool restore_best;  /* parameters and buffers of the best evaluation are put back at fit_end,
-                           unless the run failed or quern_trainer_stop ended it. Keeps a copy in
-                           host memory, allocated when the trainer is created. */
+    bool restore_best;  /* parameters, buffers and moving average of the best evaluation are put
+                           back at fit_end, unless the run failed or was asked to end
+                           (quern_trainer_stop, a stop file, a signal). Keeps a copy in host
+                           memory, allocated when the trainer is created. */
 } quern_early_stop_desc;
 QUERN_API QUERN_MUST_CHECK quern_status quern_early_stop_create(quern_early_stop **out,
                                                                 quern_device *device,
@@ -85,21 +86,13 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_early_stop_create(quern_early_stop
 QUERN_API quern_callback quern_early_stop_callback(quern_early_stop *early_stop);
 QUERN_API void quern_early_stop_destroy(quern_early_stop *early_stop);
 
-/* All that a checkpoint must hold for a run to stop where it would have stopped; with restore_best
- * also the best weights. */
+/* Where it stands; a checkpoint keeps it, and with restore_best the best weights. */
 typedef struct quern_early_stop_state {
     int64_t evaluations, without_improvement;
     int64_t best_step; /* -1: none yet */
     double best;       /* NaN: none yet */
 } quern_early_stop_state;
 QUERN_API quern_early_stop_state quern_early_stop_state_get(const quern_early_stop *early_stop);
-/* INVALID when no run can have come to it. */
-QUERN_API QUERN_MUST_CHECK quern_status
-quern_early_stop_state_set(quern_early_stop *early_stop, const quern_early_stop_state *state);
-/* The best value of a parameter or buffer, row-major, to be read, or written by a resume: once the
- * trainer exists. NULL without restore_best. Meaningful when best_step is not -1. */
-QUERN_API void *quern_early_stop_best(quern_early_stop *early_stop, const quern_tensor *tensor,
-                                      size_t *bytes);
 
 /* Multiplies the schedule by `factor` when a metric has not improved for `patience` evaluations
  * (torch.optim.lr_scheduler.ReduceLROnPlateau, threshold absolute). NaN never is an improvement. */
@@ -111,7 +104,7 @@ typedef struct quern_plateau_desc {
     int64_t patience; /* default 10: more than so many evaluations without improvement */
     double min_delta; /* default 0 */
     int64_t cooldown; /* evaluations after a reduction that do not count; default 0 */
-    double lowest;    /* of the product of all reductions; default 0 */
+    double lowest;    /* of the product of this callback's reductions; default 0 */
 } quern_plateau_desc;
 QUERN_API QUERN_MUST_CHECK quern_status quern_plateau_create(quern_plateau **out,
                                                              quern_device *device,
@@ -136,7 +129,8 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_report_create(quern_report **out,
 QUERN_API quern_callback quern_report_callback(quern_report *report);
 QUERN_API void quern_report_destroy(quern_report *report);
 
-/* Records the learning rate that each update was made with, up to `capacity` updates. */
+/* Records the learning rate that each update was made with, up to `capacity` updates; those of
+ * before a resume are there too. */
 typedef struct quern_learning_rate_monitor quern_learning_rate_monitor;
 typedef struct quern_learning_rate_entry {
     int64_t step; /* updates applied, this one included */
@@ -164,7 +158,8 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_profile_range_create(
 QUERN_API quern_callback quern_profile_range_callback(quern_profile_range *range);
 QUERN_API void quern_profile_range_destroy(quern_profile_range *range);
 
-/* Records (event, step, attempts, epoch, batch) of every event, in order, up to `capacity`. */
+/* Records (event, step, attempts, epoch, batch) of every event, in order, up to `capacity`; after a
+ * resume those up to the checkpoint are there too, then load_end. */
 typedef struct quern_tape quern_tape;
 typedef struct quern_tape_entry {
     quern_event_kind kind;

@@ -1,6 +1,7 @@
 /* Early stop: when it stops, what it puts back, and that its state goes on elsewhere. The metric is
  * a host metric, so that a test can say each of its values. */
 #include "quern_test.h"
+#include "state.h"
 #include "support/fault_host.h"
 #include "train/world.h"
 
@@ -240,20 +241,6 @@ TEST_CASE(EarlyStop, a_desc_that_makes_no_sense_is_refused) {
 
 static const double whole_script[] = {5, 3, 4, NAN, 3.5, 1, 1, 1};
 
-/* Moves state and best weights from one early stop to another, as a checkpoint does. */
-static bool state_move(world *from, quern_early_stop *a, world *to, quern_early_stop *b) {
-    const quern_early_stop_state state = quern_early_stop_state_get(a);
-    if (quern_early_stop_state_set(b, &state) != QUERN_OK) return false;
-    for (int32_t i = 0; i < quern_graph_parameter_count(from->graph); i++) {
-        size_t bytes, other;
-        const void *old = quern_early_stop_best(a, quern_graph_parameter(from->graph, i), &bytes);
-        void *new = quern_early_stop_best(b, quern_graph_parameter(to->graph, i), &other);
-        if (!old || !new || bytes != other) return false;
-        memcpy(new, old, bytes);
-    }
-    return true;
-}
-
 /* Stopped after the third evaluation and taken up by another object, it ends where it would have
  * ended: at the fifth, with the weights of the second. */
 TEST_CASE(EarlyStop, its_state_goes_on_in_another_object) {
@@ -272,7 +259,8 @@ TEST_CASE(EarlyStop, its_state_goes_on_in_another_object) {
         REQUIRE_OK(scripted_create(&w[i], &s[i], e[i], i == 0 ? 3 : 5));
     }
     REQUIRE_OK(quern_trainer_fit(w[0].trainer, &r));
-    REQUIRE(state_move(&w[0], e[0], &w[1], e[1]));
+    REQUIRE(state_move(quern_early_stop_callback(e[0]), quern_early_stop_callback(e[1])));
+    CHECK(state_loaded(quern_early_stop_callback(e[1]), w[1].trainer) == QUERN_CONTINUE);
     REQUIRE_OK(quern_trainer_fit(w[1].trainer, &r));
     const size_t bytes = (size_t)world_weights(&w[1], end, WEIGHTS_MAX) * sizeof *end;
     const quern_early_stop_state state = quern_early_stop_state_get(e[1]);
@@ -289,9 +277,6 @@ TEST_CASE(EarlyStop, its_state_goes_on_in_another_object) {
 }
 
 TEST_CASE(EarlyStop, a_state_that_cannot_be_is_refused) {
-    world w;
-    quern_early_stop *e = NULL;
-    size_t bytes = 1;
     static const quern_early_stop_state bad[] = {
         {.evaluations = -1, .best_step = -1, .best = NAN},
         {.evaluations = 1, .without_improvement = 2, .best_step = -1, .best = NAN},
@@ -299,13 +284,122 @@ TEST_CASE(EarlyStop, a_state_that_cannot_be_is_refused) {
         {.evaluations = 1, .best_step = 4, .best = NAN},
         {.evaluations = 1, .best_step = -2, .best = NAN},
         {.evaluations = 1, .without_improvement = -1, .best_step = 4, .best = 1}};
+    world w;
+    quern_early_stop *e = NULL;
     REQUIRE_OK(world_open(&w, &(world_desc){0}));
     REQUIRE_OK(quern_early_stop_create(&e, w.device, &(quern_early_stop_desc){.patience = 1}));
+    const quern_callback callback = quern_early_stop_callback(e);
+    const quern_trainer_desc desc = world_with(&w, &callback, 1);
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+    const quern_callback_state state = callback.state(callback.self);
+    CHECK(state.bytes == sizeof bad[0] && state.block == NULL && state.block_bytes == 0);
+    CHECK(state_loaded(callback, w.trainer) == QUERN_CONTINUE);
     for (int i = 0; i < 6; i++) {
-        CHECK_STATUS(quern_early_stop_state_set(e, &bad[i]), QUERN_INVALID);
-        CHECK(quern_early_stop_state_get(e).evaluations == 0);
+        memcpy(state.data, &bad[i], sizeof bad[i]);
+        CHECK(state_loaded(callback, w.trainer) == QUERN_FAIL);
+        CHECK_ERROR_HAS("cannot be");
     }
-    CHECK(quern_early_stop_best(e, w.x, &bytes) == NULL && bytes == 0);
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
+    quern_early_stop_destroy(e);
+    world_close(&w);
+}
+
+static quern_action stop_here(void *self, const quern_event *event) {
+    (void)event;
+    return *(int *)self > 0 && --*(int *)self == 0 ? QUERN_STOP : QUERN_CONTINUE;
+}
+
+/* The NaN of an evaluation that a stop cut short says nothing about the weights. */
+TEST_CASE(EarlyStop, an_evaluation_that_a_stop_cut_short_is_not_judged) {
+    world w;
+    quern_early_stop *e = NULL;
+    quern_result r;
+    int batches = 5; /* three a set: in the midst of the second evaluation */
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    REQUIRE_OK(quern_early_stop_create(&e, w.device, &(quern_early_stop_desc){.patience = 1}));
+    const quern_callback callbacks[] = {
+        quern_early_stop_callback(e),
+        {.name = "stop", .self = &batches, .eval_batch_end = stop_here}};
+    quern_trainer_desc desc = world_with(&w, callbacks, 2);
+    desc.epoch_count = 4;
+    desc.optimizer.learning_rate = 0.01;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+    REQUIRE_OK(quern_trainer_fit(w.trainer, &r));
+    CHECK(r.reason == QUERN_STOPPED_CALLBACK && isnan(r.valid_loss));
+    quern_early_stop_state state = quern_early_stop_state_get(e);
+    CHECK(state.evaluations == 1 && state.without_improvement == 0 && state.best_step == 3);
+    REQUIRE_OK(quern_trainer_fit(w.trainer, &r)); /* and is judged again when the run goes on */
+    state = quern_early_stop_state_get(e);
+    CHECK(state.evaluations > 1);
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
+    quern_early_stop_destroy(e);
+    world_close(&w);
+}
+
+static void read_average(world *w, float *out) {
+    quern_parameters *average = quern_trainer_average(w->trainer);
+    for (int32_t i = 0; i < quern_graph_parameter_count(w->graph); i++) {
+        const quern_tensor *tensor = quern_graph_parameter(w->graph, i);
+        const quern_shape shape = quern_tensor_shape(tensor);
+        int64_t count = 1;
+        for (int32_t d = 0; d < shape.rank; d++) count *= shape.dim[d];
+        REQUIRE_OK(quern_parameters_read(average, tensor, out, (size_t)count * sizeof *out));
+        out += count;
+    }
+}
+
+static float kept_average[VALUES_MAX][WEIGHTS_MAX];
+
+static quern_action keep_average(void *self, const quern_event *event) {
+    script *s = self;
+    s->w->trainer = event->trainer;
+    read_average(s->w, kept_average[s->at - 1]);
+    return QUERN_CONTINUE;
+}
+
+/* The best evaluation was of the average, so that comes back with the weights behind it. */
+TEST_CASE(EarlyStop, the_best_moving_average_is_put_back_with_the_weights) {
+    static script s;
+    world w;
+    quern_early_stop *e = NULL;
+    quern_result r;
+    float weights[WEIGHTS_MAX], average[WEIGHTS_MAX] = {0};
+    memset(&s, 0, sizeof s);
+    memset(kept_average, 0, sizeof kept_average);
+    memcpy(s.values, (const double[]){5, 3, 4, 4}, 4 * sizeof(double));
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    REQUIRE_OK(quern_early_stop_create(
+        &e, w.device,
+        &(quern_early_stop_desc){.metric = "val/score", .patience = 2, .restore_best = true}));
+    quern_metric metric = {.name = "score",
+                           .kind = QUERN_METRIC_HOST,
+                           .host = {.self = &s,
+                                    .tensors = {w.logits},
+                                    .tensor_count = 1,
+                                    .add = script_add,
+                                    .result = script_result}};
+    s.w = &w;
+    const quern_callback callbacks[] = {quern_early_stop_callback(e),
+                                        {.name = "keep", .self = &s, .eval_end = keep_weights},
+                                        {.name = "average", .self = &s, .eval_end = keep_average}};
+    quern_trainer_desc desc = world_with(&w, callbacks, 3);
+    desc.metrics = &metric;
+    desc.metric_count = 1;
+    desc.epoch_count = 9;
+    desc.average_decay = 0.9;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+    REQUIRE_OK(quern_trainer_fit(w.trainer, &r));
+    CHECK(r.epochs == 4);
+    const size_t bytes = (size_t)world_weights(&w, weights, WEIGHTS_MAX) * sizeof *weights;
+    read_average(&w, average);
+    CHECK(memcmp(weights, s.weights[1], bytes) == 0);
+    CHECK(memcmp(average, kept_average[1], bytes) == 0);
+    CHECK(memcmp(average, weights, bytes) != 0);
+    CHECK(memcmp(average, kept_average[3], bytes) != 0);
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
     quern_early_stop_destroy(e);
     world_close(&w);
 }

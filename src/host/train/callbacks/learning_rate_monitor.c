@@ -42,10 +42,27 @@ static quern_action record(void *self, const quern_event *event) {
     return QUERN_CONTINUE;
 }
 
+static quern_action check(void *self, const quern_event *event) {
+    const quern_learning_rate_monitor *m = self;
+    if (m->count >= 0 && m->count <= m->capacity) return QUERN_CONTINUE;
+    return quern_event_fail(event, quern_fail(QUERN_INPUT,
+                                              "learning-rate monitor: %" PRId64
+                                              " entries in a checkpoint, room for %" PRId64,
+                                              m->count, m->capacity));
+}
+
+static quern_callback_state state_of(void *self) {
+    quern_learning_rate_monitor *m = self;
+    return (quern_callback_state){&m->count, sizeof m->count, m->entries,
+                                  (size_t)m->capacity * sizeof *m->entries};
+}
+
 quern_callback quern_learning_rate_monitor_callback(quern_learning_rate_monitor *monitor) {
     return (quern_callback){.name = "learning_rate_monitor",
                             .band = QUERN_BAND_MONITOR,
                             .self = monitor,
+                            .state = state_of,
+                            .load_end = check,
                             .update_end = record};
 }
 

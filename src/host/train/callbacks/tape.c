@@ -35,17 +35,42 @@ quern_status quern_tape_create(quern_tape **out, quern_device *device, int64_t c
 
 static quern_action record(void *self, const quern_event *event) {
     quern_tape *tape = self;
-    if (tape->count < tape->capacity)
-        tape->entries[tape->count++] = (quern_tape_entry){event->kind, event->step, event->attempts,
-                                                          event->epoch, event->batch};
+    if (tape->count == tape->capacity) return QUERN_CONTINUE;
+    quern_tape_entry *entry = &tape->entries[tape->count++];
+    entry->kind = event->kind; /* one by one: the padding behind it stays zero, as it is saved */
+    entry->step = event->step;
+    entry->attempts = event->attempts;
+    entry->epoch = event->epoch;
+    entry->batch = event->batch;
     return QUERN_CONTINUE;
+}
+
+static quern_action record_load_end(void *self, const quern_event *event) {
+    quern_tape *tape = self;
+    if (tape->count >= 0 && tape->count <= tape->capacity) return record(self, event);
+    const int64_t count = tape->count;
+    tape->count = 0; /* the events of the failure are recorded too */
+    return quern_event_fail(event, quern_fail(QUERN_INPUT,
+                                              "tape: %" PRId64
+                                              " entries in a checkpoint, room for %" PRId64,
+                                              count, tape->capacity));
+}
+
+static quern_callback_state state_of(void *self) {
+    quern_tape *tape = self;
+    return (quern_callback_state){&tape->count, sizeof tape->count, tape->entries,
+                                  (size_t)tape->capacity * sizeof *tape->entries};
 }
 
 quern_callback quern_tape_callback(quern_tape *tape) {
 #define X(name, actions, text) .name = record,
-    quern_callback callback = {
-        .name = "tape", .band = QUERN_BAND_MONITOR, .self = tape, QUERN_EVENT_LIST(X)};
+    quern_callback callback = {.name = "tape",
+                               .band = QUERN_BAND_MONITOR,
+                               .self = tape,
+                               .state = state_of,
+                               QUERN_EVENT_LIST(X)};
 #undef X
+    callback.load_end = record_load_end;
     if (!tape->inside_step)
         callback.loss_ready = callback.micro_end = callback.grads_ready = callback.update_begin =
             NULL;
