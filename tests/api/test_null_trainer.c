@@ -25,6 +25,8 @@ TEST_CASE(NullTrainer, gives_a_status_from_every_function) {
         quern_trainer_predict(NULL, NULL, NULL, NULL, 0),
         quern_trainer_confusion(NULL, "confusion", counts, 4),
         quern_trainer_read(NULL, NULL, NULL, 0),
+        quern_trainer_reset(NULL),
+        quern_event_request(NULL, QUERN_REQUEST_EVALUATION),
     };
     for (size_t i = 0; i < sizeof found / sizeof found[0]; i++)
         CHECK_SAY(found[i] == QUERN_INVALID, "call %zu gives %s", i, quern_status_name(found[i]));

@@ -2,9 +2,10 @@
  *
  * Values are drawn on the host in pieces of STAGE elements and copied to the device, so that the
  * bits do not depend on the backend and the host needs little memory for it. */
-#include "draw.h"
+#include "initialize.h"
 
 #include "../graph/parameters.h"
+#include "draw.h"
 
 #include <string.h>
 
@@ -47,7 +48,7 @@ static quern_status fill_tensor(const quern_parameters *p, const quern_tensor *t
     return QUERN_OK;
 }
 
-static quern_status fill(const quern_parameters *p) {
+quern_status parameters_initialize(const quern_parameters *p) {
     stage *s = NULL;
     quern_status status = QUERN_OK;
     QUERN_TRY(memory_allocate(p->graph->host, &s, 1, sizeof *s, "starting values"));
@@ -68,7 +69,7 @@ quern_status quern_parameters_create(quern_parameters **out, quern_graph *graph,
     p->graph = graph;
     quern_status status = parameters_plan(p, graph);
     if (status == QUERN_OK) status = parameters_allocate(p, desc && desc->gradients);
-    if (status == QUERN_OK) status = fill(p);
+    if (status == QUERN_OK) status = parameters_initialize(p);
     if (status == QUERN_OK) {
         *out = p;
         return QUERN_OK;

@@ -152,6 +152,12 @@ void optimizer_release(bound_optimizer *o) {
     *o = (bound_optimizer){0};
 }
 
+quern_status optimizer_clear(bound_optimizer *o) {
+    QUERN_TRY(o->device->backend->fill(o->stream, o->memory, 0, o->memory_bytes));
+    optimizer_rescale(o, 1); /* what the ring held is gone too */
+    return QUERN_OK;
+}
+
 void optimizer_rescale(bound_optimizer *o, double scale) {
     schedule_ring_rescale(&o->schedule, scale);
 }

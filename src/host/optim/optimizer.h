@@ -62,6 +62,8 @@ void optimizer_release(bound_optimizer *o);
 /* The factor on the whole schedule, schedule.scale, for updates issued from now on; nothing that
  * was issued before may still be under way. */
 void optimizer_rescale(bound_optimizer *o, double scale);
+/* As after bind: no state, no scale on the learning rate. Everything issued has run to its end. */
+QUERN_MUST_CHECK quern_status optimizer_clear(bound_optimizer *o);
 QUERN_MUST_CHECK quern_status optimizer_feed(bound_optimizer *o, int64_t step);
 QUERN_MUST_CHECK quern_status optimizer_issue_norm(const bound_optimizer *o);
 QUERN_MUST_CHECK quern_status optimizer_issue_decide(const bound_optimizer *o);

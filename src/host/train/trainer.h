@@ -15,6 +15,7 @@
  *   stop.c      stop calls, signals, the stop file    signals.c   the process's signal handlers
  *   evaluation_set.c  checks and names of the sets
  *   save.h      what the state is, its saves and returns
+ *   reset.c     everything as create made it
  *   trigger.c   at which update something is due      boundary.c  and does it between two windows
  *
  * Two views of the run live side by side: what was *issued* (attempts_issued, the loader's place)
