@@ -12,8 +12,11 @@ static void counters_reset(quern_trainer *t) {
     t->last_unit = NULL;
     t->fit_begin_ns = t->log_begin_ns = t->evaluate_ns = t->log_evaluate_ns = 0;
     t->train_ns = t->train_ns_before = t->host_waits = t->fit_samples = 0;
+    t->begun = (trainer_begun){0};
+    t->ended = 0;
     t->reason = QUERN_STOPPED_EPOCHS;
     t->signal = 0;
+    t->activity++; /* what is saved is not this state */
     t->failure = QUERN_OK;
     atomic_store_explicit(&t->stop_flag, 0, memory_order_relaxed);
 }
