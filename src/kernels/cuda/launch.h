@@ -53,10 +53,9 @@ quern_status launch(quern_stream *stream, launch_shape shape, void (*kernel)(P..
                     typename launch_same<P>::type... arguments) {
     if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return QUERN_OK;
 #ifdef QUERN_EMULATION
-    (void)stream;
-    auto body = [&] { kernel(arguments...); };
-    return emulation::launch(shape.grid, shape.block, shape.shared_bytes,
-                             emulation::call_body<decltype(body)>, &body);
+    auto body = [=] { kernel(arguments...); };
+    return emulation::launch(stream, shape.grid, shape.block, shape.shared_bytes,
+                             emulation::call_body<decltype(body)>, &body, sizeof body);
 #else
     void *pointers[] = {(void *)&arguments...};
     return CUDA_CALL(stream, cudaLaunchKernel,

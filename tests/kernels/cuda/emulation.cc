@@ -186,8 +186,8 @@ static void block_run() {
     }
 }
 
-quern_status launch(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(void *),
-                    void *context) {
+quern_status launch_run(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(void *),
+                        void *context) {
     const int64_t blocks = (int64_t)grid.x * grid.y * grid.z;
     thread_count = (int32_t)(block.x * block.y * block.z);
     if (blocks == 0 || thread_count == 0 || thread_count > 1024)
@@ -301,14 +301,3 @@ void emulation_set_order(emulation_order chosen) {
 }
 
 int64_t emulation_launches(void) { return emulation::launch_count; }
-
-quern_stream *emulation_stream_create(void) { return new quern_stream(); }
-void emulation_stream_destroy(quern_stream *stream) { delete stream; }
-
-quern_status emulation_stream_wait(quern_stream *stream) {
-    const cuda_fault f = stream->fault;
-    stream->fault = cuda_fault();
-    if (f.code == 0) return QUERN_OK;
-    return quern_fail(QUERN_INPUT, "index %lld at position %lld is outside [0, %lld)",
-                      (long long)f.value, (long long)f.position, (long long)f.limit);
-}

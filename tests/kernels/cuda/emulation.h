@@ -36,11 +36,8 @@ extern "C" {
 
 #define cuda_fail quern_fail
 
-/* What a stream is to a kernel function here: where faults go. */
-struct quern_stream {
-    cuda_fault fault;
-};
-inline cuda_fault *cuda_stream_fault(quern_stream *stream) { return &stream->fault; }
+/* What a stream is, the files that launch know: emulated_stream.cc, fake_launch.cc. */
+extern "C" cuda_fault *cuda_stream_fault(const quern_stream *stream);
 
 namespace emulation {
 
@@ -59,8 +56,12 @@ struct storage {
     int64_t count = 0, block = -1;
 };
 
-quern_status launch(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(void *),
-                    void *context);
+/* A launch as its stream takes it, at once or later: the context is copied. */
+quern_status launch(quern_stream *stream, dim3 grid, dim3 block, size_t shared_bytes,
+                    void (*body)(void *), const void *context, size_t context_bytes);
+/* Runs it now. */
+quern_status launch_run(dim3 grid, dim3 block, size_t shared_bytes, void (*body)(void *),
+                        void *context);
 storage *shared_storage(const void *key, int64_t count, size_t element_bytes);
 bool note_read(storage *s, int64_t at), note_write(storage *s, int64_t at);
 size_t dynamic_bytes();
