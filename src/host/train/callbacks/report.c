@@ -1,8 +1,8 @@
 /* report.c - the callback behind the HTML report: it keeps a curve for every scalar of log and
  * eval_end and for the throughput, and the counts of the last evaluation's confusion matrix.
  *
- * All of that lies in one block, made at init and saved as it lies, so that the curves of a resumed
- * run are whole. The file is written at fit_end, through a buffer of the object. */
+ * All of that lies in one block, made at init and, but for the throughput, which is no state, saved
+ * as it lies, so that the curves of a resumed run are whole. The file is written at fit_end, through a buffer of the object. */
 #include "report.h"
 
 #include <quern/train.h>
@@ -86,16 +86,15 @@ static quern_status confusion_find(quern_report *r, const quern_trainer_desc *d)
     return QUERN_OK;
 }
 
+/* The throughput comes last, behind what is saved. */
 static quern_status block_make(quern_report *r) {
-    const int64_t counts = r->class_count * r->class_count;
-    const size_t curve_bytes = sizeof(report_curve) + REPORT_POINTS * sizeof(report_point);
-    r->block_bytes = (size_t)r->curve_count * curve_bytes + (size_t)counts * sizeof(double);
-    QUERN_TRY(
-        arena_allocate(&r->memory, &r->block, (int64_t)r->block_bytes, 1, "the report's curves"));
-    r->curves = (void *)r->block;
-    r->points = (void *)(r->curves + r->curve_count);
-    r->counts = (void *)(r->points + r->curve_count * REPORT_POINTS);
-    for (int64_t i = 0; i < r->curve_count; i++) report_curve_begin(&r->curves[i]);
+    const size_t counts = (size_t)(r->class_count * r->class_count) * sizeof(double);
+    const size_t bytes = counts + (size_t)r->curve_count * sizeof(report_series);
+    QUERN_TRY(arena_allocate(&r->memory, &r->block, (int64_t)bytes, 1, "the report's curves"));
+    r->saved_bytes = bytes - sizeof(report_series);
+    r->counts = (void *)r->block;
+    r->series = (void *)(r->block + counts);
+    for (int64_t i = 0; i < r->curve_count; i++) report_curve_begin(&r->series[i].curve);
     r->state = (report_state){.curve_count = r->curve_count, .class_count = r->class_count};
     return QUERN_OK;
 }
@@ -129,7 +128,8 @@ static quern_action on_load_end(void *self, const quern_event *event) {
     quern_report *r = self;
     bool valid = r->state.curve_count == r->curve_count && r->state.class_count == r->class_count &&
                  memchr(r->state.set, 0, sizeof r->state.set) != NULL;
-    for (int64_t i = 0; valid && i < r->curve_count; i++) valid = report_curve_valid(&r->curves[i]);
+    for (int64_t i = 0; valid && i < r->curve_count; i++)
+        valid = report_curve_valid(&r->series[i].curve);
     if (valid) return QUERN_CONTINUE;
     return answer(event, quern_fail(QUERN_INPUT, "report: the state in %s cannot be of this run",
                                     event->checkpoint ? event->checkpoint : "the checkpoint"));
@@ -138,7 +138,7 @@ static quern_action on_load_end(void *self, const quern_event *event) {
 static void curve_add(quern_report *r, const quern_event *event, const char *name, double value) {
     for (int64_t i = 0; i < r->curve_count; i++) {
         if (strcmp(r->names[i], name) != 0) continue;
-        report_curve_add(&r->curves[i], &r->points[i * REPORT_POINTS], (double)event->step, value);
+        report_curve_add(&r->series[i].curve, r->series[i].points, (double)event->step, value);
         return;
     }
 }
@@ -185,7 +185,7 @@ static quern_action on_fit_end(void *self, const quern_event *event) {
 
 static quern_callback_state state_of(void *self) {
     quern_report *r = self;
-    return (quern_callback_state){&r->state, sizeof r->state, r->block, r->block_bytes};
+    return (quern_callback_state){&r->state, sizeof r->state, r->block, r->saved_bytes};
 }
 
 quern_callback quern_report_callback(quern_report *report) {

@@ -29,6 +29,12 @@ typedef struct report_curve {
     double last, lowest, highest; /* of all that came and were finite; NaN: none */
 } report_curve;
 
+/* A curve with its points. */
+typedef struct report_series {
+    report_curve curve;
+    report_point points[REPORT_POINTS];
+} report_series;
+
 void report_curve_begin(report_curve *c);
 /* A value that is not finite is a gap, which thinning out never closes. */
 void report_curve_add(report_curve *c, report_point points[REPORT_POINTS], double step,
@@ -83,10 +89,9 @@ struct quern_report {
     const char *metric; /* the confusion's; NULL: there is none, or it is too large */
     report_state state;
     unsigned char *block;
-    size_t block_bytes;
-    report_curve *curves;
-    report_point *points; /* [curve_count][REPORT_POINTS] */
-    double *counts;       /* [class_count][class_count] */
+    size_t saved_bytes;    /* of it: all but the throughput, because times are no state */
+    double *counts;        /* [class_count][class_count] */
+    report_series *series; /* [curve_count] */
     bool stopping;
     report_page page;
 };

@@ -72,7 +72,7 @@ static void write_values(const quern_report *r, report_page *p) {
     page_add(p, "<h2>Values</h2>\n<table>\n<tr><th></th><th>last</th><th>lowest</th>"
                 "<th>highest</th></tr>\n");
     for (int64_t i = 0; i < r->curve_count; i++) {
-        const report_curve *c = &r->curves[i];
+        const report_curve *c = &r->series[i].curve;
         const double values[] = {c->last, c->lowest, c->highest};
         page_add(p, "<tr><th>");
         page_escaped(p, r->names[i]);
@@ -99,8 +99,8 @@ static void write_chart(const quern_report *r, report_page *p, int64_t first) {
         if (strcmp(title_of(r->names[i]), chart.title) != 0) continue;
         if (i < first) return;
         chart.names[chart.count] = r->names[i];
-        chart.curves[chart.count] = &r->curves[i];
-        chart.points[chart.count++] = &r->points[i * REPORT_POINTS];
+        chart.curves[chart.count] = &r->series[i].curve;
+        chart.points[chart.count++] = r->series[i].points;
     }
     page_chart(p, &chart);
 }
