@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Standard streams as a careless parent leaves them. */
@@ -64,9 +65,32 @@ static bool drain(int file, char *to, size_t *used) {
     return bytes > 0;
 }
 
+static int64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* Whether what the signal waits for has come. */
+static bool is_ready(const run_setup *s, const run_result *r) {
+    if (s->until) return access(s->until, F_OK) == 0;
+    return s->delay_us > 0 || strstr(r->error, " step ");
+}
+
+/* Sends it when it is due; true when that is done. */
+static bool send_signal(const run_setup *s, const run_result *r, pid_t child, int64_t *due_us) {
+    if (*due_us == 0 && is_ready(s, r)) *due_us = now_us() + s->delay_us;
+    if (*due_us == 0 || now_us() < *due_us) return false;
+    kill(child, s->signal);
+    if (s->twice) kill(child, s->signal);
+    return true;
+}
+
 static void watch(const run_setup *s, run_result *r, pid_t child, int out, int error) {
     size_t out_used = 0, error_used = 0;
     bool sent = s->signal == 0;
+    int64_t due_us = 0;
+    const bool by_clock = s->until || s->delay_us > 0;
     int pipe_end = -1;
     struct pollfd files[2] = {{.fd = out, .events = POLLIN}, {.fd = error, .events = POLLIN}};
     while (files[0].fd >= 0 || files[1].fd >= 0) {
@@ -76,13 +100,11 @@ static void watch(const run_setup *s, run_result *r, pid_t child, int out, int e
             if (pipe_end >= 0) kill(child, SIGINT);
             if (pipe_end >= 0) kill(child, SIGTERM);
         }
-        if (poll(files, 2, s->pipe && pipe_end < 0 ? 5 : -1) <= 0) continue;
+        if (!sent) sent = send_signal(s, r, child, &due_us);
+        const int wait_ms = !sent && by_clock ? 1 : s->pipe && pipe_end < 0 ? 5 : -1;
+        if (poll(files, 2, wait_ms) <= 0) continue;
         if (files[0].revents && !drain(out, r->out, &out_used)) files[0].fd = -1;
         if (files[1].revents && !drain(error, r->error, &error_used)) files[1].fd = -1;
-        if (!sent && strstr(r->error, " step ")) {
-            kill(child, s->signal);
-            sent = true;
-        }
     }
     if (pipe_end >= 0) close(pipe_end);
 }
@@ -161,6 +183,34 @@ bool fixture_csv(temporary *t, const char *name, int rows) {
     const bool written = closed && temporary_write(t, name, text, bytes);
     free(text);
     return written;
+}
+
+static void remove_times(json_t *object) {
+    json_object_del(object, "seconds");
+    json_object_del(object, "samples_per_second");
+}
+
+char *fixture_metrics(temporary *t, const char *folder) {
+    static char text[1 << 18];
+    char name[128], *kept = NULL;
+    size_t bytes = 0;
+    snprintf(name, sizeof name, "%s/metrics.jsonl", folder);
+    const long length = temporary_read(t, name, text, sizeof text - 1);
+    text[length > 0 ? length : 0] = '\0';
+    FILE *to = open_memstream(&kept, &bytes);
+    if (!to) return NULL;
+    strtok(text, "\n");
+    for (char *line = strtok(NULL, "\n"); line; line = strtok(NULL, "\n")) {
+        json_t *object = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+        CHECK_SAY(object != NULL, "no JSON: %s", line);
+        remove_times(object);
+        char *plain = json_dumps(object, JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
+        fprintf(to, "%s\n", plain ? plain : "");
+        free(plain);
+        json_decref(object);
+    }
+    fclose(to);
+    return kept;
 }
 
 json_t *fixture_json(const run_result *r) {

@@ -16,7 +16,10 @@ typedef struct run_setup {
     const char *environment; /* "NAME=value" */
     int64_t file_limit;      /* RLIMIT_FSIZE; 0: none */
     unsigned closed, deaf;   /* bits 1 << stream: closed; a pipe whose reader has gone */
-    int signal;              /* sent once stderr holds a "step" line */
+    int signal;              /* sent once stderr holds a "step" line, */
+    const char *until;       /* or, where one is given, once this file is there, */
+    int64_t delay_us;        /* and so much later; without `until`, from the start on */
+    bool twice;              /* and once more right behind it */
     const char *pipe;        /* a FIFO: once the program reads it, SIGINT and SIGTERM are sent */
 } run_setup;
 
@@ -40,6 +43,10 @@ bool fixture_mnist(temporary *t, const char *name, int train_count, int test_cou
 
 /* A learnable table of `rows`: two columns and a label in 0 … 2, with a header. */
 bool fixture_csv(temporary *t, const char *name, int rows);
+
+/* The scalars and counters of metrics.jsonl in `folder`, line by line, without times and without
+ * its first line, which is the configuration. Owned by the caller; "": there is no such file. */
+char *fixture_metrics(temporary *t, const char *folder);
 
 /* stdout as exactly one JSON object, or NULL (and a failed check). Owned by the caller. */
 json_t *fixture_json(const run_result *r);

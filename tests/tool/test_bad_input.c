@@ -22,7 +22,7 @@ static void expect_refusal(temporary *t, const char *data, int exit_code, const 
     json_t *object = fixture_json(r);
     CHECK_TEXT(fixture_json_text(object, "status"), status);
     CHECK_HAS(fixture_json_text(object, "reason"), sentence);
-    CHECK(json_object_size(object) == 14);
+    CHECK(json_object_size(object) == 18);
     json_decref(object);
     CHECK_SAY(!exists(t, "run"), "%s: a run folder was left behind", data);
 }
@@ -157,14 +157,15 @@ TEST_CASE(BadInput, a_disk_that_fills_up_while_logging_is_exit_code_4) {
 }
 
 /* The report is written when the run ends, then the model. */
-static void check_small_disk(int64_t file_limit, const char *names, const char *part) {
+static void check_small_disk(int64_t file_limit, const char *names, const char *part,
+                             const char *option) {
     temporary t;
     REQUIRE(temporary_begin(&t));
     REQUIRE(fixture_mnist(&t, "digits", 20, 10));
     const run_setup small_disk = {.file_limit = file_limit};
     const run_result *r =
         COMMAND_WITH(&t, &small_disk, "train", "--model", "mlp", "--data", "digits", "--batch-size",
-                     "8", "--steps", "3", "--run-dir", "run", "--quiet", "--json");
+                     "8", "--steps", "3", "--run-dir", "run", "--quiet", "--json", option);
     CHECK(r->exit_code == 4);
     CHECK_HAS(r->error, names);
     CHECK(!exists(&t, "run/model.safetensors") && !exists(&t, part));
@@ -174,12 +175,17 @@ static void check_small_disk(int64_t file_limit, const char *names, const char *
     temporary_end(&t);
 }
 
+TEST_CASE(BadInput, a_checkpoint_that_does_not_fit_the_disk_is_exit_code_4_and_gets_no_name) {
+    check_small_disk(256 << 10, "the last state could not be saved: writing run/checkpoints/step-3",
+                     "run/checkpoints/step-3", NULL);
+}
+
 TEST_CASE(BadInput, a_model_that_does_not_fit_the_disk_is_exit_code_4_and_leaves_no_part) {
-    check_small_disk(256 << 10, "model.safetensors", "run/model.safetensors.part");
+    check_small_disk(256 << 10, "model.safetensors", "run/model.safetensors.part", "--no-save");
 }
 
 TEST_CASE(BadInput, a_report_that_does_not_fit_the_disk_is_exit_code_4_and_leaves_no_part) {
-    check_small_disk(4096, "report.html", "run/report.html.part");
+    check_small_disk(4096, "report.html", "run/report.html.part", "--no-save");
 }
 
 TEST_CASE(BadInput, a_loss_that_is_not_finite_is_exit_code_9_and_saves_no_model) {

@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 static const char *const json_keys[] = {
-    "status",     "reason",   "steps",        "epochs",     "train_seconds", "samples_per_second",
-    "train/loss", "val/loss", "val/accuracy", "parameters", "peak_bytes",    "device",
-    "seed",       "run_dir",
+    "status",     "reason",   "stop_reason",   "steps",
+    "attempts",   "epochs",   "train_seconds", "samples_per_second",
+    "train/loss", "val/loss", "val/accuracy",  "parameters",
+    "peak_bytes", "device",   "seed",          "run_dir",
+    "checkpoint", "digest",
 };
 enum { JSON_KEY_COUNT = sizeof json_keys / sizeof *json_keys };
 

@@ -5,7 +5,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 typedef struct evaluation {
@@ -30,12 +29,8 @@ static quern_status measure(evaluation *e, const trained *t) {
     if (status != QUERN_OK) return status;
     e->seconds = now() - start;
     e->samples = quern_dataset_length(t->subject);
-    for (int32_t i = 0; i < count && i < 8; i++) {
-        const char *slash = strrchr(scalars[i].name, '/');
-        const char *name = slash ? slash + 1 : scalars[i].name;
-        if (strcmp(name, "loss") == 0) e->loss = scalars[i].value;
-        if (strcmp(name, "accuracy") == 0) e->accuracy = scalars[i].value;
-    }
+    e->loss = session_scalar(scalars, count, "loss");
+    e->accuracy = session_scalar(scalars, count, "accuracy");
     const int64_t classes = t->data.class_count;
     double *counts = calloc((size_t)(classes * classes), sizeof *counts);
     e->per_class = calloc((size_t)classes, sizeof *e->per_class);

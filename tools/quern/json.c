@@ -135,7 +135,7 @@ quern_status sheet_print(sheet *s) {
     return status;
 }
 
-static quern_status save(const sheet *s, const char *path) {
+static quern_status write_new(const sheet *s, const char *path) {
     const int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (file < 0) return quern_fail(QUERN_IO, "create %s: %s", path, strerror(errno));
     quern_status status = write_all(file, path, s->data, s->bytes);
@@ -143,7 +143,19 @@ static quern_status save(const sheet *s, const char *path) {
         status = quern_fail(QUERN_IO, "sync %s: %s", path, strerror(errno));
     if (close(file) != 0 && status == QUERN_OK)
         status = quern_fail(QUERN_IO, "close %s: %s", path, strerror(errno));
-    if (status != QUERN_OK) unlink(path); /* a part would pass for the whole */
+    return status;
+}
+
+/* Killed at any moment, the process leaves the file before or the new one. */
+static quern_status save(const sheet *s, const char *path) {
+    char part[4096];
+    const int length = snprintf(part, sizeof part, "%s.part", path);
+    if (length < 0 || (size_t)length >= sizeof part)
+        return quern_fail(QUERN_INVALID, "the path %.60s… is too long", path);
+    quern_status status = write_new(s, part);
+    if (status == QUERN_OK && rename(part, path) != 0)
+        status = quern_fail(QUERN_IO, "rename %s: %s", part, strerror(errno));
+    if (status != QUERN_OK) unlink(part);
     return status;
 }
 

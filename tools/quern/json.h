@@ -33,7 +33,7 @@ typedef struct sheet {
 } sheet;
 quern_status sheet_open(sheet *s);                   /* HOST_MEMORY */
 quern_status sheet_print(sheet *s);                  /* to standard output; IO. Releases it. */
-quern_status sheet_save(sheet *s, const char *path); /* to a new file, synced. Releases it. */
+quern_status sheet_save(sheet *s, const char *path); /* replaces the file, synced. Releases it. */
 quern_status sheet_finish(sheet *s);                 /* data is complete and terminated */
 void sheet_release(sheet *s);
 

@@ -4,7 +4,6 @@
 #include "json.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,9 +87,9 @@ quern_status outputs_config_line(const training *t, char **out) {
 }
 
 quern_status outputs_write_config(const training *t) {
-    char path[4096];
+    char path[PATH_BYTES];
     sheet s;
-    quern_status status = run_dir_file(&t->dir, "config.json", path, sizeof path);
+    quern_status status = path_join(path, t->dir.path, "config.json");
     if (status == QUERN_OK) status = sheet_open(&s);
     if (status != QUERN_OK) return status;
     write_config(t, s.to, "\n  ");
@@ -98,12 +97,14 @@ quern_status outputs_write_config(const training *t) {
     return sheet_save(&s, path);
 }
 
-quern_status outputs_write_results(const training *t, quern_status run) {
-    char path[4096];
-    if (run != QUERN_OK) return QUERN_OK;
-    const quern_status status = run_dir_file(&t->dir, "model.safetensors", path, sizeof path);
+/* The weights that were evaluated. */
+quern_status outputs_write_model(const training *t) {
+    char path[PATH_BYTES];
+    quern_parameters *average = quern_trainer_average(t->trainer);
+    const quern_status status = path_join(path, t->dir.path, "model.safetensors");
     if (status != QUERN_OK) return status;
-    return weights_save(path, t->options, &t->net, &t->data, quern_trainer_parameters(t->trainer));
+    return weights_save(path, t->options, &t->net, &t->data,
+                        average ? average : quern_trainer_parameters(t->trainer));
 }
 
 quern_status outputs_print_json(const training *t, quern_status run, const char *reason) {
@@ -116,7 +117,9 @@ quern_status outputs_print_json(const training *t, quern_status run, const char 
     json_begin(&j, s.to, " ");
     json_text(&j, "status", command_status_name(run));
     json_text(&j, "reason", reason);
+    json_text(&j, "stop_reason", t->started ? quern_stop_reason_name(r->reason) : NULL);
     json_count(&j, "steps", r->step);
+    json_count(&j, "attempts", r->attempts);
     json_count(&j, "epochs", r->epochs);
     json_number(&j, "train_seconds", r->train_seconds);
     json_number(&j, "samples_per_second", r->samples_per_second);
@@ -128,6 +131,8 @@ quern_status outputs_print_json(const training *t, quern_status run, const char 
     json_text(&j, "device", t->device ? t->device_name : NULL);
     json_count(&j, "seed", t->options->seed);
     json_text(&j, "run_dir", t->has_dir ? t->dir.path : NULL);
+    json_text(&j, "checkpoint", t->checkpoint[0] ? t->checkpoint : NULL);
+    json_text(&j, "digest", t->digest[0] ? t->digest : NULL);
     json_end(&j);
     fputc('\n', s.to);
     return sheet_print(&s);
@@ -160,10 +165,15 @@ quern_status outputs_print_text(const training *t) {
     const quern_status status = sheet_open(&s);
     if (status != QUERN_OK) return status;
     fprintf(s.to, "%" PRId64 " updates, %" PRId64 " epochs in %.1f s (%.0f samples/s)\n", r->step,
-            r->epochs, r->train_seconds, r->samples_per_second);
-    if (isfinite(r->train_loss)) fprintf(s.to, "training loss       %.4f\n", r->train_loss);
-    if (isfinite(r->valid_loss)) fprintf(s.to, "validation loss     %.4f\n", r->valid_loss);
-    if (isfinite(r->valid_accuracy)) fprintf(s.to, "validation accuracy %.4f\n", r->valid_accuracy);
+            r->epochs, r->train_seconds, unsigned_nan(r->samples_per_second));
+    fprintf(s.to, "ended by            %s\n", quern_stop_reason_name(r->reason));
+    fprintf(s.to, "training loss       %.4f\n", unsigned_nan(r->train_loss));
+    if (t->data.valid) {
+        fprintf(s.to, "validation loss     %.4f\n", unsigned_nan(r->valid_loss));
+        fprintf(s.to, "validation accuracy %.4f\n", unsigned_nan(r->valid_accuracy));
+    }
+    fprintf(s.to, "checkpoint          %s\n", t->checkpoint[0] ? t->checkpoint : "none");
+    fprintf(s.to, "digest              %s\n", t->digest[0] ? t->digest : "none");
     fprintf(s.to, "report              %s/report.html\n", t->dir.path);
     return sheet_print(&s);
 }

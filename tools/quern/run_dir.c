@@ -14,7 +14,10 @@
 
 enum { RUN_NUMBER_MAX = 99999 };
 
-/* *found: the name of any entry, "" when there is none. */
+#define PROBE ".probe"
+
+/* *found: the name of any entry, "" when there is none. A run that was killed while it probed left
+ * nothing. */
 static quern_status look_into(const char *path, char found[256]) {
     DIR *folder = opendir(path);
     if (!folder) {
@@ -24,7 +27,8 @@ static quern_status look_into(const char *path, char found[256]) {
     const struct dirent *entry;
     found[0] = '\0';
     while (!found[0] && (entry = readdir(folder)))
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            strcmp(entry->d_name, PROBE) != 0)
             snprintf(found, 256, "%s", entry->d_name);
     closedir(folder);
     return QUERN_OK;
@@ -34,7 +38,8 @@ static quern_status check_content(run_dir *d, bool resume) {
     char found[256];
     const quern_status status = look_into(d->path, found);
     if (status != QUERN_OK || !found[0]) return status;
-    d->earlier = path_exists(d->path, "config.json") || path_exists(d->path, "checkpoints");
+    d->earlier = path_exists(d->path, "config.json") || path_exists(d->path, "metrics.jsonl") ||
+                 path_exists(d->path, "checkpoints");
     if (resume && d->earlier) return QUERN_OK;
     return quern_fail(QUERN_INVALID,
                       "run directory %s: expected an empty or new folder%s, found %s%s", d->path,
@@ -71,8 +76,8 @@ static quern_status make_folders(char *path, bool *made) {
 /* A folder may say that it is writable and still refuse: only a written byte tells. */
 static quern_status probe(const run_dir *d) {
     char path[2100];
-    snprintf(path, sizeof path, "%s/.probe", d->path);
-    FILE *file = fopen(path, "wbx");
+    snprintf(path, sizeof path, "%s/" PROBE, d->path);
+    FILE *file = fopen(path, "wb");
     bool written = file && fputc('q', file) != EOF && fflush(file) == 0;
     int cause = errno;
     if (written && fsync(fileno(file)) != 0 && errno != EINVAL) {
@@ -134,18 +139,11 @@ quern_status run_dir_open(run_dir *d, const options *o) {
     return status;
 }
 
-quern_status run_dir_file(const run_dir *d, const char *name, char *out, size_t bytes) {
-    const int length = snprintf(out, bytes, "%s/%s", d->path, name);
-    if (length < 0 || (size_t)length >= bytes)
-        return quern_fail(QUERN_INVALID, "run directory %s: the path is too long", d->path);
-    return QUERN_OK;
-}
-
 void run_dir_undo(const run_dir *d, const char *const *names) {
-    char path[4096];
+    char path[PATH_BYTES];
     if (d->earlier) return;
     for (; *names; names++)
-        if (run_dir_file(d, *names, path, sizeof path) == QUERN_OK) unlink(path);
+        if (path_join(path, d->path, *names) == QUERN_OK) remove(path);
     if (d->made) rmdir(d->path);
 }
 

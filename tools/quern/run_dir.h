@@ -15,9 +15,8 @@ typedef struct run_dir {
 /* --run-dir, or the first free runs/<model>-<data>-NNN. INVALID: not empty and not to be resumed,
  * or in use by another process; IO: not writable. */
 quern_status run_dir_open(run_dir *out, const options *o);
-quern_status run_dir_file(const run_dir *d, const char *name, char *out, size_t bytes);
-/* Removes `names` (NULL-terminated) and, if it was made here, the folder. What belongs to an
- * earlier run stays. */
+/* Removes `names` (NULL-terminated; files, empty folders) and, if it was made here, the folder.
+ * What belongs to an earlier run stays. */
 void run_dir_undo(const run_dir *d, const char *const *names);
 void run_dir_release(run_dir *d);
 

@@ -2,16 +2,24 @@
 #include "session.h"
 #include "nearest.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+/* What a resumed run goes on from, and what is changed in it, is a part of its result. */
+static quern_log_level lowest_level(const options *o) {
+    if (o->resume) return QUERN_LOG_INFO;
+    return o->quiet ? QUERN_LOG_ERROR : QUERN_LOG_WARNING;
+}
+
 /* A line in one write, because loader threads log too. */
 static void log_to_stderr(void *self, quern_log_level level, const char *sentence) {
+    const options *o = self;
     char line[1100];
-    (void)self;
-    if (level < QUERN_LOG_WARNING) return;
-    const int length = snprintf(line, sizeof line, "quern: warning: %s\n", sentence);
+    if (level < lowest_level(o)) return;
+    const char *kind = level >= QUERN_LOG_WARNING ? "warning: " : "";
+    const int length = snprintf(line, sizeof line, "quern: %s%s\n", kind, sentence);
     const size_t bytes = length < (int)sizeof line ? (size_t)length : sizeof line - 1;
     if (write(STDERR_FILENO, line, bytes) < 0) return; /* nowhere is left to say so */
 }
@@ -52,7 +60,7 @@ quern_status session_device(quern_device **out, const options *o) {
     const quern_status status = parse_device(&desc, o->device);
     if (status != QUERN_OK) return status;
     if (desc.kind != QUERN_DEVICE_CUDA) desc.thread_count = (int32_t)o->threads;
-    if (!o->quiet) desc.host.log = (quern_log_sink){.write = log_to_stderr};
+    desc.host.log = (quern_log_sink){.write = log_to_stderr, .self = (void *)(uintptr_t)o};
     return quern_device_create(out, &desc);
 }
 
@@ -93,4 +101,12 @@ quern_trainer_desc session_trainer(const options *o, const model *m, const sampl
                                 .transform_count = 1,
                                 .batch_size = o->batch_size,
                                 .worker_count = (int32_t)o->workers};
+}
+
+double session_scalar(const quern_scalar *scalars, int32_t count, const char *name) {
+    for (int32_t i = 0; i < count; i++) {
+        const char *slash = strrchr(scalars[i].name, '/');
+        if (strcmp(slash ? slash + 1 : scalars[i].name, name) == 0) return scalars[i].value;
+    }
+    return NAN;
 }

@@ -43,6 +43,9 @@ quern_status session_schedule(quern_schedule *out, const options *o);
 /* The part of a trainer's desc that all three commands have in common. */
 quern_trainer_desc session_trainer(const options *o, const model *m, const samples *s);
 
+/* The scalar of an evaluation, whatever the set is called; NaN: there is none. */
+double session_scalar(const quern_scalar *scalars, int32_t count, const char *name);
+
 /* The graph's trained state in a file, with what eval and predict need to use it. */
 quern_status weights_save(const char *path, const options *o, const model *m, const samples *s,
                           quern_parameters *parameters);

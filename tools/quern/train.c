@@ -3,37 +3,7 @@
 #include "commands.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
-static void write_progress(void *self, const char *text, size_t bytes) {
-    (void)self;
-    while (bytes > 0) {
-        const ssize_t written = write(STDERR_FILENO, text, bytes);
-        if (written <= 0) return; /* nobody reads: training goes on */
-        text += written;
-        bytes -= (size_t)written;
-    }
-}
-
-static int32_t terminal_width(void) {
-    struct winsize size;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
-    return 80;
-}
-
-static quern_status open_progress(training *t) {
-    const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
-    const bool terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
-    return quern_progress_create(
-        &t->progress, t->device,
-        &(quern_progress_desc){.write = write_progress,
-                               .terminal = terminal,
-                               .color = terminal && !(no_color && *no_color),
-                               .width = terminal ? terminal_width() : 80});
-}
 
 static quern_status open_device_and_data(training *t) {
     const options *o = t->options;
@@ -49,65 +19,19 @@ static quern_status open_device_and_data(training *t) {
     return samples_measure(&t->data);
 }
 
-static quern_status open_early_stop(training *t) {
-    if (!t->options->patience) return QUERN_OK;
-    return quern_early_stop_create(&t->early_stop, t->device,
-                                   &(quern_early_stop_desc){.patience = t->options->patience});
-}
-
-/* A run without TensorBoard is as good. */
-static quern_status open_board(training *t) {
-    const quern_status status = quern_tensorboard_create(&t->board, t->device, t->dir.path);
-    return status == QUERN_UNSUPPORTED ? QUERN_OK : status;
-}
-
-static quern_status open_report(training *t, const char *configuration) {
-    char path[4096], title[512];
-    quern_status status = run_dir_file(&t->dir, "report.html", path, sizeof path);
-    if (status != QUERN_OK) return status;
-    snprintf(title, sizeof title, "%s on %s", t->options->model, t->options->data);
-    return quern_report_create(
-        &t->report, t->device,
-        &(quern_report_desc){.path = path, .title = title, .configuration = configuration});
-}
-
-static quern_status open_run(training *t) {
-    char path[4096];
-    quern_status status = run_dir_open(&t->dir, t->options);
+static quern_status open_folder(training *t) {
+    const quern_status status = run_dir_open(&t->dir, t->options);
     if (status != QUERN_OK) return status;
     t->has_dir = true;
-    status = run_dir_file(&t->dir, "checkpoints", t->checkpoints, sizeof t->checkpoints);
-    if (status == QUERN_OK) status = run_dir_file(&t->dir, "metrics.jsonl", path, sizeof path);
-    char *header = NULL;
-    if (status == QUERN_OK) status = outputs_config_line(t, &header);
-    if (status == QUERN_OK)
-        status = quern_jsonl_create(&t->jsonl, t->device,
-                                    &(quern_history_desc){.path = path, .header = header});
-    if (status == QUERN_OK) status = open_report(t, header);
-    free(header);
-    return status == QUERN_OK ? open_board(t) : status;
-}
-
-static quern_action check_signal(void *self, const quern_event *event) {
-    (void)self;
-    (void)event;
-    return signals_received() ? QUERN_STOP : QUERN_CONTINUE;
+    return path_join(t->checkpoints, t->dir.path, "checkpoints");
 }
 
 static quern_status open_trainer(training *t) {
-    quern_callback callbacks[6] = {
-        {.name = "signals", .fit_begin = check_signal},
-        quern_jsonl_callback(t->jsonl),
-        quern_report_callback(t->report),
-    };
-    int32_t count = 3;
-    if (t->progress) callbacks[count++] = quern_progress_callback(t->progress);
-    if (t->board) callbacks[count++] = quern_tensorboard_callback(t->board);
-    if (t->early_stop) callbacks[count++] = quern_early_stop_callback(t->early_stop);
+    quern_callback callbacks[TRAIN_CALLBACKS_MAX];
     quern_trainer_desc desc;
     quern_status status = train_desc(&desc, t);
     desc.callbacks = callbacks;
-    desc.callback_count = count;
+    desc.callback_count = train_callbacks(t, callbacks);
     if (status == QUERN_OK) status = quern_trainer_memory(&t->memory, &desc);
     if (status == QUERN_OK) status = quern_trainer_create(&t->trainer, &desc);
     return status;
@@ -118,45 +42,58 @@ static quern_status prepare(training *t) {
     if (status == QUERN_OK)
         status = model_create(&t->net, t->device, t->options->model, &t->data.input,
                               t->data.class_count);
-    if (status == QUERN_OK) status = open_early_stop(t);
-    if (status == QUERN_OK) status = open_run(t);
-    if (status == QUERN_OK && !t->options->quiet) status = open_progress(t);
+    if (status == QUERN_OK) status = open_folder(t);
+    if (status == QUERN_OK) status = train_callbacks_open(t);
     if (status == QUERN_OK) status = open_trainer(t);
     if (status == QUERN_OK) status = outputs_write_config(t);
     return status;
 }
 
+/* A second signal ends the run without a save, and leaves no time for anything else. */
+static bool is_abandoned(const training *t) {
+    return t->result.signal && quern_trainer_resolved(t->trainer)->save.directory &&
+           !t->result.checkpoint;
+}
+
+/* A finished run that was resumed has evaluated nothing in this process. */
+static quern_status evaluate_end(training *t) {
+    if (!t->data.valid || t->result.signal || !isnan(t->result.valid_loss)) return QUERN_OK;
+    quern_scalar scalars[8];
+    int32_t count = 0;
+    const quern_status status =
+        quern_trainer_evaluate(t->trainer, t->data.valid, scalars, 8, &count);
+    if (status != QUERN_OK) return status;
+    t->result.valid_loss = session_scalar(scalars, count, "loss");
+    t->result.valid_accuracy = session_scalar(scalars, count, "accuracy");
+    return QUERN_OK;
+}
+
 static quern_status run(training *t) {
     if (!t->options->quiet) outputs_print_start(t);
     t->started = true;
-    signals_watch(t->trainer);
-    const quern_status status = quern_trainer_fit(t->trainer, &t->result);
-    signals_watch(NULL);
-    t->stop_signal = signals_received();
-    return status;
+    quern_status status = quern_trainer_fit(t->trainer, &t->result);
+    signals_note(t->result.signal);
+    if (t->result.checkpoint)
+        snprintf(t->checkpoint, sizeof t->checkpoint, "%s", t->result.checkpoint);
+    if (status != QUERN_OK || is_abandoned(t)) return status;
+    status = quern_trainer_digest(t->trainer, t->digest);
+    if (status == QUERN_OK) status = evaluate_end(t);
+    return status == QUERN_OK ? outputs_write_model(t) : status;
 }
 
 static void release(training *t) {
     char board[512] = "";
     if (t->board)
         snprintf(board, sizeof board, "%s", strrchr(quern_tensorboard_path(t->board), '/') + 1);
-    const char *const names[] = {"metrics.jsonl", "config.json", board[0] ? board : NULL, NULL};
+    const char *const names[] = {"metrics.jsonl", "config.json", "checkpoints",
+                                 board[0] ? board : NULL, NULL};
     quern_trainer_destroy(t->trainer);
-    quern_progress_destroy(t->progress);
-    quern_jsonl_destroy(t->jsonl);
-    quern_report_destroy(t->report);
-    quern_tensorboard_destroy(t->board);
-    quern_early_stop_destroy(t->early_stop);
+    train_callbacks_release(t);
     model_release(&t->net);
     samples_release(&t->data);
     quern_device_destroy(t->device);
     if (t->has_dir && !t->started) run_dir_undo(&t->dir, names);
     if (t->has_dir) run_dir_release(&t->dir);
-}
-
-static const char *end_reason(const training *t, quern_status status) {
-    if (status != QUERN_OK) return quern_error();
-    return t->stop_signal ? "signal" : quern_stop_reason_name(t->result.reason);
 }
 
 int command_train(const options *o) {
@@ -168,14 +105,8 @@ int command_train(const options *o) {
     status = prepare(&t);
     if (status == QUERN_OK) status = run(&t);
     char reason[1024];
-    snprintf(reason, sizeof reason, "%s", end_reason(&t, status));
-    if (t.started) {
-        const quern_status written = outputs_write_results(&t, status);
-        if (status == QUERN_OK && written != QUERN_OK) {
-            status = written;
-            snprintf(reason, sizeof reason, "%s", quern_error());
-        }
-    }
+    snprintf(reason, sizeof reason, "%s",
+             status == QUERN_OK ? quern_stop_reason_name(t.result.reason) : quern_error());
     int code = quern_status_exit_code(status);
     if (status != QUERN_OK) fprintf(stderr, "quern: %s\n", reason);
     quern_status printed = QUERN_OK;
@@ -184,7 +115,7 @@ int command_train(const options *o) {
     else if (status == QUERN_OK)
         printed = outputs_print_text(&t);
     if (printed != QUERN_OK && status == QUERN_OK) code = command_fail(printed);
-    if (code == 0 && t.stop_signal) code = 128 + t.stop_signal;
+    if (code == 0 && t.result.signal) code = 128 + t.result.signal;
     release(&t);
     return code;
 }

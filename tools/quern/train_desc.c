@@ -83,7 +83,7 @@ static quern_status fill_optimizer(quern_optimizer_desc *out, const options *o) 
 }
 
 static void fill_limits(quern_trainer_desc *d, const options *o) {
-    d->epoch_count = o->epochs ? o->epochs : o->steps || o->max_samples ? 0 : 1;
+    d->epoch_count = o->epochs;
     d->step_limit = o->steps;
     d->sample_limit = o->max_samples;
     d->seconds_limit = o->max_seconds;

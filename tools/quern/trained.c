@@ -65,6 +65,22 @@ static quern_status find_checkpoint(trained *t, const place *p) {
     return quern_fail(QUERN_INPUT, "%s: expected a checkpoint, found none", p->checkpoints);
 }
 
+/* Where a moving average was kept, that is what the run evaluated. */
+static quern_status load_average(trained *t) {
+    const quern_safetensors *state = quern_checkpoint_state(t->checkpoint);
+    quern_parameters *parameters = quern_trainer_parameters(t->trainer);
+    for (int32_t i = 0; i < quern_graph_parameter_count(t->net.graph); i++) {
+        const quern_tensor *tensor = quern_graph_parameter(t->net.graph, i);
+        char name[512];
+        snprintf(name, sizeof name, "average.%s", quern_tensor_name(tensor));
+        const quern_safetensors_entry *e = quern_safetensors_find(state, name);
+        if (!e) continue;
+        const quern_status status = quern_parameters_write(parameters, tensor, e->data, e->bytes);
+        if (status != QUERN_OK) return status;
+    }
+    return QUERN_OK;
+}
+
 static quern_status open_checkpoint(trained *t, const options *o, const place *p) {
     facts f = {0};
     quern_status status = find_checkpoint(t, p);
@@ -73,8 +89,10 @@ static quern_status open_checkpoint(trained *t, const options *o, const place *p
     if (status != QUERN_OK) return status;
     const char *path = quern_checkpoint_info_get(t->checkpoint).path;
     status = build(t, o, &f, path);
-    if (status != QUERN_OK) return status;
-    return quern_checkpoint_load(t->checkpoint, t->net.graph, quern_trainer_parameters(t->trainer));
+    if (status == QUERN_OK)
+        status = quern_checkpoint_load(t->checkpoint, t->net.graph,
+                                       quern_trainer_parameters(t->trainer));
+    return status == QUERN_OK ? load_average(t) : status;
 }
 
 /* A run that came to its end left its result; one that did not has its checkpoints. */

@@ -1,8 +1,9 @@
 /* report.c - the callback behind the HTML report: it keeps a curve for every scalar of log and
  * eval_end and for the throughput, and the counts of the last evaluation's confusion matrix.
  *
- * All of that lies in one block, made at init and, but for the throughput, which is no state, saved
- * as it lies, so that the curves of a resumed run are whole. The file is written at fit_end, through a buffer of the object. */
+ * All of that lies in one block, made at init and saved as it lies but for the throughput, which is
+ * no state: the curves of a resumed run are whole. The file is written at fit_end, through a buffer
+ * of the object. */
 #include "report.h"
 
 #include <quern/train.h>
