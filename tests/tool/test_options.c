@@ -48,6 +48,11 @@ static const outcome outcomes[] = {
     {"steps", 5, 5, 0, {"--steps", "5"}},
     {"samples", 6, 6, 0, {"--max-samples", "55"}},
     {"epochs", 6, 6, 2, {"--epochs", "2", "--train-batches", "3"}},
+    {"epochs", 5, 5, 1, {"--accumulate", "2"}},
+    {"epochs", 10, 10, 2, {"--accumulate", "2", "--tail", "flush", "--epochs", "2"}},
+    {"epochs", 9, 9, 2, {"--accumulate", "2", "--tail", "carry", "--epochs", "2"}},
+    {"epochs", 8, 8, 2, {"--accumulate", "2", "--tail", "drop", "--epochs", "2"}},
+    {"epochs", 3, 3, 1, {"--accumulate", "4", "--batch-size", "8"}},
     {"epochs", 4, 4, 4, {"--overfit-batch", "--epochs", "4"}},
     {"callback", 6, 6, 0, {"--patience", "2", "--eval-every", "2", "--lr", "0", "--epochs", "9"}},
 };
@@ -222,6 +227,8 @@ static const struct {
      {"--schedule", "cosine_restarts", "--period", "2", "--period-factor", "2", "--steps", "6"}},
     {1.0 / 3, "1e-6", {"--warmup", "9", "--warmup-kind", "exponential", "--steps", "5"}},
     {5.0 / 9, "1e-6", {"--warmup", "9", "--steps", "5"}},
+    /* Nothing moves: the first evaluation is the best one, and two more are more than one. */
+    {0.1, "1e-30", {"--plateau", "1", "--epochs", "4"}},
 };
 
 TEST_CASE(Options, schedules_take_their_options) {
@@ -264,6 +271,39 @@ TEST_CASE(Options, clipping_and_averaging_change_the_state) {
     char again[33];
     digest_of(again, rows[4]);
     CHECK_TEXT(again, digests[4]);
+}
+
+/* A rate that makes the weights infinite: STOP fails, SKIP fails when it goes on. */
+TEST_CASE(Options, what_is_not_finite_stops_or_skips) {
+    static const char *const policies[] = {"stop", "skip"};
+    for (int i = 0; i < 2; i++) {
+        temporary t;
+        REQUIRE(begin(&t));
+        const char *arguments[] = {"--lr",
+                                   "1e30",
+                                   "--optimizer",
+                                   "sgd",
+                                   "--on-nonfinite",
+                                   policies[i],
+                                   "--steps",
+                                   "20",
+                                   "--save-every",
+                                   "1",
+                                   "--keep",
+                                   "2",
+                                   i > 0 ? "--nonfinite-limit" : NULL,
+                                   "3",
+                                   NULL};
+        json_t *object = train(&t, arguments, 9);
+        CHECK_TEXT(fixture_json_text(object, "status"), "NOT_FINITE");
+        CHECK_TEXT(fixture_json_text(object, "stop_reason"), "failure");
+        const double skipped =
+            fixture_json_number(object, "attempts") - fixture_json_number(object, "steps");
+        CHECK_SAY(i == 0 ? skipped <= 1 : skipped >= 3, "%s: %g skipped", policies[i], skipped);
+        json_decref(object);
+        CHECK(access(temporary_join(&t, "run/model.safetensors"), F_OK) != 0);
+        temporary_end(&t);
+    }
 }
 
 TEST_CASE(Options, a_table_is_validated_on_another_with_as_many_columns) {

@@ -99,6 +99,7 @@ static const misuse misuses[] = {
     {"--max-samples: expected an integer from 1", {"train", "--max-samples", "0"}},
     {"--max-seconds: expected a number from 0.001", {"train", "--max-seconds", "0"}},
     {"--nonfinite-limit: expected an integer from 1", {"train", "--nonfinite-limit", "0"}},
+    {"--plateau: expected an integer from 1", {"train", "--plateau", "0"}},
     {"--ema: expected a number from 0 to 1, found \"1\"", {"train", "--ema", "1"}},
     {"--clip-value: expected a number from 0", {"train", "--clip-value", "-1"}},
     {"--tail: unknown name \"flsh\"; the nearest is \"flush\"", {"train", "--tail", "flsh"}},

@@ -19,6 +19,7 @@ typedef struct training {
     quern_jsonl *jsonl;
     quern_tensorboard *board;     /* NULL in a build without it */
     quern_early_stop *early_stop; /* NULL without --patience */
+    quern_plateau *plateau;       /* NULL without --plateau */
     quern_progress *progress;     /* NULL with --quiet */
     quern_report *report;
     quern_trainer *trainer;

@@ -1,5 +1,5 @@
 /* train_callbacks.c - what listens to a run: its history, report and event file in the run folder,
- * progress on standard error, early stop where it is asked for. */
+ * progress on standard error, early stop and plateau where they are asked for. */
 #include "train.h"
 
 #include <stdlib.h>
@@ -69,6 +69,9 @@ static quern_status open_judges(training *t) {
     if (o->patience)
         status = quern_early_stop_create(&t->early_stop, t->device,
                                          &(quern_early_stop_desc){.patience = o->patience});
+    if (status == QUERN_OK && o->plateau)
+        status = quern_plateau_create(&t->plateau, t->device,
+                                      &(quern_plateau_desc){.patience = o->plateau});
     return status;
 }
 
@@ -92,6 +95,7 @@ int32_t train_callbacks(const training *t, quern_callback out[TRAIN_CALLBACKS_MA
     if (t->progress) out[count++] = quern_progress_callback(t->progress);
     if (t->board) out[count++] = quern_tensorboard_callback(t->board);
     if (t->early_stop) out[count++] = quern_early_stop_callback(t->early_stop);
+    if (t->plateau) out[count++] = quern_plateau_callback(t->plateau);
     return count;
 }
 
@@ -101,4 +105,5 @@ void train_callbacks_release(training *t) {
     quern_report_destroy(t->report);
     quern_tensorboard_destroy(t->board);
     quern_early_stop_destroy(t->early_stop);
+    quern_plateau_destroy(t->plateau);
 }

@@ -9,8 +9,8 @@ static const int of_saves[] = {OPTION_save_every, OPTION_keep, OPTION_keep_best,
                                OPTION_resume};
 
 /* Options that only a validation set reads. */
-static const int of_validation[] = {OPTION_patience, OPTION_eval_every, OPTION_eval_batches,
-                                    OPTION_sanity_batches, OPTION_keep_best};
+static const int of_validation[] = {OPTION_patience,     OPTION_plateau,        OPTION_eval_every,
+                                    OPTION_eval_batches, OPTION_sanity_batches, OPTION_keep_best};
 
 static quern_status check_saves(const options *o) {
     const char *without = o->no_save ? "no-save" : o->fast_dev_run ? "fast-dev-run" : NULL;
