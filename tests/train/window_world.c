@@ -54,9 +54,9 @@ static int64_t tensor_append(world *w, const quern_tensor *tensor, double *out) 
 }
 
 int64_t window_state(world *w, double *out) {
-    static const char *const names[] = {
-        "fc1.weight",  "fc1.bias",  "fc2.weight",        "fc2.bias",
-        "norm.weight", "norm.bias", "norm.running_mean", "norm.running_variance"};
+    static const char *const names[] = {"fc1.weight",        "fc1.bias",        "fc2.weight",
+                                        "fc2.bias",          "norm.weight",     "norm.bias",
+                                        "norm.running_mean", "norm.running_var"};
     int64_t count = 0;
     for (int i = 0; i < 8; i++) {
         const quern_tensor *tensor = quern_tensor_find(w->graph, names[i]);
