@@ -49,8 +49,9 @@ static quern_status graph_build(world *w, bool dropout) {
 
 static quern_status open_all(world *w, const world_desc *d) {
     quern_status s;
-    const quern_device_desc device = {.kind = QUERN_DEVICE_CPU,
-                                      .thread_count = d->thread_count ? d->thread_count : 1,
+    const int32_t threads = d->thread_count ? d->thread_count : 1;
+    const quern_device_desc device = {.kind = d->cuda ? QUERN_DEVICE_CUDA : QUERN_DEVICE_CPU,
+                                      .thread_count = d->cuda ? 0 : threads,
                                       .seed = 7,
                                       .host = d->host};
     if ((s = quern_device_create(&w->device, &device))) return s;

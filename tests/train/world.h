@@ -22,7 +22,8 @@ typedef struct world {
 typedef struct world_desc {
     int64_t train_length, valid_length; /* default 10; valid -1: none */
     int64_t batch_size;                 /* default 4: an epoch of 4, 4, 2 */
-    int32_t thread_count;               /* default 1 */
+    int32_t thread_count;               /* default 1; of the CPU */
+    bool cuda;                          /* else the CPU */
     bool dropout;                       /* with probability 1/4 between the layers */
     quern_host host;
 } world_desc;

@@ -1,0 +1,157 @@
+/* Training on a CUDA device, through the public interface: what must not change a bit, what
+ * follows the CPU, what is said of bad data. The same executable runs on a GPU, and, in every
+ * build with the CUDA module, on the fake device with the module's own kernels. Without a device
+ * its tests are skipped; with QUERN_REQUIRE_GPU=1 that is a failure. */
+#include "quern_test.h"
+
+#include "train/world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Whether there is a device; else the running test has been skipped or has failed. */
+static bool has_device(void) {
+    static char reason[400];
+    if (quern_device_count(QUERN_DEVICE_CUDA, reason, sizeof reason) > 0) return true;
+    const char *required = getenv("QUERN_REQUIRE_GPU");
+    if (required != NULL && strcmp(required, "1") == 0)
+        CHECK_SAY(false, "QUERN_REQUIRE_GPU is set, but %s", reason);
+    else
+        quern_test_skip(reason, __FILE__, __LINE__);
+    return false;
+}
+#define NEEDS_DEVICE                                                                               \
+    if (!has_device()) return
+
+typedef struct run {
+    float weights[256];
+    int64_t weight_count;
+    quern_result result;
+} run;
+
+static quern_status fit(const world_desc *wd, const quern_trainer_desc *change, run *out) {
+    world w;
+    memset(out, 0, sizeof *out);
+    quern_status s = world_open(&w, wd);
+    if (s != QUERN_OK) return s;
+    w.desc.epoch_count = 3;
+    w.desc.step_limit = change->step_limit;
+    w.desc.accumulate = change->accumulate;
+    w.desc.no_capture = change->no_capture;
+    w.desc.no_fusion = change->no_fusion;
+    w.desc.worker_count = change->worker_count;
+    w.desc.run_ahead = change->run_ahead;
+    if (change->optimizer.learning_rate != 0) w.desc.optimizer = change->optimizer;
+    s = quern_trainer_create(&w.trainer, &w.desc);
+    if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, &out->result);
+    if (s == QUERN_OK) out->weight_count = world_weights(&w, out->weights, 256);
+    world_close(&w);
+    return s;
+}
+
+static const world_desc on_cuda = {
+    .cuda = true, .train_length = 58, .valid_length = 10, .dropout = true};
+static const quern_trainer_desc defaults = {0};
+
+static void check_same(const quern_trainer_desc *change) {
+    run first, second;
+    REQUIRE_OK(fit(&on_cuda, &defaults, &first));
+    REQUIRE_OK(fit(&on_cuda, change, &second));
+    CHECK(first.weight_count > 50 && first.weight_count == second.weight_count);
+    CHECK(memcmp(first.weights, second.weights, sizeof first.weights) == 0);
+    CHECK(first.result.valid_loss == second.result.valid_loss);
+    CHECK(first.result.step == 45 && second.result.step == 45);
+}
+
+TEST_CASE(GpuTraining, a_captured_step_is_the_eager_step_bit_for_bit) {
+    NEEDS_DEVICE;
+    check_same(&(quern_trainer_desc){.no_capture = true});
+}
+
+TEST_CASE(GpuTraining, repeated_runs_give_the_same_bits) {
+    NEEDS_DEVICE;
+    for (int i = 0; i < 3; i++) check_same(&defaults);
+}
+
+TEST_CASE(GpuTraining, loader_threads_and_run_ahead_change_nothing) {
+    NEEDS_DEVICE;
+    check_same(&(quern_trainer_desc){.worker_count = 2});
+    check_same(&(quern_trainer_desc){.run_ahead = 1});
+    check_same(&(quern_trainer_desc){.run_ahead = 8});
+}
+
+/* F32 sums in another order: 1e-5 is a hundred roundings. Over many steps ReLU's kinks and the
+ * division by small moments part the trajectories further, so this is SGD over a few. */
+static const double NEAR_CPU = 1e-5;
+
+TEST_CASE(GpuTraining, the_first_steps_follow_the_cpu) {
+    NEEDS_DEVICE;
+    for (int64_t accumulate = 1; accumulate <= 2; accumulate++) {
+        run cuda, cpu;
+        world_desc wd = on_cuda;
+        const quern_trainer_desc change = {
+            .step_limit = 5,
+            .accumulate = accumulate,
+            .optimizer = {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.01f}};
+        REQUIRE_OK(fit(&wd, &change, &cuda));
+        wd.cuda = false;
+        REQUIRE_OK(fit(&wd, &change, &cpu));
+        CHECK(cuda.weight_count == cpu.weight_count);
+        for (int64_t i = 0; i < cpu.weight_count; i++)
+            CHECK_NEAR(cuda.weights[i], cpu.weights[i], NEAR_CPU);
+        CHECK_NEAR(cuda.result.train_loss, cpu.result.train_loss, NEAR_CPU);
+        CHECK_NEAR(cuda.result.valid_loss, cpu.result.valid_loss, NEAR_CPU);
+    }
+}
+
+TEST_CASE(GpuTraining, every_optimizer_follows_the_cpu_in_its_first_step) {
+    NEEDS_DEVICE;
+    for (int kind = 0; kind < QUERN_OPTIMIZER_COUNT; kind++) {
+        run cuda, cpu;
+        world_desc wd = on_cuda;
+        const quern_trainer_desc change = {
+            .step_limit = 1,
+            .optimizer = {.kind = (quern_optimizer_kind)kind, .learning_rate = 0.01f}};
+        REQUIRE_OK(fit(&wd, &change, &cuda));
+        wd.cuda = false;
+        REQUIRE_OK(fit(&wd, &change, &cpu));
+        for (int64_t i = 0; i < cpu.weight_count; i++)
+            CHECK_NEAR(cuda.weights[i], cpu.weights[i], NEAR_CPU);
+    }
+}
+
+TEST_CASE(GpuTraining, learns) {
+    NEEDS_DEVICE;
+    run r;
+    world_desc wd = on_cuda;
+    wd.dropout = false;
+    REQUIRE_OK(fit(&wd, &defaults, &r));
+    CHECK(r.result.valid_accuracy > 0.5);
+}
+
+TEST_CASE(GpuTraining, a_label_that_is_no_class_is_said_and_the_device_lives_on) {
+    NEEDS_DEVICE;
+    world w;
+    quern_result r;
+    REQUIRE_OK(world_open(&w, &on_cuda));
+    w.train_label[20] = 77;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    CHECK_STATUS(quern_trainer_fit(w.trainer, &r), QUERN_INPUT);
+    CHECK_ERROR_HAS("77");
+    world_close(&w);
+    check_same(&defaults);
+}
+
+TEST_CASE(GpuTraining, a_model_that_does_not_fit_is_device_memory) {
+    NEEDS_DEVICE;
+    world w;
+    REQUIRE_OK(world_open(&w, &on_cuda));
+    quern_tensor *h = quern_dense(
+        w.graph, w.x, &(quern_dense_desc){.units = INT64_C(1) << 38, .name = "too large"});
+    w.desc.outputs = &h;
+    CHECK_STATUS(quern_trainer_create(&w.trainer, &w.desc), QUERN_DEVICE_MEMORY);
+    CHECK_ERROR_HAS("bytes");
+    world_close(&w);
+    check_same(&defaults);
+}
