@@ -46,17 +46,24 @@ const quern_host *cuda_device_host(const backend_device *device);
 bool cuda_device_allows_tf32(const backend_device *device);
 bool cuda_device_tunes(const backend_device *device);
 
-/* What a library's file keeps for a device (a handle, a cache of plans): made at its first use,
- * dropped when the device closes, the last first. */
+/* What a file of this folder keeps for a device: made at its first use, dropped when the device
+ * closes, the last first. */
 typedef enum cuda_slot {
-    CUDA_SLOT_CUBLASLT,
-    CUDA_SLOT_CUDNN,
-    CUDA_SLOT_ALGORITHMS,
+    CUDA_SLOT_LIBRARIES, /* libraries.h */
     CUDA_SLOT_COUNT,
 } cuda_slot;
 void *cuda_device_slot(const backend_device *device, cuda_slot slot);
 void cuda_device_slot_set(backend_device *device, cuda_slot slot, void *value,
                           void (*drop)(backend_device *device, void *value));
+
+/* quern_dtype_bytes of the core. */
+static inline size_t cuda_dtype_bytes(quern_dtype dtype) {
+#define X(name, bytes, text)                                                                       \
+    if (dtype == QUERN_##name) return bytes;
+    QUERN_DTYPE_LIST(X)
+#undef X
+    return 0;
+}
 
 extern const quern_kernel *const cuda_kernels[QUERN_OP_ID_COUNT];
 extern const quern_kernel_function cuda_tasks[TASK_COUNT];

@@ -1,0 +1,116 @@
+/* cudnn_choose.c - which engine of cuDNN computes a graph. */
+#include "cudnn_plan_parts.h"
+
+enum { CONFIGURATIONS = 64, NOTES = CUDNN_NUMERICAL_NOTE_TYPE_COUNT };
+
+/* Whether the engine of a configuration keeps what the caller asked for. */
+static bool keeps_promises(cuda_libraries *l, cudnn_node configuration,
+                           const cudnn_plan_desc *desc) {
+    cudnn_node engine = NULL;
+    cudnnBackendNumericalNote_t notes[NOTES];
+    int64_t count = 0;
+    bool kept = l->dnn.cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) ==
+                CUDNN_STATUS_SUCCESS;
+    if (!kept) return false;
+    kept = l->dnn.cudnnBackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE,
+                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count,
+                                           &engine) == CUDNN_STATUS_SUCCESS &&
+           l->dnn.cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
+                                           CUDNN_TYPE_NUMERICAL_NOTE, NOTES, &count,
+                                           notes) == CUDNN_STATUS_SUCCESS &&
+           count <= NOTES;
+    for (int64_t i = 0; kept && i < count; i++)
+        kept = !(notes[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
+                 (notes[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC && desc->deterministic) ||
+                 (notes[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS && desc->no_tensor_cores) ||
+                 (notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && desc->no_tensor_cores));
+    cudnn_unmake(l, engine);
+    return kept;
+}
+
+/* Takes the configuration if it gives a plan whose scratch is within the limit. */
+static quern_status try_configuration(cudnn_plan *p, cudnn_node configuration, const char *what) {
+    cuda_libraries *l = p->libraries;
+    cudnn_node plan;
+    QUERN_TRY(cudnn_make_plan(l, &plan, what));
+    quern_status status = cudnn_set(l, plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
+                                    CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &configuration, what);
+    const bool planned = status == QUERN_OK && cudnn_finalise(l, plan);
+    if (planned) status = cudnn_read_scratch(l, plan, &p->scratch_bytes, what);
+    if (planned && status == QUERN_OK && p->scratch_bytes <= LIBRARY_WORKSPACE_LIMIT)
+        p->plan = plan;
+    else
+        cudnn_unmake(l, plan);
+    return status;
+}
+
+static quern_status try_all(cudnn_plan *p, cudnn_node *configurations, int64_t count,
+                            const cudnn_plan_desc *desc, const char *what) {
+    for (int64_t i = 0; i < count && p->plan == NULL; i++)
+        if (keeps_promises(p->libraries, configurations[i], desc))
+            QUERN_TRY(try_configuration(p, configurations[i], what));
+    return QUERN_OK;
+}
+
+/* The configurations that the library proposes, best first; none is an answer. */
+static quern_status propose(cuda_libraries *l, cudnn_node heuristic, cudnn_node out[CONFIGURATIONS],
+                            int64_t *count, const char *what) {
+    for (int64_t i = 0; i < CONFIGURATIONS; i++)
+        QUERN_TRY(cudnn_make(l, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &out[i], what));
+    if (l->dnn.cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                        CUDNN_TYPE_BACKEND_DESCRIPTOR, CONFIGURATIONS, count,
+                                        out) != CUDNN_STATUS_SUCCESS)
+        *count = 0;
+    if (*count > CONFIGURATIONS) *count = CONFIGURATIONS;
+    return QUERN_OK;
+}
+
+static quern_status try_mode(cudnn_plan *p, cudnn_node graph, cudnnBackendHeurMode_t mode,
+                             const cudnn_plan_desc *desc, const char *what) {
+    cuda_libraries *l = p->libraries;
+    cudnn_node heuristic, configurations[CONFIGURATIONS] = {NULL};
+    int64_t count = 0;
+    QUERN_TRY(cudnn_make(l, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristic, what));
+    quern_status status = cudnn_set(l, heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH,
+                                    CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &graph, what);
+    if (status == QUERN_OK)
+        status = cudnn_set(l, heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode,
+                           what);
+    if (status == QUERN_OK && l->dnn_device != NULL)
+        status = cudnn_set(l, heuristic, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP,
+                           CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &l->dnn_device, what);
+    if (status == QUERN_OK && cudnn_finalise(l, heuristic))
+        status = propose(l, heuristic, configurations, &count, what);
+    if (status == QUERN_OK) status = try_all(p, configurations, count, desc, what);
+    for (int64_t i = CONFIGURATIONS - 1; i >= 0; i--) cudnn_unmake(l, configurations[i]);
+    cudnn_unmake(l, heuristic);
+    return status;
+}
+
+static quern_status make_graph(cudnn_graph *g, cudnn_node *out) {
+    cuda_libraries *l = g->libraries;
+    QUERN_TRY(cudnn_make(l, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, out, g->key));
+    quern_status status =
+        cudnn_set(l, *out, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                  g->operation_count, g->operations, g->key);
+    if (status == QUERN_OK && l->dnn_device == NULL)
+        status = cudnn_set(l, *out, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1,
+                           &l->dnn_handle, g->key);
+    if (status == QUERN_OK)
+        status =
+            cudnn_check(&l->dnn, l->dnn.cudnnBackendFinalize(*out), "cudnnBackendFinalize", g->key);
+    if (status == QUERN_OK) return QUERN_OK;
+    cudnn_unmake(l, *out);
+    *out = NULL;
+    return status;
+}
+
+quern_status cudnn_choose(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *desc) {
+    cudnn_node graph;
+    QUERN_TRY(make_graph(g, &graph));
+    quern_status status = try_mode(p, graph, CUDNN_HEUR_MODE_A, desc, g->key);
+    if (status == QUERN_OK && p->plan == NULL && !desc->no_fall_back)
+        status = try_mode(p, graph, CUDNN_HEUR_MODE_FALLBACK, desc, g->key);
+    cudnn_unmake(p->libraries, graph);
+    return status;
+}

@@ -1,0 +1,178 @@
+#include "cudnn_plan_parts.h"
+
+#include "plan_cache.h"
+
+#include <stdio.h>
+
+enum { KEY_BYTES = 3072 };
+
+quern_status cudnn_make(cuda_libraries *l, cudnnBackendDescriptorType_t type, cudnn_node *out,
+                        const char *what) {
+    *out = NULL;
+    const cudnnStatus_t code = l->dnn.cudnnBackendCreateDescriptor(type, out);
+    if (code == CUDNN_STATUS_SUCCESS) return QUERN_OK;
+    *out = NULL;
+    return cudnn_check(&l->dnn, code, "cudnnBackendCreateDescriptor", what);
+}
+
+void cudnn_unmake(cuda_libraries *l, cudnn_node node) {
+    if (node != NULL) (void)l->dnn.cudnnBackendDestroyDescriptor(node);
+}
+
+quern_status cudnn_set(cuda_libraries *l, cudnn_node node, cudnnBackendAttributeName_t name,
+                       cudnnBackendAttributeType_t type, int64_t count, const void *values,
+                       const char *what) {
+    return cudnn_check(&l->dnn, l->dnn.cudnnBackendSetAttribute(node, name, type, count, values),
+                       "cudnnBackendSetAttribute", what);
+}
+
+bool cudnn_finalise(cuda_libraries *l, cudnn_node node) {
+    return l->dnn.cudnnBackendFinalize(node) == CUDNN_STATUS_SUCCESS;
+}
+
+quern_status cudnn_make_plan(cuda_libraries *l, cudnn_node *out, const char *what) {
+    QUERN_TRY(cudnn_make(l, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, out, what));
+    const quern_status status =
+        l->dnn_device != NULL ? cudnn_set(l, *out, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
+                                          CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &l->dnn_device, what)
+                              : cudnn_set(l, *out, CUDNN_ATTR_EXECUTION_PLAN_HANDLE,
+                                          CUDNN_TYPE_HANDLE, 1, &l->dnn_handle, what);
+    if (status == QUERN_OK) return QUERN_OK;
+    cudnn_unmake(l, *out);
+    *out = NULL;
+    return status;
+}
+
+quern_status cudnn_read_scratch(cuda_libraries *l, cudnn_node plan, size_t *bytes,
+                                const char *what) {
+    int64_t size = 0, count = 0;
+    QUERN_TRY(
+        cudnn_check(&l->dnn,
+                    l->dnn.cudnnBackendGetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                                                    CUDNN_TYPE_INT64, 1, &count, &size),
+                    "cudnnBackendGetAttribute", what));
+    *bytes = size > 0 ? (size_t)size : 0;
+    return QUERN_OK;
+}
+
+/* A remembered plan that the library still accepts. */
+static quern_status recall(cudnn_plan *p, const char *key, const char *what) {
+    cuda_libraries *l = p->libraries;
+    plan_text text;
+    cudnn_node plan = NULL;
+    plan_cache_read(l, key, &text);
+    if (text.file == NULL) return QUERN_OK;
+    quern_status status = cudnn_make_plan(l, &plan, what);
+    const bool loaded = status == QUERN_OK &&
+                        l->dnn.cudnnBackendSetAttribute(
+                            plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                            (int64_t)text.plan_bytes, text.plan) == CUDNN_STATUS_SUCCESS &&
+                        cudnn_finalise(l, plan);
+    if (loaded) status = cudnn_read_scratch(l, plan, &p->scratch_bytes, what);
+    if (loaded && status == QUERN_OK)
+        p->plan = plan;
+    else
+        cudnn_unmake(l, plan);
+    if (status == QUERN_OK && !loaded)
+        libraries_tell_unusable(l, "a remembered plan", "cuDNN refuses it");
+    plan_cache_release(l, &text);
+    return status;
+}
+
+/* Not every engine can be written down; such a plan is made anew in each run. */
+static quern_status keep(cudnn_plan *p, const char *key) {
+    cuda_libraries *l = p->libraries;
+    int64_t bytes = 0, written = 0;
+    char *json;
+    if (l->dnn.cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
+                                        CUDNN_TYPE_CHAR, 0, &bytes, NULL) != CUDNN_STATUS_SUCCESS ||
+        bytes <= 0)
+        return QUERN_OK;
+    QUERN_TRY(cuda_services()->allocate(l->host, &json, bytes, 1, "a plan's text"));
+    quern_status status = QUERN_OK;
+    if (l->dnn.cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
+                                        CUDNN_TYPE_CHAR, bytes, &written,
+                                        json) == CUDNN_STATUS_SUCCESS &&
+        written > 0 && written <= bytes)
+        status = plan_cache_write(l, key, json, (size_t)written);
+    cuda_services()->release(l->host, json, bytes, 1);
+    return status;
+}
+
+static quern_status prepare(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *desc) {
+    char key[KEY_BYTES];
+    snprintf(p->op, sizeof p->op, "%s", g->op);
+    snprintf(key, sizeof key, "cudnn %zu; %s; %s%s%s%s", p->libraries->dnn.cudnnGetVersion(),
+             p->libraries->device, g->key, desc->deterministic ? "; deterministic" : "",
+             desc->no_tensor_cores ? "; no tensor cores" : "",
+             desc->no_fall_back ? "; first choice" : "");
+    QUERN_TRY(recall(p, key, g->key));
+    if (p->plan != NULL) return QUERN_OK;
+    QUERN_TRY(cudnn_choose(p, g, desc));
+    return p->plan == NULL ? QUERN_OK : keep(p, key);
+}
+
+quern_status cudnn_plan_create(cudnn_plan **out, cudnn_graph *g, const cudnn_plan_desc *desc) {
+    *out = NULL;
+    if (g->status != QUERN_OK) return g->status;
+    cudnn_plan *p;
+    QUERN_TRY(cuda_services()->allocate(g->libraries->host, &p, 1, sizeof *p, "a plan of cuDNN"));
+    p->libraries = g->libraries;
+    const quern_status status = prepare(p, g, desc);
+    if (status == QUERN_OK && p->plan != NULL)
+        *out = p;
+    else
+        cudnn_plan_destroy(p);
+    return status;
+}
+
+void cudnn_plan_destroy(cudnn_plan *p) {
+    if (p == NULL) return;
+    cudnn_unmake(p->libraries, p->pack);
+    cudnn_unmake(p->libraries, p->plan);
+    cuda_services()->release(p->libraries->host, p, 1, sizeof *p);
+}
+
+size_t cudnn_plan_scratch_bytes(const cudnn_plan *p) { return p == NULL ? 0 : p->scratch_bytes; }
+
+/* The same step gives the same pointers every time, so the pack is mostly the last one's. */
+static bool is_packed(const cudnn_plan *p, const cudnn_plan_run_desc *run) {
+    if (p->pack == NULL || p->packed.count != run->count || p->packed.scratch != run->scratch)
+        return false;
+    for (int32_t i = 0; i < run->count; i++)
+        if (p->packed.ids[i] != run->ids[i] || p->packed.pointers[i] != run->pointers[i])
+            return false;
+    return true;
+}
+
+static quern_status pack(cudnn_plan *p, const cudnn_plan_run_desc *run) {
+    cuda_libraries *l = p->libraries;
+    cudnn_unmake(l, p->pack);
+    QUERN_TRY(cudnn_make(l, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &p->pack, p->op));
+    quern_status status = cudnn_set(l, p->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS,
+                                    CUDNN_TYPE_INT64, run->count, run->ids, p->op);
+    if (status == QUERN_OK)
+        status = cudnn_set(l, p->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR,
+                           run->count, run->pointers, p->op);
+    if (status == QUERN_OK)
+        status = cudnn_set(l, p->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1,
+                           &run->scratch, p->op);
+    if (status == QUERN_OK)
+        status = cudnn_check(&l->dnn, l->dnn.cudnnBackendFinalize(p->pack), "cudnnBackendFinalize",
+                             p->op);
+    p->packed = *run;
+    if (status == QUERN_OK) return QUERN_OK;
+    cudnn_unmake(l, p->pack);
+    p->pack = NULL;
+    return status;
+}
+
+quern_status cudnn_plan_run(cudnn_plan *p, const cudnn_plan_run_desc *run) {
+    cuda_libraries *l = p->libraries;
+    if (!is_packed(p, run)) QUERN_TRY(pack(p, run));
+    QUERN_TRY(cudnn_check(&l->dnn,
+                          l->dnn.cudnnSetStream(l->dnn_handle, cuda_stream_handle(run->stream)),
+                          "cudnnSetStream", p->op));
+    return cudnn_check(&l->dnn, l->dnn.cudnnBackendExecute(l->dnn_handle, p->plan, p->pack),
+                       "cudnnBackendExecute", p->op);
+}

@@ -1,0 +1,37 @@
+/* cudnn_plan_parts.h - what the files of cudnn_plan.h share. */
+#ifndef QUERN_KERNELS_CUDA_CUDNN_PLAN_PARTS_H
+#define QUERN_KERNELS_CUDA_CUDNN_PLAN_PARTS_H
+
+#include "cudnn_plan.h"
+
+struct cudnn_plan {
+    cuda_libraries *libraries;
+    cudnn_node plan;
+    size_t scratch_bytes;
+    cudnn_node pack;            /* the pointers of the last run, as the library wants them */
+    cudnn_plan_run_desc packed; /* and as they were given */
+    char op[32];
+};
+
+/* A descriptor of the library; *out is NULL after a failure. `what` is for sentences. */
+QUERN_MUST_CHECK quern_status cudnn_make(cuda_libraries *libraries,
+                                         cudnnBackendDescriptorType_t type, cudnn_node *out,
+                                         const char *what);
+/* An execution plan that has its device and nothing else. */
+QUERN_MUST_CHECK quern_status cudnn_make_plan(cuda_libraries *libraries, cudnn_node *out,
+                                              const char *what);
+void cudnn_unmake(cuda_libraries *libraries, cudnn_node node); /* NULL is allowed */
+QUERN_MUST_CHECK quern_status cudnn_set(cuda_libraries *libraries, cudnn_node node,
+                                        cudnnBackendAttributeName_t name,
+                                        cudnnBackendAttributeType_t type, int64_t count,
+                                        const void *values, const char *what);
+/* Runs the library's checks, and its compiler. A refusal is an answer. */
+bool cudnn_finalise(cuda_libraries *libraries, cudnn_node node);
+QUERN_MUST_CHECK quern_status cudnn_read_scratch(cuda_libraries *libraries, cudnn_node plan,
+                                                 size_t *bytes, const char *what);
+
+/* Finds an engine for the graph; leaves p->plan NULL when none is fit. */
+QUERN_MUST_CHECK quern_status cudnn_choose(cudnn_plan *p, cudnn_graph *g,
+                                           const cudnn_plan_desc *desc);
+
+#endif

@@ -1,0 +1,70 @@
+#include "libraries.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* $QUERN_CACHE, or quern below the user's cache folder. $QUERN_CACHE set to nothing: no folder. */
+static void find_folder(char *out, size_t bytes) {
+    const char *own = getenv("QUERN_CACHE"), *root = getenv("XDG_CACHE_HOME"), *below = "/quern";
+    if (own != NULL)
+        root = own, below = "";
+    else if (root == NULL || root[0] != '/')
+        root = getenv("HOME"), below = "/.cache/quern";
+    if (root == NULL || root[0] != '/') root = below = "";
+    const int length = snprintf(out, bytes, "%s%s", root, below);
+    if (length < 0 || (size_t)length >= bytes) out[0] = 0;
+}
+
+static void drop(backend_device *device, void *value) {
+    cuda_libraries *l = value;
+    (void)device;
+    if (l->blas_handle != NULL) (void)l->blas.cublasLtDestroy(l->blas_handle);
+    if (l->dnn_handle != NULL) (void)l->dnn.cudnnDestroy(l->dnn_handle);
+    if (l->dnn_device != NULL) (void)l->dnn.cudnnBackendDestroyDescriptor(l->dnn_device);
+    algorithm_cache_clear(&l->algorithms, l->host);
+    cuda_services()->release(l->host, l, 1, sizeof *l);
+}
+
+quern_status libraries_of(cuda_libraries **out, const quern_stream *stream) {
+    backend_device *device = cuda_stream_device(stream);
+    const quern_host *host = cuda_device_host(device);
+    *out = cuda_device_slot(device, CUDA_SLOT_LIBRARIES);
+    if (*out != NULL) return QUERN_OK;
+    cuda_libraries *l;
+    QUERN_TRY(cuda_services()->allocate(host, &l, 1, sizeof *l, "the CUDA libraries"));
+    l->host = host;
+    l->allow_tf32 = cuda_device_allows_tf32(device);
+    l->tune = cuda_device_tunes(device);
+    snprintf(l->device, sizeof l->device, "%.100s sm_%d", cuda_device_name(device),
+             (int)cuda_device_capability(device));
+    find_folder(l->folder, sizeof l->folder);
+    cuda_device_slot_set(device, CUDA_SLOT_LIBRARIES, l, drop);
+    *out = l;
+    return QUERN_OK;
+}
+
+quern_status libraries_need_blas(cuda_libraries *l) {
+    if (l->blas_handle != NULL) return QUERN_OK;
+    QUERN_TRY(cublaslt_open(&l->blas));
+    const cublasStatus_t code = l->blas.cublasLtCreate(&l->blas_handle);
+    if (code == CUBLAS_STATUS_SUCCESS) return algorithm_cache_load(l);
+    l->blas_handle = NULL;
+    return cublaslt_check(&l->blas, code, "cublasLtCreate", l->device);
+}
+
+quern_status libraries_need_dnn(cuda_libraries *l) {
+    if (l->dnn_handle != NULL || l->dnn_device != NULL) return QUERN_OK;
+    QUERN_TRY(cudnn_open(&l->dnn));
+    const cudnnStatus_t code = l->dnn.cudnnCreate(&l->dnn_handle);
+    if (code == CUDNN_STATUS_SUCCESS) return QUERN_OK;
+    l->dnn_handle = NULL;
+    return cudnn_check(&l->dnn, code, "cudnnCreate", l->device);
+}
+
+void libraries_tell_unusable(cuda_libraries *l, const char *path, const char *why) {
+    if (l->told) return;
+    l->told = true;
+    cuda_services()->log(l->host, QUERN_LOG_WARNING,
+                         "%s is not used (%s); what it remembered is found anew", path, why);
+}

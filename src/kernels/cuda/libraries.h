@@ -1,0 +1,39 @@
+/* libraries.h - what the kernels that call cuBLASLt and cuDNN share, one of it a device: the tables
+ * of functions, the handles, the remembered algorithms and plans. A library is loaded when the
+ * first kernel that needs it is planned. Only plan() may change any of this; forward and backward
+ * read what their own plans point to. */
+#ifndef QUERN_KERNELS_CUDA_LIBRARIES_H
+#define QUERN_KERNELS_CUDA_LIBRARIES_H
+
+#include "algorithm_cache.h"
+#include "cublaslt.h"
+#include "cudnn_table.h"
+
+/* The most scratch that a product or a graph may ask for. */
+#define LIBRARY_WORKSPACE_LIMIT ((size_t)256 << 20)
+
+typedef struct cuda_libraries {
+    const quern_host *host;
+    char device[128];  /* part of every key: "NVIDIA H200 sm_90" */
+    char folder[1024]; /* of remembered algorithms and plans; "": nothing is remembered on disk */
+    bool allow_tf32, tune;
+    bool told; /* that a remembered file could not be used: said once */
+    cublaslt_table blas;
+    cublasLtHandle_t blas_handle; /* NULL: not yet needed */
+    algorithm_cache algorithms;
+    cudnn_table dnn;
+    cudnnHandle_t dnn_handle; /* NULL: not yet needed, or plans are made without a device */
+    cudnnBackendDescriptor_t dnn_device; /* describes the device in the place of a handle; tests */
+} cuda_libraries;
+
+/* The libraries of the stream's device; made at the first call, which loads nothing. */
+QUERN_MUST_CHECK quern_status libraries_of(cuda_libraries **out, const quern_stream *stream);
+
+/* After OK the table and the handle are there. */
+QUERN_MUST_CHECK quern_status libraries_need_blas(cuda_libraries *libraries);
+QUERN_MUST_CHECK quern_status libraries_need_dnn(cuda_libraries *libraries);
+
+/* Warns, the first time, that a remembered file is not used and will be written anew. */
+void libraries_tell_unusable(cuda_libraries *libraries, const char *path, const char *why);
+
+#endif

@@ -1,0 +1,185 @@
+#include "device.h"
+#include "product_parts.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const epilogue_words[] = {
+    [PRODUCT_PLAIN] = "plain",
+    [PRODUCT_BIAS] = "bias",
+    [PRODUCT_BIAS_RELU] = "bias relu",
+    [PRODUCT_RELU] = "relu",
+    [PRODUCT_BIAS_GRADIENT] = "bias gradient",
+};
+
+static const cublasLtEpilogue_t epilogues[] = {
+    [PRODUCT_PLAIN] = CUBLASLT_EPILOGUE_DEFAULT,        [PRODUCT_BIAS] = CUBLASLT_EPILOGUE_BIAS,
+    [PRODUCT_BIAS_RELU] = CUBLASLT_EPILOGUE_RELU_BIAS,  [PRODUCT_RELU] = CUBLASLT_EPILOGUE_RELU,
+    [PRODUCT_BIAS_GRADIENT] = CUBLASLT_EPILOGUE_BGRADB,
+};
+
+typedef struct type_row {
+    size_t bytes;
+    cudaDataType_t stored, scale;
+    cublasComputeType_t compute;
+    const char *name;
+} type_row;
+
+/* False: no products of this type. */
+static bool type_of(const cuda_libraries *l, quern_dtype dtype, type_row *out) {
+    switch (dtype) {
+    case QUERN_F32:
+        *out = (type_row){4, CUDA_R_32F, CUDA_R_32F, CUBLAS_COMPUTE_32F, "F32"};
+        if (l->allow_tf32) out->compute = CUBLAS_COMPUTE_32F_FAST_TF32, out->name = "TF32";
+        return true;
+    case QUERN_F64:
+        *out = (type_row){8, CUDA_R_64F, CUDA_R_64F, CUBLAS_COMPUTE_64F, "F64"};
+        return true;
+    case QUERN_BF16:
+        *out = (type_row){2, CUDA_R_16BF, CUDA_R_32F, CUBLAS_COMPUTE_32F, "BF16"};
+        return true;
+    case QUERN_F16:
+        *out = (type_row){2, CUDA_R_16F, CUDA_R_32F, CUBLAS_COMPUTE_32F, "F16"};
+        return true;
+    default: return false;
+    }
+}
+
+#define BLAS_TRY(p, name, arguments)                                                               \
+    QUERN_TRY(cublaslt_check(&(p)->libraries->blas, (p)->libraries->blas.name arguments, #name,    \
+                             (p)->what))
+
+static quern_status set_operation(product *p, cublasLtMatmulDescAttributes_t attribute,
+                                  const void *value, size_t bytes) {
+    BLAS_TRY(p, cublasLtMatmulDescSetAttribute, (p->operation, attribute, value, bytes));
+    return QUERN_OK;
+}
+
+/* A matrix stored row by row, (rows, columns): to the library it has `columns` rows, one after
+ * another as columns of length `columns`. */
+static quern_status make_layout(product *p, cublasLtMatrixLayout_t *out, cudaDataType_t type,
+                                int64_t rows, int64_t columns) {
+    const int32_t batch = (int32_t)p->desc.batch;
+    const int64_t step = rows * columns;
+    BLAS_TRY(p, cublasLtMatrixLayoutCreate,
+             (out, type, (uint64_t)columns, (uint64_t)rows, columns));
+    if (batch == 1) return QUERN_OK;
+    BLAS_TRY(p, cublasLtMatrixLayoutSetAttribute,
+             (*out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch));
+    BLAS_TRY(p, cublasLtMatrixLayoutSetAttribute,
+             (*out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step));
+    return QUERN_OK;
+}
+
+static quern_status make_descriptors(product *p, const type_row *type) {
+    const product_desc *d = &p->desc;
+    const cublasOperation_t first = d->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasOperation_t second = d->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasLtEpilogue_t epilogue = epilogues[d->epilogue];
+    BLAS_TRY(p, cublasLtMatmulDescCreate, (&p->operation, type->compute, type->scale));
+    QUERN_TRY(set_operation(p, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
+    QUERN_TRY(set_operation(p, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
+    QUERN_TRY(set_operation(p, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+    QUERN_TRY(make_layout(p, &p->first, type->stored, d->transpose_b ? d->n : d->k,
+                          d->transpose_b ? d->k : d->n));
+    QUERN_TRY(make_layout(p, &p->second, type->stored, d->transpose_a ? d->k : d->m,
+                          d->transpose_a ? d->m : d->k));
+    return make_layout(p, &p->result, type->stored, d->m, d->n);
+}
+
+static quern_status prepare(product *p, quern_stream *stream) {
+    type_row type;
+    const product_desc *d = &p->desc;
+    if (!type_of(p->libraries, d->dtype, &type))
+        return cuda_fail(QUERN_UNSUPPORTED, "%s: products are of F32, F64, BF16 and F16", d->op);
+    p->element_bytes = type.bytes;
+    snprintf(p->what, sizeof p->what,
+             "%s: product %s %" PRId64 " of %" PRId64 " x %" PRId64 " x %" PRId64 "%s%s, %s", d->op,
+             type.name, d->batch, d->m, d->n, d->k, d->transpose_a ? ", a^T" : "",
+             d->transpose_b ? ", b^T" : "", epilogue_words[d->epilogue]);
+    if (d->m > INT32_MAX || d->n > INT32_MAX || d->k > INT32_MAX || d->batch > INT32_MAX)
+        return cuda_fail(QUERN_UNSUPPORTED, "%s: a size does not fit 31 bits", p->what);
+    p->empty = d->m == 0 || d->n == 0 || d->k == 0 || d->batch == 0;
+    if (p->empty) return QUERN_OK;
+    QUERN_TRY(libraries_need_blas(p->libraries));
+    QUERN_TRY(make_descriptors(p, &type));
+    return product_choose(p, stream);
+}
+
+quern_status product_create(product **out, quern_stream *stream, const product_desc *desc) {
+    *out = NULL;
+    cuda_libraries *l;
+    QUERN_TRY(libraries_of(&l, stream));
+    product *p;
+    QUERN_TRY(cuda_services()->allocate(l->host, &p, 1, sizeof *p, "a product"));
+    p->libraries = l;
+    p->desc = *desc;
+    int previous;
+    quern_status status = device_enter(cuda_stream_device(stream), &previous);
+    if (status == QUERN_OK) status = prepare(p, stream);
+    device_leave(cuda_stream_device(stream), previous);
+    const bool there = p->empty ? desc->epilogue == PRODUCT_PLAIN : p->choices[PRODUCT_ANY].found;
+    if (status == QUERN_OK && there) {
+        *out = p;
+        return QUERN_OK;
+    }
+    const quern_status none =
+        status == QUERN_OK && desc->epilogue == PRODUCT_PLAIN
+            ? cuda_fail(QUERN_UNSUPPORTED, "%s: cuBLASLt has no algorithm", p->what)
+            : status;
+    product_destroy(p);
+    return none;
+}
+
+void product_destroy(product *p) {
+    if (p == NULL) return;
+    const cublaslt_table *blas = &p->libraries->blas;
+    if (p->result != NULL) (void)blas->cublasLtMatrixLayoutDestroy(p->result);
+    if (p->second != NULL) (void)blas->cublasLtMatrixLayoutDestroy(p->second);
+    if (p->first != NULL) (void)blas->cublasLtMatrixLayoutDestroy(p->first);
+    if (p->operation != NULL) (void)blas->cublasLtMatmulDescDestroy(p->operation);
+    cuda_services()->release(p->libraries->host, p, 1, sizeof *p);
+}
+
+size_t product_scratch_bytes(const product *p) {
+    if (p == NULL) return 0;
+    const size_t a = p->choices[PRODUCT_ALIGNED].scratch_bytes;
+    const size_t b = p->choices[PRODUCT_ANY].scratch_bytes;
+    return a > b ? a : b;
+}
+
+quern_status product_call(product *p, const product_run_desc *run, const product_choice *choice) {
+    static const float ones_f32[] = {1}, zeros_f32[] = {0};
+    static const double ones_f64[] = {1}, zeros_f64[] = {0};
+    const bool wide = p->desc.dtype == QUERN_F64;
+    const void *one = wide ? (const void *)ones_f64 : ones_f32;
+    const void *zero = wide ? (const void *)zeros_f64 : zeros_f32;
+    if (p->desc.epilogue != PRODUCT_PLAIN && p->desc.epilogue != PRODUCT_RELU)
+        QUERN_TRY(
+            set_operation(p, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &run->bias, sizeof run->bias));
+    BLAS_TRY(p, cublasLtMatmul,
+             (p->libraries->blas_handle, p->operation, one, run->b, p->first, run->a, p->second,
+              run->accumulate ? one : zero, run->c, p->result, run->c, p->result,
+              &choice->algorithm, run->scratch, choice->scratch_bytes,
+              cuda_stream_handle(run->stream)));
+    return QUERN_OK;
+}
+
+static bool is_aligned(const product_run_desc *run) {
+    const uintptr_t bits =
+        (uintptr_t)run->a | (uintptr_t)run->b | (uintptr_t)run->c | (uintptr_t)run->bias;
+    return (bits & 15) == 0;
+}
+
+quern_status product_run(product *p, const product_run_desc *run) {
+    const product_desc *d = &p->desc;
+    if (p->empty) { /* a sum of no terms */
+        const size_t bytes = (size_t)(d->m * d->n * d->batch) * p->element_bytes;
+        if (bytes == 0 || run->accumulate) return QUERN_OK;
+        return CUDA_CALL(run->stream, cudaMemsetAsync,
+                         (run->c, 0, bytes, cuda_stream_handle(run->stream)));
+    }
+    const bool aligned = is_aligned(run) && p->choices[PRODUCT_ALIGNED].found;
+    return product_call(p, run, &p->choices[aligned ? PRODUCT_ALIGNED : PRODUCT_ANY]);
+}

@@ -1,0 +1,111 @@
+/* product_choose.c - which algorithm a product uses. */
+#include "product_parts.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { PROPOSAL_MAX = 16 };
+
+#define BLAS_TRY(p, name, arguments)                                                               \
+    QUERN_TRY(cublaslt_check(&(p)->libraries->blas, (p)->libraries->blas.name arguments, #name,    \
+                             (p)->what))
+
+/* Shape, layouts, types, epilogue; library version and device are the file's. */
+static void product_key(const product *p, product_alignment alignment, char *to, size_t bytes) {
+    snprintf(to, bytes, "%s%s", strstr(p->what, "product "),
+             alignment == PRODUCT_ALIGNED ? ", aligned" : "");
+}
+
+static uint32_t alignment_bytes(const product *p, product_alignment alignment) {
+    return alignment == PRODUCT_ALIGNED ? 16 : (uint32_t)p->element_bytes;
+}
+
+static quern_status set_preference(product *p, cublasLtMatmulPreference_t preference,
+                                   product_alignment alignment) {
+    static const cublasLtMatmulPreferenceAttributes_t operands[] = {
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    const uint32_t least = alignment_bytes(p, alignment);
+    const size_t limit = LIBRARY_WORKSPACE_LIMIT;
+    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
+        BLAS_TRY(p, cublasLtMatmulPreferenceSetAttribute,
+                 (preference, operands[i], &least, sizeof least));
+    BLAS_TRY(p, cublasLtMatmulPreferenceSetAttribute,
+             (preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &limit, sizeof limit));
+    return QUERN_OK;
+}
+
+/* The library reads the alignment of the bias from the pointer; nothing is there yet. */
+static quern_status set_stand_in_bias(product *p, product_alignment alignment) {
+    const uintptr_t stand_in = alignment_bytes(p, alignment);
+    if (p->desc.epilogue == PRODUCT_PLAIN || p->desc.epilogue == PRODUCT_RELU) return QUERN_OK;
+    BLAS_TRY(p, cublasLtMatmulDescSetAttribute,
+             (p->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &stand_in, sizeof stand_in));
+    return QUERN_OK;
+}
+
+/* "No such thing here" is an answer, not a failure: *count 0. */
+static quern_status ask(product *p, cublasLtMatmulPreference_t preference,
+                        product_choice proposals[PROPOSAL_MAX], int *count) {
+    cublasLtMatmulHeuristicResult_t results[PROPOSAL_MAX];
+    int got = 0;
+    const cublasStatus_t code = p->libraries->blas.cublasLtMatmulAlgoGetHeuristic(
+        p->libraries->blas_handle, p->operation, p->first, p->second, p->result, p->result,
+        preference, PROPOSAL_MAX, results, &got);
+    *count = 0;
+    if (code == CUBLAS_STATUS_NOT_SUPPORTED || code == CUBLAS_STATUS_INVALID_VALUE) return QUERN_OK;
+    QUERN_TRY(cublaslt_check(&p->libraries->blas, code, "cublasLtMatmulAlgoGetHeuristic", p->what));
+    for (int i = 0; i < got; i++)
+        if (results[i].state == CUBLAS_STATUS_SUCCESS &&
+            results[i].workspaceSize <= LIBRARY_WORKSPACE_LIMIT)
+            proposals[(*count)++] =
+                (product_choice){results[i].algo, results[i].workspaceSize, true};
+    return QUERN_OK;
+}
+
+static quern_status propose(product *p, product_alignment alignment,
+                            product_choice proposals[PROPOSAL_MAX], int *count) {
+    cublasLtMatmulPreference_t preference;
+    BLAS_TRY(p, cublasLtMatmulPreferenceCreate, (&preference));
+    quern_status status = set_preference(p, preference, alignment);
+    if (status == QUERN_OK) status = ask(p, preference, proposals, count);
+    (void)p->libraries->blas.cublasLtMatmulPreferenceDestroy(preference);
+    return status;
+}
+
+/* A remembered algorithm is used if the library still accepts it for this product. */
+static bool recall(product *p, const char *key, product_choice *out) {
+    const cublasLtMatmulAlgo_t *kept = algorithm_cache_find(&p->libraries->algorithms, key);
+    cublasLtMatmulHeuristicResult_t result;
+    if (kept == NULL) return false;
+    const cublasStatus_t code = p->libraries->blas.cublasLtMatmulAlgoCheck(
+        p->libraries->blas_handle, p->operation, p->first, p->second, p->result, p->result, kept,
+        &result);
+    if (code != CUBLAS_STATUS_SUCCESS || result.workspaceSize > LIBRARY_WORKSPACE_LIMIT)
+        return false;
+    *out = (product_choice){*kept, result.workspaceSize, true};
+    return true;
+}
+
+static quern_status choose(product *p, quern_stream *stream, product_alignment alignment) {
+    char key[ALGORITHM_KEY_BYTES];
+    product_choice proposals[PROPOSAL_MAX];
+    int count = 0, fastest = 0;
+    product_key(p, alignment, key, sizeof key);
+    QUERN_TRY(set_stand_in_bias(p, alignment));
+    if (recall(p, key, &p->choices[alignment])) return QUERN_OK;
+    QUERN_TRY(propose(p, alignment, proposals, &count));
+    if (count == 0) return QUERN_OK;
+    const bool measured = p->libraries->tune && alignment == PRODUCT_ALIGNED;
+    if (measured) QUERN_TRY(product_measure(p, stream, proposals, count, &fastest));
+    p->choices[alignment] = proposals[fastest];
+    if (!measured) return QUERN_OK;
+    return algorithm_cache_keep(p->libraries, key, &proposals[fastest].algorithm);
+}
+
+quern_status product_choose(product *p, quern_stream *stream) {
+    for (int i = 0; i < PRODUCT_ALIGNMENT_COUNT; i++)
+        QUERN_TRY(choose(p, stream, (product_alignment)i));
+    return QUERN_OK;
+}

@@ -1,0 +1,336 @@
+#include "fake_cublaslt.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALGORITHM_MAGIC UINT64_C(0x5175657246616b65)
+
+fake_cublaslt_state fake_cublaslt = {.proposals = 3, .version = 130100};
+
+typedef struct layout {
+    uint32_t type;
+    uint64_t rows, columns;
+    int64_t pitch, step;
+    int32_t batch;
+} layout;
+
+typedef struct operation {
+    cublasComputeType_t compute;
+    cudaDataType_t scale;
+    cublasOperation_t transpose_a, transpose_b;
+    cublasLtEpilogue_t epilogue;
+    void *bias;
+} operation;
+
+typedef struct preference {
+    uint32_t alignment;
+    size_t workspace;
+} preference;
+
+void fake_cublaslt_begin(void) {
+    fake_cublaslt = (fake_cublaslt_state){.proposals = 3, .version = 130100};
+}
+
+static cublasStatus_t failure(void) {
+    return fake_cublaslt.library.out_of_memory ? CUBLAS_STATUS_ALLOC_FAILED
+                                               : CUBLAS_STATUS_EXECUTION_FAILED;
+}
+#define ENTER()                                                                                    \
+    if (fake_library_enter(&fake_cublaslt.library)) return failure()
+
+static void *object_create(size_t bytes) {
+    void *object = calloc(1, bytes);
+    if (object == NULL) abort();
+    fake_cublaslt.library.live++;
+    return object;
+}
+
+/* Destroying counts no call: teardown ignores failures, and must work after every one. */
+static cublasStatus_t object_destroy(void *object) {
+    if (object == NULL) fake_library_misuse(&fake_cublaslt.library, "destroying nothing");
+    free(object);
+    fake_cublaslt.library.live--;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t create(cublasLtHandle_t *handle) {
+    ENTER();
+    *handle = object_create(1);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t destroy(cublasLtHandle_t handle) { return object_destroy(handle); }
+
+static size_t get_version(void) { return fake_cublaslt.version; }
+
+static const char *status_name(cublasStatus_t status) {
+    return status == CUBLAS_STATUS_ALLOC_FAILED ? "CUBLAS_STATUS_ALLOC_FAILED"
+                                                : "CUBLAS_STATUS_ANOTHER";
+}
+
+static cublasStatus_t layout_create(cublasLtMatrixLayout_t *out, cudaDataType type, uint64_t rows,
+                                    uint64_t columns, int64_t pitch) {
+    ENTER();
+    if (pitch < (int64_t)rows) return CUBLAS_STATUS_INVALID_VALUE;
+    layout *l = object_create(sizeof *l);
+    *l = (layout){(uint32_t)type, rows, columns, pitch, 0, 1};
+    *out = (cublasLtMatrixLayout_t)(void *)l;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t layout_destroy(cublasLtMatrixLayout_t l) { return object_destroy(l); }
+
+static cublasStatus_t layout_set(cublasLtMatrixLayout_t object,
+                                 cublasLtMatrixLayoutAttribute_t attribute, const void *value,
+                                 size_t bytes) {
+    ENTER();
+    layout *l = (layout *)(void *)object;
+    if (attribute == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT && bytes == sizeof l->batch)
+        memcpy(&l->batch, value, bytes);
+    else if (attribute == CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET && bytes == sizeof l->step)
+        memcpy(&l->step, value, bytes);
+    else
+        return CUBLAS_STATUS_INVALID_VALUE;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t operation_create(cublasLtMatmulDesc_t *out, cublasComputeType_t compute,
+                                       cudaDataType_t scale) {
+    ENTER();
+    operation *o = object_create(sizeof *o);
+    *o = (operation){compute, scale, CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, NULL};
+    if (compute == CUBLAS_COMPUTE_32F_FAST_TF32) fake_cublaslt.tf32 = true;
+    *out = (cublasLtMatmulDesc_t)(void *)o;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t operation_destroy(cublasLtMatmulDesc_t o) { return object_destroy(o); }
+
+static cublasStatus_t operation_set(cublasLtMatmulDesc_t object,
+                                    cublasLtMatmulDescAttributes_t attribute, const void *value,
+                                    size_t bytes) {
+    ENTER();
+    operation *o = (operation *)(void *)object;
+    void *to = NULL;
+    size_t expected = 4;
+    switch ((int)attribute) {
+    case CUBLASLT_MATMUL_DESC_TRANSA: to = &o->transpose_a; break;
+    case CUBLASLT_MATMUL_DESC_TRANSB: to = &o->transpose_b; break;
+    case CUBLASLT_MATMUL_DESC_EPILOGUE: to = &o->epilogue; break;
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER: to = &o->bias, expected = sizeof o->bias; break;
+    default: break;
+    }
+    if (to == NULL || bytes != expected) return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(to, value, bytes);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t preference_create(cublasLtMatmulPreference_t *out) {
+    ENTER();
+    preference *p = object_create(sizeof *p);
+    *p = (preference){256, 0};
+    *out = (cublasLtMatmulPreference_t)(void *)p;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t preference_destroy(cublasLtMatmulPreference_t p) { return object_destroy(p); }
+
+static cublasStatus_t preference_set(cublasLtMatmulPreference_t object,
+                                     cublasLtMatmulPreferenceAttributes_t attribute,
+                                     const void *value, size_t bytes) {
+    ENTER();
+    preference *p = (preference *)(void *)object;
+    if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES)
+        memcpy(&p->workspace, value, bytes);
+    else
+        memcpy(&p->alignment, value, bytes); /* the same for every operand */
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+/* What an algorithm was proposed for: another layout's is not this one's. */
+static uint64_t layout_hash(const operation *o, const layout *a, const layout *b, const layout *d) {
+    const layout *all[] = {a, b, d};
+    uint64_t hash = (uint64_t)o->epilogue * 31 + (uint64_t)o->transpose_a * 7 +
+                    (uint64_t)o->transpose_b * 3 + (uint64_t)o->compute;
+    for (int i = 0; i < 3; i++)
+        hash = hash * 1000003 + all[i]->rows * 131 + all[i]->columns * 17 +
+               (uint64_t)all[i]->pitch * 5 + (uint64_t)all[i]->batch + all[i]->type;
+    return hash;
+}
+
+static size_t workspace_of(uint64_t index) { return 1024 * (size_t)(index + 1); }
+
+static bool supported(const operation *o, const layout *d) {
+    if (o->epilogue == CUBLASLT_EPILOGUE_DEFAULT) return true;
+    return !fake_cublaslt.plain_only && d->type != CUDA_R_64F;
+}
+
+static cublasStatus_t heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t od,
+                                cublasLtMatrixLayout_t ad, cublasLtMatrixLayout_t bd,
+                                cublasLtMatrixLayout_t cd, cublasLtMatrixLayout_t dd,
+                                cublasLtMatmulPreference_t pd, int wanted,
+                                cublasLtMatmulHeuristicResult_t results[], int *count) {
+    ENTER();
+    (void)handle, (void)cd;
+    const operation *o = (const operation *)(const void *)od;
+    const preference *p = (const preference *)(const void *)pd;
+    const layout *d = (const layout *)(const void *)dd;
+    fake_cublaslt.heuristics++;
+    *count = 0;
+    if (!supported(o, d)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    for (int i = 0; i < wanted && i < fake_cublaslt.proposals; i++) {
+        cublasLtMatmulHeuristicResult_t *r = &results[(*count)++];
+        memset(r, 0, sizeof *r);
+        r->algo.data[0] = ALGORITHM_MAGIC;
+        r->algo.data[1] = (uint64_t)i;
+        r->algo.data[2] = p->alignment;
+        r->algo.data[3] =
+            layout_hash(o, (const layout *)(const void *)ad, (const layout *)(const void *)bd, d);
+        r->workspaceSize = workspace_of((uint64_t)i);
+        r->state = CUBLAS_STATUS_SUCCESS;
+    }
+    return *count > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+static bool belongs(const cublasLtMatmulAlgo_t *algorithm, const operation *o, const layout *a,
+                    const layout *b, const layout *d) {
+    return algorithm->data[0] == ALGORITHM_MAGIC && algorithm->data[3] == layout_hash(o, a, b, d);
+}
+
+static cublasStatus_t algorithm_check(cublasLtHandle_t handle, cublasLtMatmulDesc_t od,
+                                      cublasLtMatrixLayout_t ad, cublasLtMatrixLayout_t bd,
+                                      cublasLtMatrixLayout_t cd, cublasLtMatrixLayout_t dd,
+                                      const cublasLtMatmulAlgo_t *algorithm,
+                                      cublasLtMatmulHeuristicResult_t *result) {
+    ENTER();
+    (void)handle, (void)cd;
+    if (!belongs(algorithm, (const operation *)(const void *)od, (const layout *)(const void *)ad,
+                 (const layout *)(const void *)bd, (const layout *)(const void *)dd))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    result->workspaceSize = workspace_of(algorithm->data[1]);
+    result->state = CUBLAS_STATUS_SUCCESS;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static quern_dtype dtype_of(uint32_t type) {
+    switch (type) {
+    case CUDA_R_32F: return QUERN_F32;
+    case CUDA_R_64F: return QUERN_F64;
+    case CUDA_R_16F: return QUERN_F16;
+    default: return QUERN_BF16;
+    }
+}
+
+typedef struct matrix {
+    const layout *l;
+    char *data; /* of this product of the batch */
+    bool transpose;
+} matrix;
+
+static matrix matrix_of(const layout *l, const void *data, cublasOperation_t op, int32_t i) {
+    const size_t bytes = quern_dtype_bytes(dtype_of(l->type));
+    return (matrix){l, (char *)(uintptr_t)data + (int64_t)i * l->step * (int64_t)bytes,
+                    op != CUBLAS_OP_N};
+}
+
+static double element(matrix m, int64_t row, int64_t column) {
+    const int64_t r = m.transpose ? column : row, c = m.transpose ? row : column;
+    return fake_number_read(m.data, dtype_of(m.l->type), r + c * m.l->pitch);
+}
+
+static double factor(const operation *o, const void *value) {
+    return o->scale == CUDA_R_64F ? *(const double *)value : (double)*(const float *)value;
+}
+
+/* Column by column: bias runs along the rows of D; BGRADB sums B's columns over k. */
+static void multiply(const operation *o, double alpha, double beta, matrix a, matrix b, matrix c,
+                     matrix d, int64_t k) {
+    const quern_dtype dtype = dtype_of(d.l->type);
+    const bool bias = ((int)o->epilogue & CUBLASLT_EPILOGUE_BIAS) != 0;
+    const bool relu = ((int)o->epilogue & CUBLASLT_EPILOGUE_RELU) != 0;
+    for (int64_t j = 0; j < (int64_t)d.l->columns; j++) {
+        for (int64_t i = 0; i < (int64_t)d.l->rows; i++) {
+            double sum = 0;
+            for (int64_t t = 0; t < k; t++) sum += element(a, i, t) * element(b, t, j);
+            sum = alpha * sum + (beta != 0 ? beta * element(c, i, j) : 0);
+            if (bias) sum += fake_number_read(o->bias, dtype, i);
+            fake_number_write(d.data, dtype, i + j * d.l->pitch, relu && sum <= 0 ? 0 : sum);
+        }
+        if (o->epilogue != CUBLASLT_EPILOGUE_BGRADB) continue;
+        double sum = 0;
+        for (int64_t t = 0; t < k; t++) sum += element(b, t, j);
+        fake_number_write(o->bias, dtype, j, sum);
+    }
+}
+
+static void check_call(const operation *o, const cublasLtMatmulAlgo_t *algorithm,
+                       const void *const pointers[4], const void *workspace, size_t bytes) {
+    fake_library *l = &fake_cublaslt.library;
+    for (int i = 0; i < 4; i++)
+        if ((uintptr_t)pointers[i] % algorithm->data[2] != 0)
+            fake_library_misuse(l, "operand %d lies on less than %d bytes", i,
+                                (int)algorithm->data[2]);
+    if (workspace == NULL || bytes < workspace_of(algorithm->data[1]))
+        fake_library_misuse(l, "%d bytes of workspace, needs %d", (int)bytes,
+                            (int)workspace_of(algorithm->data[1]));
+    if (o->epilogue != CUBLASLT_EPILOGUE_DEFAULT && o->epilogue != CUBLASLT_EPILOGUE_RELU &&
+        (uintptr_t)o->bias < 4096)
+        fake_library_misuse(l, "an epilogue without its vector");
+}
+
+static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t od, const void *alpha,
+                             const void *pa, cublasLtMatrixLayout_t ad, const void *pb,
+                             cublasLtMatrixLayout_t bd, const void *beta, const void *pc,
+                             cublasLtMatrixLayout_t cd, void *pd, cublasLtMatrixLayout_t dd,
+                             const cublasLtMatmulAlgo_t *algorithm, void *workspace, size_t bytes,
+                             cudaStream_t stream) {
+    ENTER();
+    (void)stream;
+    const operation *o = (const operation *)(const void *)od;
+    const layout *a = (const layout *)(const void *)ad, *b = (const layout *)(const void *)bd;
+    const layout *c = (const layout *)(const void *)cd, *d = (const layout *)(const void *)dd;
+    const uint64_t m = o->transpose_a ? a->columns : a->rows;
+    const uint64_t k = o->transpose_a ? a->rows : a->columns;
+    const uint64_t kb = o->transpose_b ? b->columns : b->rows;
+    const uint64_t n = o->transpose_b ? b->rows : b->columns;
+    if (handle == NULL || k != kb || d->rows != m || d->columns != n || c->rows != m ||
+        c->columns != n || a->batch != d->batch || b->batch != d->batch ||
+        !belongs(algorithm, o, a, b, d) || !supported(o, d))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    check_call(o, algorithm, (const void *const[]){pa, pb, pd, o->bias}, workspace, bytes);
+    if (fake_cublaslt.library.misuse[0] != 0) return CUBLAS_STATUS_INVALID_VALUE;
+    memset(workspace, 0xFF, workspace_of(algorithm->data[1]));
+    for (int32_t i = 0; i < d->batch; i++)
+        multiply(o, factor(o, alpha), factor(o, beta), matrix_of(a, pa, o->transpose_a, i),
+                 matrix_of(b, pb, o->transpose_b, i), matrix_of(c, pc, CUBLAS_OP_N, i),
+                 matrix_of(d, pd, CUBLAS_OP_N, i), (int64_t)k);
+    fake_cublaslt.products++;
+    fake_cublaslt.epilogue_products += o->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+    fake_cublaslt.last_index = algorithm->data[1];
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+quern_status cublaslt_open(cublaslt_table *out) {
+    if (fake_library_enter(&fake_cublaslt.library))
+        return quern_fail(QUERN_UNSUPPORTED, "libcublasLt cannot be loaded: planned");
+    *out = (cublaslt_table){
+        .cublasLtCreate = create,
+        .cublasLtDestroy = destroy,
+        .cublasLtGetVersion = get_version,
+        .cublasLtGetStatusName = status_name,
+        .cublasLtMatrixLayoutCreate = layout_create,
+        .cublasLtMatrixLayoutDestroy = layout_destroy,
+        .cublasLtMatrixLayoutSetAttribute = layout_set,
+        .cublasLtMatmulDescCreate = operation_create,
+        .cublasLtMatmulDescDestroy = operation_destroy,
+        .cublasLtMatmulDescSetAttribute = operation_set,
+        .cublasLtMatmulPreferenceCreate = preference_create,
+        .cublasLtMatmulPreferenceDestroy = preference_destroy,
+        .cublasLtMatmulPreferenceSetAttribute = preference_set,
+        .cublasLtMatmulAlgoGetHeuristic = heuristic,
+        .cublasLtMatmulAlgoCheck = algorithm_check,
+        .cublasLtMatmul = matmul,
+    };
+    return QUERN_OK;
+}

@@ -1,0 +1,27 @@
+/* fake_cublaslt.h - cuBLASLt without a GPU: another definition of cublaslt_open, whose product
+ * reads the descriptors that it is given, and nothing else, and computes on host memory what they
+ * say: sizes, leading dimensions, transpositions, batches, factors and epilogues, column by column
+ * as the library does. So a mapping that is wrong gives wrong numbers.
+ *
+ * What the library forbids is noted as misuse: an algorithm that the heuristic did not give for
+ * this layout, a workspace that is too small, pointers less aligned than was promised. */
+#ifndef QUERN_TESTS_KERNELS_CUDA_FAKE_CUBLASLT_H
+#define QUERN_TESTS_KERNELS_CUDA_FAKE_CUBLASLT_H
+
+#include "fake_library.h"
+#include "kernels/cuda/cublaslt.h"
+
+typedef struct fake_cublaslt_state {
+    fake_library library;
+    bool plain_only; /* no epilogue is supported */
+    int proposals;   /* that the heuristic gives */
+    size_t version;
+    int64_t products, epilogue_products, heuristics;
+    uint64_t last_index; /* of the algorithm of the last product: which proposal it was */
+    bool tf32;           /* some product was allowed to use it */
+} fake_cublaslt_state;
+extern fake_cublaslt_state fake_cublaslt;
+
+void fake_cublaslt_begin(void); /* three proposals, nothing planned, nothing alive */
+
+#endif

@@ -1,0 +1,52 @@
+/* fake_cudnn.h - cuDNN without a GPU: another definition of cudnn_open. It keeps what is written
+ * into descriptors, checks a convolution's sizes as the library does, and computes on host memory
+ * what the operations of a planned graph say, by the tensors' own dims and strides.
+ *
+ * Four engines are proposed, in this order, so that the caller has to choose:
+ *   0  uses tensor cores      1  gives other bits on another run
+ *   2  reduces in half        3  has no such note
+ * A plan's text is the whole graph in hex: it reads back in another process. */
+#ifndef QUERN_TESTS_KERNELS_CUDA_FAKE_CUDNN_H
+#define QUERN_TESTS_KERNELS_CUDA_FAKE_CUDNN_H
+
+#include "fake_library.h"
+#include "kernels/cuda/cudnn_table.h"
+
+enum { FAKE_CUDNN_ENGINES = 4 };
+
+typedef struct fake_cudnn_state {
+    fake_library library;
+    uint32_t refused; /* bit i: plans of engine i cannot be finalised */
+    bool silent;      /* the heuristics propose nothing */
+    int64_t planned, loaded, executed;
+    int32_t last_engine; /* of the last execution */
+    size_t version;
+} fake_cudnn_state;
+extern fake_cudnn_state fake_cudnn;
+
+void fake_cudnn_begin(void); /* nothing planned, nothing alive */
+
+/* One graph as it is computed. */
+typedef struct fake_cudnn_tensor {
+    int64_t id, rank, dim[4], stride[4];
+    int32_t type, is_virtual;
+} fake_cudnn_tensor;
+typedef struct fake_cudnn_operation {
+    int32_t kind; /* cudnnBackendDescriptorType_t */
+    int32_t unused;
+    fake_cudnn_tensor x, w, y;
+    int64_t stride[2], before[2], after[2], dilation[2];
+    double alpha, beta;
+} fake_cudnn_operation;
+typedef struct fake_cudnn_graph {
+    int32_t engine, count;
+    fake_cudnn_operation operations[2];
+} fake_cudnn_graph;
+
+/* False: a size does not fit. */
+bool fake_cudnn_check(const fake_cudnn_operation *operation);
+/* False: a pointer is missing. */
+bool fake_cudnn_compute(const fake_cudnn_graph *graph, const int64_t *ids, void *const *pointers,
+                        int64_t count);
+
+#endif

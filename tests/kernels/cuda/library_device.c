@@ -1,0 +1,117 @@
+#include "library_device.h"
+
+#include "host/base/memory.h"
+#include "host/base/report.h"
+#include "kernels/cuda/device.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static quern_host host;
+static backend_device device = {.name = "Fake H200", .capability = 90};
+static int64_t live;
+
+static void use_default_host(void) {
+    if (device.host != NULL) return;
+    host = quern_host_default();
+    device.host = &host;
+}
+
+void library_device_end(void) {
+    for (int i = 0; i < CUDA_SLOT_COUNT; i++)
+        if (device.slots[i].value != NULL) {
+            device.slots[i].drop(&device, device.slots[i].value);
+            device.slots[i].value = NULL;
+        }
+    device.host = NULL;
+}
+
+void library_device_begin(const library_device_desc *desc) {
+    library_device_end();
+    device.host = desc->host;
+    device.allow_tf32 = desc->allow_tf32;
+    device.tune = desc->tune;
+    live = 0;
+}
+
+int64_t library_device_live(void) { return live; }
+
+const quern_services *cuda_services(void) {
+    static const quern_services services = {
+        .fail = quern_fail,
+        .error = quern_error,
+        .log = log_write,
+        .allocate = memory_allocate,
+        .release = memory_release,
+        .trace_begin = trace_begin,
+        .trace_end = trace_end,
+    };
+    return &services;
+}
+cudaStream_t cuda_stream_handle(const quern_stream *stream) {
+    (void)stream;
+    return NULL;
+}
+backend_device *cuda_stream_device(const quern_stream *stream) {
+    (void)stream;
+    use_default_host();
+    return &device;
+}
+const char *cuda_stream_doing(const quern_stream *stream) {
+    (void)stream;
+    return "a test";
+}
+const quern_host *cuda_device_host(const backend_device *d) { return d->host; }
+const char *cuda_device_name(const backend_device *d) { return d->name; }
+int32_t cuda_device_capability(const backend_device *d) { return d->capability; }
+bool cuda_device_allows_tf32(const backend_device *d) { return d->allow_tf32; }
+bool cuda_device_tunes(const backend_device *d) { return d->tune; }
+void *cuda_device_slot(const backend_device *d, cuda_slot slot) { return d->slots[slot].value; }
+void cuda_device_slot_set(backend_device *d, cuda_slot slot, void *value,
+                          void (*drop)(backend_device *device, void *value)) {
+    d->slots[slot].value = value;
+    d->slots[slot].drop = drop;
+}
+
+quern_status device_enter(backend_device *d, int *previous) {
+    *previous = d->index;
+    return QUERN_OK;
+}
+void device_leave(const backend_device *d, int previous) { (void)d, (void)previous; }
+
+quern_status cuda_check(backend_device *d, cudaError_t code, const char *call, const char *what) {
+    (void)d, (void)what;
+    return code == cudaSuccess ? QUERN_OK
+                               : quern_fail(QUERN_DEVICE_MEMORY, "%s: %d", call, (int)code);
+}
+
+static cudaError_t fake_malloc(void **pointer, size_t bytes) {
+    *pointer = malloc(bytes);
+    if (*pointer == NULL) return cudaErrorMemoryAllocation;
+    live++;
+    return cudaSuccess;
+}
+
+static cudaError_t fake_free(void *pointer) {
+    free(pointer);
+    live--;
+    return cudaSuccess;
+}
+
+static cudaError_t fake_memset(void *to, int value, size_t bytes, cudaStream_t stream) {
+    (void)stream;
+    memset(to, value, bytes);
+    return cudaSuccess;
+}
+
+static cudaError_t fake_synchronize(cudaStream_t stream) {
+    (void)stream;
+    return cudaSuccess;
+}
+
+const cuda_driver_table cuda_driver = {
+    .cudaMalloc = fake_malloc,
+    .cudaFree = fake_free,
+    .cudaMemsetAsync = fake_memset,
+    .cudaStreamSynchronize = fake_synchronize,
+};

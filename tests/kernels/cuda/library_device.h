@@ -1,0 +1,22 @@
+/* library_device.h - the device that the kernels which call libraries see in their tests: one whose
+ * memory is the host's and whose work is done when it is issued. Beside the emulation of the
+ * hand-written kernels and the doubles of the libraries it makes the ops of the libraries whole. */
+#ifndef QUERN_TESTS_KERNELS_CUDA_LIBRARY_DEVICE_H
+#define QUERN_TESTS_KERNELS_CUDA_LIBRARY_DEVICE_H
+
+#include "kernels/cuda/libraries.h"
+
+typedef struct library_device_desc {
+    const quern_host *host; /* NULL: the default */
+    bool allow_tf32, tune;
+} library_device_desc;
+
+/* Starts over; drops what the device kept. */
+void library_device_begin(const library_device_desc *desc);
+/* As closing the device does. */
+void library_device_end(void);
+
+/* cudaMalloc that have not been freed. */
+int64_t library_device_live(void);
+
+#endif
