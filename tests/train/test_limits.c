@@ -117,6 +117,7 @@ typedef struct timed {
     slow_clock *clock;
     int64_t per_step_ns, per_evaluation_ns;
     int evaluations;
+    int64_t leave_at; /* a stop at this step */
 } timed;
 
 static quern_action time_step(void *self, const quern_event *event) {
@@ -159,6 +160,46 @@ TEST_CASE(Limits, seconds_are_of_training_alone_and_a_window_is_never_cut) {
     CHECK_SAY(r.step == 12 && r.reason == QUERN_STOPPED_TIME, "%d steps", (int)r.step);
     CHECK_NEAR(r.train_seconds, 6.0, 1e-9);
     world_close(&w);
+}
+
+/* What a run has spent before it is resumed counts, of the fit that it was in. */
+static quern_action leave_at(void *self, const quern_event *event) {
+    const timed *m = self;
+    if (event->step == m->leave_at) quern_trainer_stop(event->trainer);
+    return time_step(self, event);
+}
+
+static int64_t run_timed(const char *directory, int64_t leave_at_step, int fits) {
+    world w;
+    quern_result r = {0};
+    slow_clock clock = {.now_ns = 1000000000};
+    timed m = {.clock = &clock, .per_step_ns = 1000000000, .leave_at = leave_at_step};
+    const quern_callback callback = {.name = "timed", .self = &m, .fetch_end = leave_at};
+    const world_desc desc = {
+        .valid_length = -1,
+        .host.clock = {.monotonic_ns = slow_now, .wall_ns = slow_now, .self = &clock}};
+    CHECK_OK(world_open(&w, &desc));
+    quern_trainer_desc d = world_with(&w, &callback, 1);
+    d.seconds_limit = 5.5;
+    d.run_ahead = 1;
+    d.log_every = 1;
+    d.save = (quern_save_desc){.directory = directory, .resume = true};
+    CHECK_OK(quern_trainer_create(&w.trainer, &d));
+    for (int i = 0; i < fits; i++) CHECK_OK(quern_trainer_fit(w.trainer, &r));
+    world_close(&w);
+    return r.step;
+}
+
+TEST_CASE(Limits, seconds_go_on_where_a_run_is_resumed) {
+    for (int fits = 1; fits <= 2; fits++) {
+        temporary folder;
+        REQUIRE(temporary_begin(&folder));
+        const int64_t left = run_timed(folder.path, 6 * (fits - 1) + 2, fits);
+        CHECK_SAY(left == 6 * (fits - 1) + 3, "left at %d", (int)left);
+        CHECK(run_timed(folder.path, -1, 1) == 6 * fits);
+        CHECK(run_timed(folder.path, -1, 1) == 6 * fits); /* over: nothing more */
+        temporary_end(&folder);
+    }
 }
 
 typedef struct batches {

@@ -1,6 +1,6 @@
 /* limits.c - how far a fit runs: to so many more updates, epochs, samples and seconds than there
  * were when it began (begun). The first fit after a resume goes on with the one that was saved, and
- * with what that had begun with; its time counts from the very beginning. */
+ * with what that had begun with. */
 #include "trainer.h"
 
 #include <math.h>
@@ -81,7 +81,7 @@ static int64_t target_after(int64_t now, int64_t more) {
 }
 
 static int64_t nanoseconds(double seconds) {
-    return seconds < 9e9 ? (int64_t)(seconds * 1e9) : INT64_MAX;
+    return seconds < 9e9 ? (int64_t)ceil(seconds * 1e9) : INT64_MAX;
 }
 
 void limits_start(quern_trainer *t) {
@@ -91,8 +91,7 @@ void limits_start(quern_trainer *t) {
     t->sample_target = target_after(t->begun.samples, d->sample_limit);
     t->time_target_ns = INT64_MAX;
     if (d->seconds_limit > 0)
-        t->time_target_ns =
-            target_after(t->resumed ? 0 : t->train_ns_before, nanoseconds(d->seconds_limit));
+        t->time_target_ns = target_after(t->begun.train_ns, nanoseconds(d->seconds_limit));
     t->time_over = t->train_ns_before >= t->time_target_ns;
 }
 

@@ -130,7 +130,8 @@ static quern_status fit_run(quern_trainer *t) {
 static void fit_anew(quern_trainer *t) {
     t->skip_next = false;
     t->ended = 0;
-    t->begun = (trainer_begun){.step = t->step, .epoch = t->epoch, .samples = t->samples};
+    t->begun = (trainer_begun){
+        .step = t->step, .epoch = t->epoch, .samples = t->samples, .train_ns = t->train_ns_before};
 }
 
 static void fit_start(quern_trainer *t) {

@@ -45,6 +45,7 @@ static const field fields[] = {
     COUNTER(begun.step),
     COUNTER(begun.epoch),
     COUNTER(begun.samples),
+    COUNTER(begun.train_ns),
     COUNTER(ended),
     FLAG(epoch_open),
     FLAG(epoch_ending),

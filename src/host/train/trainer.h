@@ -147,7 +147,7 @@ typedef struct trainer_pinned {
 
 /* The counters when this fit began, in whichever process; its limits count from here. */
 typedef struct trainer_begun {
-    int64_t step, epoch, samples;
+    int64_t step, epoch, samples, train_ns;
 } trainer_begun;
 
 struct quern_trainer {
