@@ -56,6 +56,8 @@ static void limit_check(const limit_case *c, int32_t run_ahead, int32_t workers)
                   r.samples == c->samples_found && r.attempts == r.step,
               "%s: step %d, epochs %d, samples %d", c->name, (int)r.step, (int)r.epochs,
               (int)r.samples);
+    CHECK_SAY(quern_trainer_planned_steps(w.trainer) == r.step, "%s: %d planned", c->name,
+              (int)quern_trainer_planned_steps(w.trainer));
     CHECK(!isnan(r.valid_loss)); /* what the run ends with has been evaluated */
     const world_score score = world_brute_force(&w, true);
     CHECK_NEAR(r.valid_loss, score.loss, 1e-5);
@@ -66,6 +68,28 @@ TEST_CASE(Limits, end_a_run_at_exact_counters) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         limit_check(&cases[i], 1, 0);
         limit_check(&cases[i], 8, 2);
+    }
+}
+
+/* What a schedule stretches over is what comes, also of windows with their tails. */
+TEST_CASE(Limits, planned_updates_are_those_that_come) {
+    static const quern_tail tails[] = {QUERN_TAIL_FLUSH, QUERN_TAIL_CARRY, QUERN_TAIL_DROP};
+    for (int i = 0; i < 3 * 60; i++) {
+        world w;
+        quern_result r = {0};
+        REQUIRE_OK(world_open(&w, &(world_desc){.train_length = 18, .valid_length = -1}));
+        w.desc.tail = tails[i % 3]; /* batches of 4, 4, 4, 4, 2 */
+        w.desc.accumulate = 2 + i / 3 % 2;
+        w.desc.sample_limit = 1 + i / 3;
+        w.desc.train_batch_limit = i % 4 == 0 ? 4 : 0;
+        REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+        CHECK_OK(quern_trainer_fit(w.trainer, &r));
+        CHECK(r.reason == QUERN_STOPPED_SAMPLES && r.samples >= w.desc.sample_limit);
+        CHECK_SAY(quern_trainer_planned_steps(w.trainer) == r.step,
+                  "tail %d, accumulate %d, %d samples: %d planned, %d came", (int)w.desc.tail,
+                  (int)w.desc.accumulate, (int)w.desc.sample_limit,
+                  (int)quern_trainer_planned_steps(w.trainer), (int)r.step);
+        world_close(&w);
     }
 }
 

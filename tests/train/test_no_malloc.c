@@ -63,6 +63,15 @@ TEST_CASE(NoMalloc, fit_and_step_call_no_allocator) {
         desc.epoch_count = 5;
         desc.log_every = 2;
         desc.no_capture = workers == 1;
+        const quern_evaluation_set more = {"more", w.train};
+        desc.evaluation_sets = &more;
+        desc.evaluation_set_count = 1;
+        desc.evaluate_every = 2;
+        desc.sanity_batches = 2;
+        desc.sample_limit = 100;
+        desc.seconds_limit = 1000;
+        desc.stop_file = "/nowhere/at/all";
+        desc.handle_signals = true;
         REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
         CHECK(allocations > before_world); /* the wrapping works */
         const long before = allocations;

@@ -147,46 +147,6 @@ static quern_status copy_lists(quern_trainer *t) {
                       "callbacks");
 }
 
-/* Batches of a training epoch; 0 when the set has no length. */
-static int64_t batches_of_epoch(const quern_trainer_desc *d) {
-    const int64_t length = d->train ? quern_dataset_length(d->train) : -1;
-    const int64_t limit = d->train_batch_limit;
-    if (length <= 0) return limit;
-    const int64_t all =
-        d->drop_last ? length / d->batch_size : count_divide_up(length, d->batch_size);
-    return limit > 0 && limit < all ? limit : all;
-}
-
-/* Updates of the planned epochs; false when they cannot be counted. */
-static bool windows_count(const quern_trainer_desc *d, int64_t batches, int64_t *out) {
-    switch (d->tail) {
-    case QUERN_TAIL_FLUSH:
-        return count_multiply(d->epoch_count, count_divide_up(batches, d->accumulate), out);
-    case QUERN_TAIL_DROP: return count_multiply(d->epoch_count, batches / d->accumulate, out);
-    case QUERN_TAIL_CARRY: break;
-    }
-    const bool fits = count_multiply(d->epoch_count, batches, out);
-    *out /= d->accumulate;
-    return fits;
-}
-
-static quern_status plan_steps(quern_trainer *t) {
-    const quern_trainer_desc *d = &t->desc;
-    const int64_t batches = batches_of_epoch(d);
-    int64_t planned = 0;
-    if (d->tail == QUERN_TAIL_DROP && batches > 0 && batches < d->accumulate)
-        return quern_fail(QUERN_INPUT,
-                          "trainer: an epoch of %" PRId64 " batches is less than a window of "
-                          "%" PRId64 ", and tail DROP leaves nothing",
-                          batches, d->accumulate);
-    if (!windows_count(d, batches, &planned))
-        return quern_fail(QUERN_INVALID, "trainer: epoch_count %" PRId64 " is too large",
-                          d->epoch_count);
-    if (d->step_limit > 0 && (planned == 0 || d->step_limit < planned)) planned = d->step_limit;
-    t->planned_steps = planned;
-    return QUERN_OK;
-}
-
 static void fill_defaults(quern_trainer_desc *d) {
     if (!d->loss_weight) d->loss_weight = quern_loss_weight(d->loss);
     if (d->batch_size == 0) d->batch_size = 64;
@@ -209,7 +169,7 @@ quern_status trainer_resolve(quern_trainer *t, const quern_trainer_desc *desc) {
     fill_defaults(&t->desc);
     QUERN_TRY(save_resolve(&t->desc));
     QUERN_TRY(copy_lists(t));
-    QUERN_TRY(plan_steps(t));
+    QUERN_TRY(planned_steps_count(&t->desc, &t->planned_steps));
     quern_optimizer_desc optimizer;
     QUERN_TRY(optimizer_resolve(&optimizer, &desc->optimizer, t->planned_steps));
     t->desc.optimizer = optimizer;

@@ -15,7 +15,7 @@
  *   stop.c      stop calls, signals, the stop file    signals.c   the process's signal handlers
  *   evaluation_set.c  checks and names of the sets
  *   save.h      what the state is, its saves and returns
- *   reset.c     everything as create made it
+ *   reset.c     all as create made it     planned_steps.c  how many updates there will be
  *   trigger.c   at which update something is due      boundary.c  and does it between two windows
  *
  * Two views of the run live side by side: what was *issued* (attempts_issued, the loader's place)
@@ -260,6 +260,9 @@ QUERN_MUST_CHECK quern_status desc_check_range(const char *field, int64_t value,
                                                int64_t high);
 /* Fills trainer->desc, ->planned_steps; copies what the desc points to. */
 QUERN_MUST_CHECK quern_status trainer_resolve(quern_trainer *t, const quern_trainer_desc *desc);
+
+/* planned_steps.c: of a resolved desc. */
+QUERN_MUST_CHECK quern_status planned_steps_count(const quern_trainer_desc *d, int64_t *out);
 
 /* plan.c: the units that create knows it needs, and every byte of device memory. parameters may
  * have been planned only. */
