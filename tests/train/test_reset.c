@@ -192,6 +192,25 @@ TEST_CASE(Reset, a_fit_behind_it_is_the_first_one_of_a_new_trainer) {
     }
 }
 
+/* An epoch of 3 batches leaves one over for the next window of two: not for the next run. */
+TEST_CASE(Reset, forgets_the_batches_that_an_epoch_left_over) {
+    world w;
+    quern_result first = {0}, again = {0};
+    float weights[2][256] = {{0}};
+    REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
+    w.desc.tail = QUERN_TAIL_CARRY;
+    w.desc.accumulate = 2;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    CHECK_OK(quern_trainer_fit(w.trainer, &first));
+    CHECK(world_weights(&w, weights[0], 256) > 0);
+    CHECK_OK(quern_trainer_reset(w.trainer));
+    CHECK_OK(quern_trainer_fit(w.trainer, &again));
+    CHECK(world_weights(&w, weights[1], 256) > 0);
+    CHECK(first.step == 1 && again.step == 1 && again.samples == first.samples);
+    CHECK(memcmp(weights[0], weights[1], sizeof weights[0]) == 0);
+    world_close(&w);
+}
+
 static quern_action reset_inside(void *self, const quern_event *event) {
     (void)self;
     CHECK_STATUS(quern_trainer_reset(event->trainer), QUERN_INVALID);

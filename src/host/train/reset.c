@@ -38,6 +38,7 @@ quern_status quern_trainer_reset(quern_trainer *t) {
         return quern_fail(QUERN_UNSUPPORTED,
                           "reset: the training set is a stream that cannot start again");
     records_drain_silently(t);
+    window_clear(t);
     if (train) loader_stop(train);
     QUERN_TRY(parameters_initialize(t->parameters));
     QUERN_TRY(optimizer_clear(&t->optimizer));
