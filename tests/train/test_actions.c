@@ -145,6 +145,19 @@ TEST_CASE(Actions, skip_step_consumes_the_data_and_updates_nothing) {
     }
 }
 
+/* Of 3 epochs of 4, 4, 2 samples one batch of 4 is left out: no attempt, no sample. */
+TEST_CASE(Actions, skip_batch_consumes_no_attempt) {
+    for (int kind = 0; kind < QUERN_EVENT_COUNT; kind++) {
+        if (!(legal[kind] & SKIP_BATCH)) continue;
+        actor a = {.kind = (quern_event_kind)kind, .action = QUERN_SKIP_BATCH};
+        quern_result r;
+        CHECK_OK(run_actor(&a, &r));
+        CHECK(r.attempts == 8 && r.step == 8 && r.samples == 26 && r.epochs == 3);
+        CHECK(a.fired[QUERN_EVENT_fetch_end] == 9 && a.fired[QUERN_EVENT_step_begin] == 8);
+        check_ends(&a, QUERN_OK);
+    }
+}
+
 /* A run of skips alone leaves the initial weights bit-equal. */
 static quern_action always_skip(void *self, const quern_event *event) {
     (void)self;
@@ -199,10 +212,10 @@ static void check_illegal(int kind, int action) {
 }
 
 TEST_CASE(Actions, an_illegal_action_names_callback_and_event) {
-    static const quern_action actions[] = {QUERN_SKIP_STEP, QUERN_END_EPOCH, QUERN_END_EVAL,
-                                           QUERN_STOP};
+    static const quern_action actions[] = {QUERN_SKIP_STEP, QUERN_SKIP_BATCH, QUERN_END_EPOCH,
+                                           QUERN_END_EVAL, QUERN_STOP};
     for (int kind = 0; kind < QUERN_EVENT_COUNT; kind++)
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < 5; i++)
             if (!never_fires(kind) && !(legal[kind] & 1 << actions[i]))
                 check_illegal(kind, (int)actions[i]);
 }

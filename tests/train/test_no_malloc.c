@@ -51,7 +51,8 @@ static quern_action look(void *self, const quern_event *event) {
 }
 
 TEST_CASE(NoMalloc, fit_and_step_call_no_allocator) {
-    for (int32_t workers = 0; workers <= 2; workers++) {
+    for (int32_t way = 0; way < 9; way++) {
+        const int32_t workers = way % 3;
         world w;
         double seen = 0;
         const quern_callback callback = {
@@ -72,14 +73,16 @@ TEST_CASE(NoMalloc, fit_and_step_call_no_allocator) {
         desc.seconds_limit = 1000;
         desc.stop_file = "/nowhere/at/all";
         desc.handle_signals = true;
+        desc.accumulate = 1 + way / 3;
+        if (way >= 6) desc.tail = QUERN_TAIL_CARRY;
         REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
         CHECK(allocations > before_world); /* the wrapping works */
         const long before = allocations;
         const quern_status s = quern_trainer_fit(w.trainer, NULL);
         const long after = allocations;
         CHECK_OK(s);
-        CHECK_SAY(after == before, "%d workers: %ld allocations in fit", (int)workers,
-                  after - before);
+        CHECK_SAY(after == before, "%d workers, windows of %d: %ld allocations in fit",
+                  (int)workers, 1 + way / 3, after - before);
         world_close(&w);
     }
 }
