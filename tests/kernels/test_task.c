@@ -104,6 +104,52 @@ TEST_CASE(Task, norm_is_the_root_of_the_sum_of_squares_for_any_thread_count) {
     CHECK(found[0] == found[1] && found[0] == found[2]);
 }
 
+TEST_CASE(Task, average_follows_in_both_types_and_for_any_thread_count) {
+    static float values[NORM_COUNT], average[2][NORM_COUNT];
+    static double values64[NORM_COUNT], average64[NORM_COUNT];
+    for (int run = 0; run < 2; run++) {
+        begin(run + 1);
+        for (int64_t i = 0; i < NORM_COUNT; i++) {
+            values64[i] = (double)(values[i] = (float)cos((double)i));
+            average64[i] = (double)(average[run][i] = (float)sin((double)i));
+        }
+        task_average t = {.state = &state,
+                          .average = view_of(average[run], QUERN_F32, NORM_COUNT),
+                          .values = view_of(values, QUERN_F32, NORM_COUNT),
+                          .decay = 0.75};
+        state.step = 3;
+        run_task(TASK_average, &t, NULL); /* not applied */
+        for (int64_t i = 0; i < NORM_COUNT; i++) CHECK(average[run][i] == (float)sin((double)i));
+        state.applied = 1;
+        run_task(TASK_average, &t, NULL);
+        t.average = view_of(average64, QUERN_F64, NORM_COUNT);
+        t.values = view_of(values64, QUERN_F64, NORM_COUNT);
+        t.warmup = true; /* 4 / 13 at the third update */
+        run_task(TASK_average, &t, NULL);
+        for (int64_t i = 0; i < NORM_COUNT; i++) {
+            const double old = (double)(float)sin((double)i), value = values64[i];
+            CHECK_NEAR((double)average[run][i], 0.75 * old + 0.25 * value, 1e-7);
+            CHECK_NEAR(average64[i], 4.0 / 13 * old + 9.0 / 13 * value, 1e-15);
+        }
+        end();
+    }
+    CHECK(memcmp(average[0], average[1], sizeof average[0]) == 0);
+}
+
+/* 1 - decay is no float: a value that stands still must not drift away from itself. */
+TEST_CASE(Task, average_of_what_stands_still_is_that_to_the_bit) {
+    float value = 0.1f, average = 0.1f;
+    begin(1);
+    state.applied = 1;
+    const task_average t = {.state = &state,
+                            .average = view_of(&average, QUERN_F32, 1),
+                            .values = view_of(&value, QUERN_F32, 1),
+                            .decay = 0.9999};
+    for (int i = 0; i < 1000; i++) run_task(TASK_average, &t, NULL);
+    CHECK(average == 0.1f);
+    end();
+}
+
 TEST_CASE(Task, norm_keeps_nan_and_infinity_wherever_they_are) {
     static float gradients[NORM_COUNT];
     const int64_t places[] = {0, 15, TASK_NORM_CHUNK - 1, TASK_NORM_CHUNK, NORM_COUNT - 1};

@@ -157,13 +157,18 @@ static void naive_element(quern_optimizer_kind kind, const quern_hyper *h, int n
     }
 }
 
+/* torch.nn.utils.clip_grad_value_ is clamp(-c, c), behind the scale of clip_grad_norm_. */
+static double clipped(const quern_hyper *h, double g) {
+    return fmin(fmax(g, -h->clip_value), h->clip_value);
+}
+
 static void naive_step(quern_optimizer_kind kind, const quern_hyper *h, int step) {
     for (int k = 0; k < 3; k++) {
         const quern_segment *s = &segments[k];
         for (int64_t i = s->start; i < s->start + s->count; i++)
             naive_element(kind, h, step + 1, h->learning_rate * (double)s->learning_rate_scale,
                           s->decay ? h->weight_decay : 0, &naive.w[i],
-                          h->gradient_scale * gradient_value(i, step), &naive.s[0][i],
+                          clipped(h, h->gradient_scale * gradient_value(i, step)), &naive.s[0][i],
                           &naive.s[1][i]);
     }
 }
@@ -197,6 +202,21 @@ TEST_CASE(Update, every_rule_equals_the_naive_one_over_ten_steps) {
             h.gradient_scale = 0.3125;
             check_against_naive((quern_optimizer_kind)kind, d ? QUERN_F64 : QUERN_F32, h);
         }
+}
+
+/* Scaled first, then limited: of magnitudes 1e-3 … 10 the limit meets some and leaves others. */
+TEST_CASE(Update, every_rule_limits_the_scaled_gradient) {
+    for (int kind = 0; kind < QUERN_OPTIMIZER_COUNT; kind++)
+        for (int d = 0; d < 2; d++)
+            for (int momentum = 0; momentum < 2; momentum++) {
+                const quern_optimizer_kind rule = (quern_optimizer_kind)kind;
+                const bool has = rule == QUERN_OPTIMIZER_sgd || rule == QUERN_OPTIMIZER_rmsprop;
+                if (momentum == 1 && !has) continue;
+                quern_hyper h = hyper_of(rule, momentum ? 0.5 : 0, false);
+                h.gradient_scale = 0.5;
+                h.clip_value = 0.25;
+                check_against_naive(rule, d ? QUERN_F64 : QUERN_F32, h);
+            }
 }
 
 TEST_CASE(Update, momentum_and_nesterov_equal_the_naive_ones) {

@@ -90,6 +90,27 @@ TEST_CASE(Optimizer, clipping_scales_the_global_norm) {
     end();
 }
 
+/* PyTorch's order: clip_grad_norm_, then clip_grad_value_. */
+TEST_CASE(Optimizer, clipping_by_value_comes_behind_the_one_by_norm) {
+    begin(QUERN_F64);
+    quern_optimizer *o = optimizer_of((quern_optimizer_desc){
+        .kind = QUERN_OPTIMIZER_sgd, .learning_rate = 1, .clip_norm = 0.5, .clip_value = 0.35});
+    *value(weight) = *value(bias) = 0;
+    *gradient(weight) = 3;
+    *gradient(bias) = -4;
+    update_and_wait(o);
+    CHECK_NEAR(*value(weight), -3 * 0.5 / (5 + 1e-6), 1e-15); /* 0.3: below the limit */
+    CHECK(*value(bias) == 0.35);                              /* not 0.4 */
+    quern_optimizer_destroy(o);
+    o = optimizer_of(
+        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 1, .clip_value = 0.5});
+    *value(weight) = *value(bias) = 0;
+    update_and_wait(o);
+    CHECK(*value(weight) == -0.5 && *value(bias) == 0.5);
+    quern_optimizer_destroy(o);
+    end();
+}
+
 TEST_CASE(Optimizer, weight_decay_leaves_biases_and_norms_alone) {
     begin(QUERN_F64);
     quern_optimizer *o =

@@ -68,6 +68,9 @@ TEST_CASE(OptimizerDesc, what_is_wrong_is_refused_with_field_and_value) {
         const char *says;
     } cases[] = {
         {{.kind = QUERN_OPTIMIZER_sgd, .beta1 = 0.9}, "sgd does not read beta1"},
+        {{.clip_value = -1}, "adamw: clip_value -1, expected 0 or more"},
+        {{.clip_value = (double)NAN}, "clip_value"},
+        {{.clip_value = (double)INFINITY}, "clip_value"},
         {{.kind = QUERN_OPTIMIZER_sgd, .beta2 = 0.9}, "sgd does not read beta2"},
         {{.kind = QUERN_OPTIMIZER_sgd, .epsilon = 1e-8}, "sgd does not read epsilon"},
         {{.momentum = 0.9}, "adamw does not read momentum"},
