@@ -2,6 +2,7 @@
  * where there are few. Coordinates are written in tenths, as integers, in every locale. */
 #include "report.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -55,9 +56,9 @@ static axes axes_of(const report_chart *chart) {
             a.y_high = fmax(a.y_high, chart->points[s][i].value);
         }
     }
-    const double least = 1e-9 * fmax(fabs(a.y_low), fabs(a.y_high));
-    if (a.y_high / 2 - a.y_low / 2 <= least) {
-        const double margin = a.y_high == 0 ? 0.5 : fabs(a.y_high) / 2;
+    const double size = fmax(fabs(a.y_low), fabs(a.y_high));
+    if (a.y_high / 2 - a.y_low / 2 <= fmax(1e-9 * size, DBL_MIN)) {
+        const double margin = size < 2 * DBL_MIN ? 0.5 : size / 2;
         a.y_low -= margin;
         a.y_high += margin;
     }
