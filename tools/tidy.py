@@ -121,7 +121,9 @@ class Tidy:
             resolved = self.resolve(name, kind, target)
             if resolved is None:
                 continue
-            if folder is None and name.startswith("tools/") and resolved.startswith("src/"):
+            inside = name == "tools/bench/bench_loop.c"  # measures the loop's parts
+            if folder is None and name.startswith("tools/") and resolved.startswith("src/") \
+                    and not inside:
                 self.say(name, number, f"a tool uses the public API only: {resolved}")
             if folder is None:
                 continue
