@@ -1,18 +1,30 @@
 #!/usr/bin/env bash
 # container.sh [COMMAND...]  Builds docker/cpu.Dockerfile and runs it: the test suite, or COMMAND.
+# QUERN_IMAGE=cuda: docker/cuda.Dockerfile, with this machine's toolkit bind-mounted into it.
 # With Docker where there is one; else with buildah as root, on a base that debootstrap makes.
 #
 # QUERN_CONTAINER_DIR  storage of buildah and the base; default /var/tmp/quern-container
 # QUERN_CONTAINER_DRIVER  the storage driver of buildah, default overlay; vfs is slower
+# QUERN_CUDA_ROOT      the toolkit, default /usr/local/cuda
 # BASE_IMAGE           another base image
 set -euo pipefail
 cd "$(dirname "$0")/.."
 base=${BASE_IMAGE:-docker.io/library/debian:bookworm-slim}
-tag=quern:cpu
+image=${QUERN_IMAGE:-cpu}
+tag=quern:$image
+toolkit=() gpus=()
+if [ "$image" = cuda ]; then
+    root=$(readlink -f "${QUERN_CUDA_ROOT:-/usr/local/cuda}")
+    toolkit=(-v "$root:/usr/local/cuda:ro")
+    if [ -e /dev/nvidiactl ]; then gpus=(--gpus all); fi
+fi
 
 if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
-    docker build --build-arg "BASE_IMAGE=$base" -f docker/cpu.Dockerfile -t $tag .
-    exec docker run --rm $tag "$@"
+    if [ "$image" = cuda ]; then # docker build mounts nothing: the base brings the toolkit
+        base=${BASE_IMAGE:-nvidia/cuda:13.0.2-cudnn-devel-ubuntu24.04}
+    fi
+    docker build --build-arg "BASE_IMAGE=$base" -f "docker/$image.Dockerfile" -t "$tag" .
+    exec docker run --rm "${gpus[@]}" "$tag" "$@"
 fi
 
 [ "$(id -u)" -eq 0 ] || {
@@ -47,8 +59,8 @@ if [ -z "${BASE_IMAGE:-}" ] && ! store inspect --type image "$base" >/dev/null 2
     store bud -t "$base" "$work/context"
     rm -rf "$work/base" "$work/context"
 fi
-store bud --format docker "${pull[@]}" --layers --build-arg "BASE_IMAGE=$base" \
-    -f docker/cpu.Dockerfile -t $tag .
+store bud --format docker "${pull[@]}" --layers --build-arg "BASE_IMAGE=$base" "${toolkit[@]}" \
+    -f "docker/$image.Dockerfile" -t "$tag" .
 
 container=$(store from --pull-never "localhost/$tag")
 trap 'store rm "$container" >/dev/null' EXIT
@@ -59,4 +71,4 @@ if [ $# -eq 0 ]; then
         sed '/^$/d')
     set -- "${words[@]}"
 fi
-store run "$container" -- "$@"
+store run "${toolkit[@]}" "$container" -- "$@"

@@ -7,7 +7,7 @@
 #   clang     the library with clang, warnings as errors; fuzz targets run over their corpora
 #   coverage  ASan and UBSan, with the line coverage gate: above 90 % of src/host, src/kernels/cpu
 #   tsan      ThreadSanitizer on the tests labelled tsan
-#   cuda      compiles and links the CUDA module, where nvcc and the module's sources exist
+#   cuda      the CUDA module, where nvcc exists: compiled, linked, and its tests that need no GPU
 #
 # --quick: release without installation and valgrind, lint of changed files only.
 # QUERN_JOBS: parallel jobs, default 2.
@@ -120,15 +120,12 @@ part_tsan() {
 }
 
 part_cuda() {
-    if [ ! -f src/kernels/cuda/CMakeLists.txt ]; then
-        echo "cuda: no CUDA module in this version"
-        return 0
-    fi
     if ! command -v nvcc >/dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
-        echo "cuda: nvcc was not found; the module was not compiled"
+        echo "cuda: nvcc was not found; the module was neither compiled nor tested"
         return 0
     fi
-    build cuda
+    build cuda || return 1
+    tests cuda -L '^cuda$'
 }
 
 start_all=$SECONDS
