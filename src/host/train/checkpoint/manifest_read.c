@@ -82,7 +82,7 @@ static quern_status read_callback(manifest *m, const char *name, const json_t *v
         (*next)[i] = (uint8_t)(nibble(digits[2 * i]) << 4 | nibble(digits[2 * i + 1]));
     m->callbacks[m->content.callback_count++] =
         (checkpoint_callback){.name = name, .data = *next, .bytes = bytes};
-    *next += bytes;
+    if (bytes > 0) *next += bytes; /* without a byte there is no memory */
     return QUERN_OK;
 }
 
