@@ -156,6 +156,132 @@ TEST_CASE(Tape, events_inside_the_step_come_between_its_parts) {
     world_close(&w);
 }
 
+/* Windows of two of the epoch's three batches; the third is flushed as one of its own, or waits. */
+static const char flushed[] = "init 0 0 0 0\n"
+                              "fit_begin 0 0 0 0\n"
+                              "epoch_begin 0 0 0 0\n"
+                              "fetch_begin 0 0 0 0\n"
+                              "fetch_end 0 0 0 0\n"
+                              "fetch_begin 0 0 0 1\n"
+                              "fetch_end 0 0 0 1\n"
+                              "step_begin 0 0 0 0\n"
+                              "loss_ready 0 0 0 0\n"
+                              "micro_end 0 0 0 0\n"
+                              "loss_ready 0 0 0 0\n"
+                              "micro_end 0 0 0 0\n"
+                              "grads_ready 0 0 0 0\n"
+                              "update_begin 0 0 0 0\n"
+                              "fetch_begin 0 1 0 2\n"
+                              "fetch_end 0 1 0 2\n"
+                              "update_end 1 1 0 0\n"
+                              "step_end 1 1 0 0\n"
+                              "step_begin 1 1 0 2\n"
+                              "loss_ready 1 1 0 2\n"
+                              "micro_end 1 1 0 2\n"
+                              "grads_ready 1 1 0 2\n"
+                              "update_begin 1 1 0 2\n"
+                              "update_end 2 2 0 2\n"
+                              "step_end 2 2 0 2\n"
+                              "log 2 2 0 2\n"
+                              "epoch_end 2 2 0 3\n"
+                              "epoch_begin 2 2 1 0\n"
+                              "fetch_begin 2 2 1 0\n"
+                              "fetch_end 2 2 1 0\n"
+                              "fetch_begin 2 2 1 1\n"
+                              "fetch_end 2 2 1 1\n"
+                              "step_begin 2 2 1 0\n"
+                              "loss_ready 2 2 1 0\n"
+                              "micro_end 2 2 1 0\n"
+                              "loss_ready 2 2 1 0\n"
+                              "micro_end 2 2 1 0\n"
+                              "grads_ready 2 2 1 0\n"
+                              "update_begin 2 2 1 0\n"
+                              "fetch_begin 2 3 1 2\n"
+                              "fetch_end 2 3 1 2\n"
+                              "update_end 3 3 1 0\n"
+                              "step_end 3 3 1 0\n"
+                              "step_begin 3 3 1 2\n"
+                              "loss_ready 3 3 1 2\n"
+                              "micro_end 3 3 1 2\n"
+                              "grads_ready 3 3 1 2\n"
+                              "update_begin 3 3 1 2\n"
+                              "update_end 4 4 1 2\n"
+                              "step_end 4 4 1 2\n"
+                              "log 4 4 1 2\n"
+                              "epoch_end 4 4 1 3\n"
+                              "fit_end 4 4 2 2\n"
+                              "close 4 4 2 2\n";
+static const char carried[] = "init 0 0 0 0\n"
+                              "fit_begin 0 0 0 0\n"
+                              "epoch_begin 0 0 0 0\n"
+                              "fetch_begin 0 0 0 0\n"
+                              "fetch_end 0 0 0 0\n"
+                              "fetch_begin 0 0 0 1\n"
+                              "fetch_end 0 0 0 1\n"
+                              "step_begin 0 0 0 0\n"
+                              "loss_ready 0 0 0 0\n"
+                              "micro_end 0 0 0 0\n"
+                              "loss_ready 0 0 0 0\n"
+                              "micro_end 0 0 0 0\n"
+                              "grads_ready 0 0 0 0\n"
+                              "update_begin 0 0 0 0\n"
+                              "fetch_begin 0 1 0 2\n"
+                              "fetch_end 0 1 0 2\n"
+                              "update_end 1 1 0 0\n"
+                              "step_end 1 1 0 0\n"
+                              "log 1 1 0 0\n"
+                              "epoch_end 1 1 0 3\n"
+                              "epoch_begin 1 1 1 0\n"
+                              "fetch_begin 1 1 1 0\n"
+                              "fetch_end 1 1 1 0\n"
+                              "step_begin 1 1 1 0\n"
+                              "loss_ready 1 1 1 0\n"
+                              "micro_end 1 1 1 0\n"
+                              "loss_ready 1 1 1 0\n"
+                              "micro_end 1 1 1 0\n"
+                              "grads_ready 1 1 1 0\n"
+                              "update_begin 1 1 1 0\n"
+                              "update_end 2 2 1 0\n"
+                              "step_end 2 2 1 0\n"
+                              "log 2 2 1 0\n"
+                              "fetch_begin 2 2 1 1\n"
+                              "fetch_end 2 2 1 1\n"
+                              "fetch_begin 2 2 1 2\n"
+                              "fetch_end 2 2 1 2\n"
+                              "step_begin 2 2 1 1\n"
+                              "loss_ready 2 2 1 1\n"
+                              "micro_end 2 2 1 1\n"
+                              "loss_ready 2 2 1 1\n"
+                              "micro_end 2 2 1 1\n"
+                              "grads_ready 2 2 1 1\n"
+                              "update_begin 2 2 1 1\n"
+                              "update_end 3 3 1 1\n"
+                              "step_end 3 3 1 1\n"
+                              "log 3 3 1 1\n"
+                              "epoch_end 3 3 1 3\n"
+                              "fit_end 3 3 2 1\n"
+                              "close 3 3 2 1\n";
+
+TEST_CASE(Tape, two_epochs_of_windows_of_two) {
+    static const char *const expected[] = {flushed, carried};
+    static const quern_tail tails[] = {QUERN_TAIL_FLUSH, QUERN_TAIL_CARRY};
+    for (int i = 0; i < 2; i++)
+        for (int way = 0; way < 3; way++) {
+            world w;
+            tape_text found;
+            REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
+            w.desc.epoch_count = 2;
+            w.desc.log_every = 2;
+            w.desc.accumulate = 2;
+            w.desc.tail = tails[i];
+            w.desc.worker_count = way == 1 ? 2 : 0;
+            w.desc.no_capture = way == 2;
+            CHECK_OK(tape_of(&w, w.desc, true, &found));
+            CHECK_TEXT(found.text, expected[i]);
+            world_close(&w);
+        }
+}
+
 TEST_CASE(Tape, records_up_to_its_capacity) {
     world w;
     quern_tape *tape = NULL;
