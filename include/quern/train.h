@@ -227,7 +227,10 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_read(quern_trainer *traine
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_wait(quern_trainer *trainer,
                                                            quern_result *result);
 
-/* Asks the run to end after the attempts already issued; any thread, also a signal handler. */
+/* Asks the run to end after the attempts already issued; any thread, also a signal handler. As with
+ * a stop file and signals, an evaluation that is due then, or cut short, is left to the next fit or
+ * resume, and so is the open log interval of a run that is saved: together they are the run that
+ * never stopped. */
 QUERN_API void quern_trainer_stop(quern_trainer *trainer);
 
 /* As after create: initial parameters, no optimizer state, counters at 0. Callbacks keep theirs.

@@ -33,6 +33,7 @@ quern_status boundary_run(quern_trainer *t) {
     const unsigned due = t->due;
     t->due = 0;
     if ((due & QUERN_REQUEST_EVALUATION) && !t->stopping) QUERN_TRY(trainer_validate(t));
+    if (stop_cut_evaluation(t)) t->due = due & QUERN_REQUEST_EVALUATION;
     return save_due(t, due);
 }
 

@@ -59,13 +59,16 @@ static quern_status epoch_validate(quern_trainer *t, bool *validated) {
     t->due &= ~(unsigned)QUERN_REQUEST_EVALUATION;
     if (*validated || !due || t->set_count == 0 || t->stopping) return QUERN_OK;
     *validated = true;
-    return trainer_validate(t);
+    QUERN_TRY(trainer_validate(t));
+    if (stop_cut_evaluation(t)) t->due |= QUERN_REQUEST_EVALUATION;
+    return QUERN_OK;
 }
 
 static quern_status epoch_finish(quern_trainer *t) {
     bool validated = false;
     if (t->since_log.attempts > 0) QUERN_TRY(records_log(t));
     QUERN_TRY(epoch_validate(t, &validated));
+    if (validated && stop_cut_evaluation(t)) return QUERN_OK; /* the epoch ends in the next fit */
     int32_t count = scalars_train(t, &t->of_epoch, t->epoch_metrics, false);
     if (validated) count = scalars_eval_all(t, count);
     const quern_status status =
@@ -100,10 +103,11 @@ static quern_status epoch_run(quern_trainer *t) {
 }
 
 /* What a limit leaves open: the last partial interval's log, and an evaluation of the weights that
- * the run ends with. */
+ * the run ends with. The interval of a run that is to go on from what is saved stays open. */
 static quern_status limit_finish(quern_trainer *t) {
+    const bool goes_on = stop_was_asked(t) && t->desc.save.directory;
     if (!t->stopping) t->reason = limits_reason(t);
-    if (t->since_log.attempts > 0) QUERN_TRY(records_log(t));
+    if (t->since_log.attempts > 0 && !goes_on) QUERN_TRY(records_log(t));
     if (t->stopping || t->set_count == 0 || t->evaluated_step == t->step) return QUERN_OK;
     return trainer_validate(t);
 }
@@ -123,6 +127,7 @@ static quern_status fit_run(quern_trainer *t) {
     QUERN_TRY(fit_sanity(t));
     while (!run_over(t)) QUERN_TRY(epoch_run(t));
     QUERN_TRY(limit_finish(t));
+    t->evaluation_owed = stop_was_asked(t) && (t->due & QUERN_REQUEST_EVALUATION);
     return trainer_at_once(t) ? QUERN_OK : save_finish(t);
 }
 
@@ -141,7 +146,8 @@ static void fit_start(quern_trainer *t) {
     if (!t->resumed) fit_anew(t);
     t->stopping = t->ended > 0;
     if (t->stopping) t->reason = (quern_stop_reason)(t->ended - 1);
-    t->due = 0;
+    t->due = t->evaluation_owed ? QUERN_REQUEST_EVALUATION : 0;
+    t->evaluation_owed = false;
     limits_start(t);
     t->evaluate_ns = t->log_evaluate_ns = 0;
     t->fit_samples = t->since_log.samples = 0; /* a failure may have left some unlogged */

@@ -47,6 +47,7 @@ static const field fields[] = {
     COUNTER(begun.samples),
     COUNTER(begun.train_ns),
     COUNTER(ended),
+    FLAG(evaluation_owed),
     FLAG(epoch_open),
     FLAG(epoch_ending),
     FLAG(skip_next),

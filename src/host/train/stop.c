@@ -24,6 +24,15 @@ void stop_finish(quern_trainer *t) {
     t->signals_entered = false;
 }
 
+bool stop_was_asked(const quern_trainer *t) {
+    return t->stopping && (t->reason == QUERN_STOPPED_REQUEST || t->reason == QUERN_STOPPED_FILE ||
+                           t->reason == QUERN_STOPPED_SIGNAL);
+}
+
+bool stop_cut_evaluation(const quern_trainer *t) {
+    return stop_was_asked(t) && t->evaluated_attempts != t->attempts;
+}
+
 static void hangup(quern_trainer *t) {
     if (t->desc.save.directory)
         t->due |= QUERN_REQUEST_SAVE;

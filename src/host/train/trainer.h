@@ -224,8 +224,9 @@ struct quern_trainer {
     int64_t step_target, epoch_target, sample_target, time_target_ns;
     int64_t train_ns_before; /* of the fits before this one, since the very beginning */
     bool time_over;
-    bool resumed; /* the state is a checkpoint's, and no fit has come to its end since */
-    unsigned due; /* quern_request bits: what the next boundary does */
+    bool resumed;         /* the state is a checkpoint's, and no fit has come to its end since */
+    unsigned due;         /* quern_request bits: what the next boundary does */
+    bool evaluation_owed; /* by a fit that was asked to stop; the next one begins with it */
     int64_t fit_begin_ns, log_begin_ns, evaluate_ns, log_evaluate_ns, fit_samples;
     int64_t train_ns, host_waits;
 
@@ -413,6 +414,11 @@ void limits_fill_defaults(quern_trainer_desc *d);
 /* stop.c: from here on signals are caught, where that is asked for; until stop_finish. */
 QUERN_MUST_CHECK quern_status stop_start(quern_trainer *t);
 void stop_finish(quern_trainer *t);
+/* The run is ending because it was asked to from outside, so that it is to go on later as if it had
+ * not been: what is left undone then is done by the next fit. */
+bool stop_was_asked(const quern_trainer *t);
+/* An evaluation that was due has not come to its end because of that. */
+bool stop_cut_evaluation(const quern_trainer *t);
 /* Takes down a quern_trainer_stop, a signal, the stop file (looked for at most every 100 ms; _now:
  * in any case). */
 QUERN_MUST_CHECK quern_status trainer_poll_stop(quern_trainer *t);
