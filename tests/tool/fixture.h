@@ -44,8 +44,9 @@ bool fixture_mnist(temporary *t, const char *name, int train_count, int test_cou
 /* A learnable table of `rows`: two columns and a label in 0 … 2, with a header. */
 bool fixture_csv(temporary *t, const char *name, int rows);
 
-/* The scalars and counters of metrics.jsonl in `folder`, line by line, without times and without
- * its first line, which is the configuration. Owned by the caller; "": there is no such file. */
+/* The scalars and counters of metrics.jsonl in `folder`, line by line, without times, without its
+ * first line, which is the configuration, and without evaluations that a stop cut short. Owned by
+ * the caller; "": there is no such file. */
 char *fixture_metrics(temporary *t, const char *folder);
 
 /* stdout as exactly one JSON object, or NULL (and a failed check). Owned by the caller. */
