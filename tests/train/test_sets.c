@@ -141,6 +141,68 @@ TEST_CASE(Sets, every_other_epoch) {
                        "[val 6: 0 1 2]\n[more 6: 0]\nepoch_end 6\nfit_end 6\nclose 6\n");
 }
 
+/* A stream says only when asked for more that the epoch is over: the evaluation has been. */
+typedef struct stream {
+    const world *w;
+    int64_t next;
+} stream;
+
+static int64_t stream_length(void *self) {
+    (void)self;
+    return -1;
+}
+
+static int32_t stream_fields(void *self, const quern_field **out) {
+    static const quern_field fields[] = {{.name = "x", .rank = 1, .dim = {WORLD_FEATURES}},
+                                         {.name = "label", .dtype = QUERN_I32}};
+    (void)self;
+    *out = fields;
+    return 2;
+}
+
+static quern_status stream_next(void *self, void *const *data, bool *end) {
+    stream *s = self;
+    *end = s->next == 10;
+    if (*end) return QUERN_OK;
+    memcpy(data[0], s->w->train_x[s->next], sizeof s->w->train_x[0]);
+    memcpy(data[1], &s->w->train_label[s->next++], sizeof(int32_t));
+    return QUERN_OK;
+}
+
+static quern_status stream_rewind(void *self) {
+    ((stream *)self)->next = 0;
+    return QUERN_OK;
+}
+
+TEST_CASE(Sets, an_evaluation_at_a_streams_end_is_not_run_again) {
+    world w;
+    script s = {.kind = QUERN_EVENT_COUNT};
+    stream data = {.w = &w};
+    const quern_dataset_type type = {.name = "stream",
+                                     .length = stream_length,
+                                     .fields = stream_fields,
+                                     .next = stream_next,
+                                     .rewind = stream_rewind};
+    quern_dataset *train = NULL;
+    const quern_callback callback = script_callback(&s);
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    REQUIRE_OK(quern_dataset_custom(&train, w.device, &type, &data));
+    quern_trainer_desc d = world_with(&w, &callback, 1);
+    d.train = train;
+    d.epoch_count = 2;
+    d.evaluate_every = 3;
+    d.evaluate_every_epochs = 1;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &d));
+    CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
+    CHECK_TEXT(s.text, "epoch_begin 0\nstep_end 1\nstep_end 2\nstep_end 3\n[val 3: 0 1 2]\nlog 3\n"
+                       "epoch_end 3\nepoch_begin 3\nstep_end 4\nstep_end 5\nstep_end 6\n"
+                       "[val 6: 0 1 2]\nlog 6\nepoch_end 6\nfit_end 6\nclose 6\n");
+    quern_dataset_destroy(train);
+    world_close(&w);
+}
+
 typedef struct answer_case {
     quern_event_kind kind;
     int nth;

@@ -207,8 +207,8 @@ static quern_status slow_read(void *self, int64_t index, void *const *data) {
 
 typedef struct runner {
     bool slow;
+    int64_t epochs;
     int32_t workers;
-    int64_t before_ms;
     quern_status status;
     quern_result result;
     ends ends;
@@ -234,7 +234,7 @@ static void *run_endless(void *self) {
     if (r->status == QUERN_OK) r->status = quern_dataset_custom(&slow, w.device, &type, &set);
     quern_trainer_desc d = world_with(&w, callbacks, 2);
     if (r->slow) d.train = d.valid = slow;
-    d.epoch_count = 1000000;
+    d.epoch_count = r->epochs > 0 ? r->epochs : 1000000;
     d.handle_signals = true;
     d.worker_count = r->workers;
     if (r->status == QUERN_OK) r->status = quern_trainer_create(&w.trainer, &d);
@@ -373,4 +373,23 @@ TEST_CASE(Control, a_stop_in_the_own_loop_shows_in_the_waits_result) {
     CHECK_OK(quern_trainer_fit(w.trainer, &r)); /* the stop was the own loop's */
     CHECK(r.step == 6 && r.reason == QUERN_STOPPED_EPOCHS);
     world_close(&w);
+}
+
+/* The handlers stay as long as anybody fits. */
+TEST_CASE(Signals, reach_a_run_that_outlives_another) {
+    struct sigaction before[3];
+    pthread_t threads[2];
+    runner r[2] = {{.slow = true, .epochs = 100, .ends.kind = QUERN_EVENT_COUNT},
+                   {.epochs = 1, .ends.kind = QUERN_EVENT_COUNT}};
+    handlers_put(before);
+    for (int i = 0; i < 2; i++) {
+        REQUIRE(pthread_create(&threads[i], NULL, run_endless, &r[i]) == 0);
+        while (!atomic_load(&r[i].begun)) pause_ms(1);
+    }
+    CHECK(pthread_join(threads[1], NULL) == 0);
+    CHECK(r[1].result.reason == QUERN_STOPPED_EPOCHS);
+    CHECK(kill(getpid(), SIGINT) == 0);
+    CHECK(pthread_join(threads[0], NULL) == 0);
+    CHECK(r[0].result.reason == QUERN_STOPPED_SIGNAL && r[0].result.signal == SIGINT);
+    handlers_check_and_restore(before);
 }
