@@ -440,3 +440,36 @@ TEST_CASE(Limits, a_stop_file_is_not_looked_for_at_every_step) {
     CHECK_SAY(looks == 11, "%d looks", (int)looks); /* at begin, and at each epoch's end */
     world_close(&w);
 }
+
+/* A field that nothing would read, and a number that means nothing. */
+TEST_CASE(Limits, what_is_set_without_being_read_is_refused) {
+    static const struct {
+        const char *says;
+        quern_trainer_desc set;
+        bool no_train, no_valid;
+    } bad[] = {
+        {"sample_limit is set without a training set", {.sample_limit = 1}, true, false},
+        {"seconds_limit is set without a training set", {.seconds_limit = 1}, true, false},
+        {"evaluate_every is set without a training set", {.evaluate_every = 1}, true, false},
+        {"fast_dev_run is set without a training set", {.fast_dev_run = true}, true, false},
+        {"handle_signals is set without a training set", {.handle_signals = true}, true, false},
+        {"evaluate_every is set without an evaluation set", {.evaluate_every = 1}, false, true},
+        {"eval_batch_limit is set without an evaluation", {.eval_batch_limit = 1}, false, true},
+        {"sanity_batches is set without an evaluation set", {.sanity_batches = 1}, false, true},
+        {"seconds_limit is nan", {.seconds_limit = (double)NAN}, false, false},
+        {"seconds_limit is -1", {.seconds_limit = -1}, false, false},
+        {"sample_limit is -1", {.sample_limit = -1}, false, false},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        world w;
+        REQUIRE_OK(world_open(&w, &(world_desc){0}));
+        quern_trainer_desc d = bad[i].set;
+        d.graph = w.graph;
+        d.loss = w.loss;
+        d.train = bad[i].no_train ? NULL : w.train;
+        d.valid = bad[i].no_valid ? NULL : w.valid;
+        CHECK_STATUS(quern_trainer_create(&w.trainer, &d), QUERN_INVALID);
+        CHECK_ERROR_HAS(bad[i].says);
+        world_close(&w);
+    }
+}
