@@ -10,19 +10,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether there is a device; else the running test has been skipped or has failed. */
-static bool has_device(void) {
-    static char reason[400];
-    if (quern_device_count(QUERN_DEVICE_CUDA, reason, sizeof reason) > 0) return true;
+/* The running test fails where a GPU is required, and is skipped elsewhere. */
+static void leave_out(const char *reason) {
     const char *required = getenv("QUERN_REQUIRE_GPU");
     if (required != NULL && strcmp(required, "1") == 0)
         CHECK_SAY(false, "QUERN_REQUIRE_GPU is set, but %s", reason);
     else
         quern_test_skip(reason, __FILE__, __LINE__);
+}
+
+static bool has_device(void) {
+    static char reason[400];
+    if (quern_device_count(QUERN_DEVICE_CUDA, reason, sizeof reason) > 0) return true;
+    leave_out(reason);
     return false;
 }
-#define NEEDS_DEVICE                                                                               \
-    if (!has_device()) return
 
 typedef struct run {
     float weights[256];
@@ -53,6 +55,19 @@ static quern_status fit(const world_desc *wd, const quern_trainer_desc *change, 
 static const world_desc on_cuda = {
     .cuda = true, .train_length = 58, .valid_length = 10, .dropout = true};
 static const quern_trainer_desc defaults = {0};
+
+/* Whether the module that was built has all the kernels that these tests need. */
+static bool has_kernels(void) {
+    run r;
+    const quern_trainer_desc one = {.step_limit = 1};
+    if (fit(&on_cuda, &one, &r) != QUERN_UNSUPPORTED) return true;
+    static char reason[1024];
+    snprintf(reason, sizeof reason, "%s", quern_error());
+    leave_out(reason);
+    return false;
+}
+#define NEEDS_DEVICE                                                                               \
+    if (!has_device() || !has_kernels()) return
 
 static void check_same(const quern_trainer_desc *change) {
     run first, second;

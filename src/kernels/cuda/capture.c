@@ -16,7 +16,7 @@ static quern_status begin_capture(quern_stream *s) {
 }
 
 quern_status cuda_capture_begin(quern_stream *s) {
-    QUERN_TRY(stream_refuse_recording(s, "beginning a capture"));
+    QUERN_TRY(cuda_stream_refuse_recording(s, "beginning a capture"));
     QUERN_TRY(cuda_stream_status(s));
     backend_capture *c = NULL;
     QUERN_TRY(cuda_services()->allocate(s->device->host, &c, 1, sizeof *c, "a capture"));
@@ -48,7 +48,7 @@ static quern_status end_capture(quern_stream *s, backend_capture *c) {
     QUERN_TRY(device_status(s->device));
     const cudaError_t code = cuda_driver.cudaStreamEndCapture(s->handle, &graph);
     quern_status status = cuda_check(s->device, code, "cudaStreamEndCapture", NULL);
-    const quern_status recorded = stream_take_failure(s);
+    const quern_status recorded = cuda_stream_take_failure(s);
     if (recorded != QUERN_OK) status = recorded;
     if (status == QUERN_OK) status = make_executable(c, s, graph);
     if (graph != NULL) TORN_DOWN(c->device, cudaGraphDestroy, (graph));
@@ -81,11 +81,12 @@ void capture_abandon(quern_stream *s) {
 
 quern_status cuda_capture_launch(backend_capture *c, quern_stream *s) {
     int previous;
-    QUERN_TRY(stream_refuse_recording(s, "launching a capture"));
+    QUERN_TRY(cuda_stream_refuse_recording(s, "launching a capture"));
     if (atomic_load(&s->status) != QUERN_OK) return device_status(s->device);
     quern_status status = device_enter(s->device, &previous);
     if (status == QUERN_OK)
-        status = stream_fail(s, CHECKED(s->device, cudaGraphLaunch, (c->executable, s->handle)));
+        status =
+            cuda_stream_fail(s, CHECKED(s->device, cudaGraphLaunch, (c->executable, s->handle)));
     device_leave(s->device, previous);
     return status;
 }

@@ -76,13 +76,13 @@ quern_status cuda_call(quern_stream *stream, quern_kernel_function function,
 quern_status cuda_copy(quern_stream *stream, void *to, const void *from, size_t bytes);
 quern_status cuda_fill(quern_stream *stream, void *to, int value, size_t bytes);
 /* INVALID, naming the operation, between capture_begin and capture_end. */
-quern_status stream_refuse_recording(const quern_stream *stream, const char *operation);
+quern_status cuda_stream_refuse_recording(const quern_stream *stream, const char *operation);
 /* Keeps the sentence that is this thread's last failure; what follows on the stream is dropped. */
-quern_status stream_fail(quern_stream *stream, quern_status status);
+quern_status cuda_stream_fail(quern_stream *stream, quern_status status);
 /* Returns the stream's failure once; then the stream is well again, unless the device is lost. */
-quern_status stream_take_failure(quern_stream *stream);
+quern_status cuda_stream_take_failure(quern_stream *stream);
 /* What the device has found in its data so far, as a failure of the stream. */
-quern_status stream_collect(quern_stream *stream);
+quern_status cuda_stream_collect(quern_stream *stream);
 
 /* event.c */
 quern_status cuda_event_create(backend_device *device, backend_event **out);

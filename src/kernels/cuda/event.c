@@ -37,11 +37,11 @@ static void take_failure(backend_event *e, quern_stream *s) {
 
 quern_status cuda_event_record(backend_event *e, quern_stream *s) {
     int previous;
-    QUERN_TRY(stream_refuse_recording(s, "recording an event"));
+    QUERN_TRY(cuda_stream_refuse_recording(s, "recording an event"));
     quern_status status = device_enter(e->device, &previous);
     if (status == QUERN_OK) status = CHECKED(e->device, cudaEventRecord, (e->handle, s->handle));
     device_leave(e->device, previous);
-    if (status != QUERN_OK) return stream_fail(s, status);
+    if (status != QUERN_OK) return cuda_stream_fail(s, status);
     e->stream = s;
     take_failure(e, s);
     return QUERN_OK;
@@ -49,7 +49,7 @@ quern_status cuda_event_record(backend_event *e, quern_stream *s) {
 
 static quern_status event_status(backend_event *e) {
     if (e->status == QUERN_OK && e->stream != NULL) {
-        (void)stream_collect(e->stream);
+        (void)cuda_stream_collect(e->stream);
         take_failure(e, e->stream);
     }
     return e->status == QUERN_OK ? QUERN_OK : cuda_fail(e->status, "%s", e->sentence);
@@ -81,15 +81,16 @@ quern_status cuda_event_query(backend_event *e, bool *out_done) {
 
 quern_status cuda_stream_wait_event(quern_stream *s, backend_event *e) {
     int previous;
-    QUERN_TRY(stream_refuse_recording(s, "waiting for an event"));
+    QUERN_TRY(cuda_stream_refuse_recording(s, "waiting for an event"));
     if (e->stream == NULL) return QUERN_OK;
     if (event_status(e) != QUERN_OK) { /* the stream says it when it is waited for */
-        (void)stream_fail(s, e->status);
+        (void)cuda_stream_fail(s, e->status);
         return device_status(s->device);
     }
     quern_status status = device_enter(s->device, &previous);
     if (status == QUERN_OK)
-        status = stream_fail(s, CHECKED(s->device, cudaStreamWaitEvent, (s->handle, e->handle, 0)));
+        status =
+            cuda_stream_fail(s, CHECKED(s->device, cudaStreamWaitEvent, (s->handle, e->handle, 0)));
     device_leave(s->device, previous);
     return status;
 }

@@ -36,13 +36,13 @@ static const char *function_name(quern_kernel_function f) {
 
 const char *cuda_stream_doing(const quern_stream *s) { return function_name(s->last); }
 
-quern_status stream_refuse_recording(const quern_stream *s, const char *operation) {
+quern_status cuda_stream_refuse_recording(const quern_stream *s, const char *operation) {
     if (s->recording == NULL) return QUERN_OK;
     return cuda_fail(QUERN_INVALID, "%s on a stream that captures: end the capture first",
                      operation);
 }
 
-quern_status stream_fail(quern_stream *s, quern_status status) {
+quern_status cuda_stream_fail(quern_stream *s, quern_status status) {
     if (status == QUERN_OK || atomic_load(&s->status) != QUERN_OK) return status;
     const char *sentence = cuda_services()->error();
     if (sentence[0] == 0) sentence = "a kernel function failed and left no sentence";
@@ -60,18 +60,18 @@ static const char *op_name(int32_t op) {
     return op >= 0 && op < QUERN_OP_ID_COUNT ? names[op] : "a kernel";
 }
 
-quern_status stream_collect(quern_stream *s) {
+quern_status cuda_stream_collect(quern_stream *s) {
     const cuda_fault *f = s->fault;
     if (*(volatile const int32_t *)&f->code == 0) return QUERN_OK;
-    return stream_fail(s, cuda_fail(QUERN_INPUT,
-                                    "%s: index %lld at position %lld is outside [0, %lld)",
-                                    op_name(f->code - 1), (long long)f->value,
-                                    (long long)f->position, (long long)f->limit));
+    return cuda_stream_fail(s, cuda_fail(QUERN_INPUT,
+                                         "%s: index %lld at position %lld is outside [0, %lld)",
+                                         op_name(f->code - 1), (long long)f->value,
+                                         (long long)f->position, (long long)f->limit));
 }
 
 quern_status cuda_stream_status(quern_stream *s) {
     QUERN_TRY(device_status(s->device));
-    (void)stream_collect(s);
+    (void)cuda_stream_collect(s);
     const quern_status status = atomic_load(&s->status);
     return status == QUERN_OK ? QUERN_OK : cuda_fail(status, "%s", s->sentence);
 }
@@ -86,7 +86,7 @@ static quern_status wait_for_device(quern_stream *s) {
     return status;
 }
 
-quern_status stream_take_failure(quern_stream *s) {
+quern_status cuda_stream_take_failure(quern_stream *s) {
     const quern_status status = cuda_stream_status(s);
     if (status == QUERN_OK || status == QUERN_DEVICE_LOST) return status;
     memset(s->fault, 0, sizeof *s->fault);
@@ -95,9 +95,9 @@ quern_status stream_take_failure(quern_stream *s) {
 }
 
 quern_status cuda_stream_wait(quern_stream *s) {
-    QUERN_TRY(stream_refuse_recording(s, "waiting"));
+    QUERN_TRY(cuda_stream_refuse_recording(s, "waiting"));
     QUERN_TRY(wait_for_device(s));
-    return stream_take_failure(s);
+    return cuda_stream_take_failure(s);
 }
 
 /* Whether work may be issued: a failed stream drops it, a lost device refuses it. */
@@ -116,7 +116,7 @@ quern_status cuda_call(quern_stream *s, quern_kernel_function function,
         status = function != NULL
                      ? function(args)
                      : cuda_fail(QUERN_UNSUPPORTED, "this task or update rule has no CUDA kernel");
-        (void)stream_fail(s, status);
+        (void)cuda_stream_fail(s, status);
     }
     device_leave(s->device, previous);
     return status;
@@ -128,8 +128,8 @@ quern_status cuda_copy(quern_stream *s, void *to, const void *from, size_t bytes
     if (bytes == 0) return QUERN_OK;
     quern_status status = begin_issue(s, &previous, &dropped);
     if (status == QUERN_OK && !dropped)
-        status = stream_fail(s, CHECKED(s->device, cudaMemcpyAsync,
-                                        (to, from, bytes, cudaMemcpyDefault, s->handle)));
+        status = cuda_stream_fail(s, CHECKED(s->device, cudaMemcpyAsync,
+                                             (to, from, bytes, cudaMemcpyDefault, s->handle)));
     device_leave(s->device, previous);
     return status;
 }
@@ -140,7 +140,8 @@ quern_status cuda_fill(quern_stream *s, void *to, int value, size_t bytes) {
     if (bytes == 0) return QUERN_OK;
     quern_status status = begin_issue(s, &previous, &dropped);
     if (status == QUERN_OK && !dropped)
-        status = stream_fail(s, CHECKED(s->device, cudaMemsetAsync, (to, value, bytes, s->handle)));
+        status =
+            cuda_stream_fail(s, CHECKED(s->device, cudaMemsetAsync, (to, value, bytes, s->handle)));
     device_leave(s->device, previous);
     return status;
 }

@@ -1,0 +1,86 @@
+/* fake_products.c - the double of cuBLASLt on the fake device: a product joins its stream's queue
+ * like a kernel, with all that its descriptors said when it was issued, and reads its matrices when
+ * its turn comes. There is no cuDNN. */
+#include "fake_device.h"
+#include "fake_parts.h"
+
+#include "fake_cublaslt.h"
+#include "kernels/cuda/cudnn_table.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+quern_status cublaslt_open_double(cublaslt_table *out); /* fake_cublaslt.c's cublaslt_open */
+
+enum { DESCRIPTION_BYTES = 128 };
+
+typedef struct product_call {
+    cublasLtHandle_t handle;
+    _Alignas(16) unsigned char operation[DESCRIPTION_BYTES], layouts[4][DESCRIPTION_BYTES];
+    double alpha, beta; /* as many bytes of them as the scale type has */
+    const void *a, *b, *c;
+    void *d, *workspace;
+    cublasLtMatmulAlgo_t algorithm;
+    size_t workspace_bytes;
+} product_call;
+
+static cublaslt_table inner;
+
+static void describe(unsigned char to[DESCRIPTION_BYTES], const void *descriptor) {
+    const size_t bytes = malloc_usable_size((void *)(uintptr_t)descriptor);
+    memcpy(to, descriptor, bytes < DESCRIPTION_BYTES ? bytes : DESCRIPTION_BYTES);
+}
+
+static void run(dim3 grid, dim3 block, size_t shared_bytes, void **arguments) {
+    (void)grid, (void)block, (void)shared_bytes;
+    product_call *p = arguments[0];
+    void *layouts[4] = {p->layouts[0], p->layouts[1], p->layouts[2], p->layouts[3]};
+    const cublasStatus_t status =
+        inner.cublasLtMatmul(p->handle, (cublasLtMatmulDesc_t)(void *)p->operation, &p->alpha, p->a,
+                             layouts[0], p->b, layouts[1], &p->beta, p->c, layouts[2], p->d,
+                             layouts[3], &p->algorithm, p->workspace, p->workspace_bytes, NULL);
+    if (status != CUBLAS_STATUS_SUCCESS) fake_misuse("a product that cuBLASLt refuses");
+}
+
+static const fake_kernel product_kernel = {
+    FAKE_KERNEL_MAGIC, "a product", 1, {sizeof(product_call)}, run};
+
+static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation,
+                             const void *alpha, const void *a, cublasLtMatrixLayout_t a_layout,
+                             const void *b, cublasLtMatrixLayout_t b_layout, const void *beta,
+                             const void *c, cublasLtMatrixLayout_t c_layout, void *d,
+                             cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algorithm,
+                             void *workspace, size_t bytes, cudaStream_t stream) {
+    product_call p = {.handle = handle,
+                      .a = a,
+                      .b = b,
+                      .c = c,
+                      .d = d,
+                      .workspace = workspace,
+                      .algorithm = *algorithm,
+                      .workspace_bytes = bytes};
+    describe(p.operation, operation);
+    describe(p.layouts[0], a_layout);
+    describe(p.layouts[1], b_layout);
+    describe(p.layouts[2], c_layout);
+    describe(p.layouts[3], d_layout);
+    memcpy(&p.alpha, alpha, sizeof(float)); /* the scale type of F32, BF16 and F16 */
+    memcpy(&p.beta, beta, sizeof(float));
+    void *arguments[] = {&p};
+    const cudaError_t code = cuda_driver.cudaLaunchKernel(&product_kernel, (dim3){1, 1, 1},
+                                                          (dim3){1, 1, 1}, arguments, 0, stream);
+    return code == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
+}
+
+quern_status cublaslt_open(cublaslt_table *out) {
+    QUERN_TRY(cublaslt_open_double(&inner));
+    *out = inner;
+    out->cublasLtMatmul = matmul;
+    return QUERN_OK;
+}
+
+quern_status cudnn_open(cudnn_table *out) {
+    memset(out, 0, sizeof *out);
+    return cuda_fail(QUERN_UNSUPPORTED, "the fake device has no cuDNN");
+}
