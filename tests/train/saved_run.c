@@ -201,10 +201,19 @@ static int64_t no_sync(void *self, int64_t file) {
     return 0;
 }
 
+/* From any thread, but not at once: only tests of one warning read it. */
+static void note_log(void *self, quern_log_level level, const char *sentence) {
+    saved_run *r = self;
+    const size_t length = strlen(r->log);
+    if (level >= QUERN_LOG_INFO)
+        snprintf(r->log + length, sizeof r->log - length, "%s\n", sentence);
+}
+
 /* What a power cut leaves is tests/checkpoint's to show; here files need not reach the disk. */
-static quern_host fast_host(void) {
+static quern_host fast_host(saved_run *r) {
     quern_host host = quern_host_default();
     host.files.sync = no_sync;
+    host.log = (quern_log_sink){note_log, r};
     return host;
 }
 
@@ -214,7 +223,7 @@ static quern_status open_all(saved_run *r) {
     const quern_device_desc device = {.kind = QUERN_DEVICE_CPU,
                                       .thread_count = d->threads ? d->threads : 1,
                                       .seed = 11,
-                                      .host = d->host.files.sync ? d->host : fast_host()};
+                                      .host = d->host.files.sync ? d->host : fast_host(r)};
     if ((s = quern_device_create(&r->device, &device))) return s;
     if ((s = datasets_open(r))) return s;
     if ((s = quern_graph_create(&r->graph, r->device, NULL))) return s;

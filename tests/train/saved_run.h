@@ -1,5 +1,5 @@
-/* saved_run.h - a run with everything in it that a checkpoint has to hold, and what it did, event by
- * event: shuffle, crops and flips, dropout, batch norm, AdamW with warm-up and clipping, moving
+/* saved_run.h - a run with everything in it that a checkpoint has to hold, and what it did, event
+ * by event: shuffle, crops and flips, dropout, batch norm, AdamW with warm-up and clipping, moving
  * average, metrics, moving loss, early stop, skipped steps, a callback with a state of its own. */
 #ifndef QUERN_TESTS_TRAIN_SAVED_RUN_H
 #define QUERN_TESTS_TRAIN_SAVED_RUN_H
@@ -56,6 +56,7 @@ typedef struct saved_run {
     int32_t samples[SAVED_RECORDS];
     char digest[33]; /* of the end */
     char checkpoint[512];
+    char log[16384]; /* lines of information and warnings, of the default host */
 } saved_run;
 
 /* Creates the trainer; on failure everything is destroyed again. */
