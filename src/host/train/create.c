@@ -13,7 +13,7 @@ static quern_status trainer_new(quern_trainer **out, quern_device *device) {
     t->backend = device->backend;
     t->stream = device->stream;
     t->memory = (arena){.host = t->host};
-    t->evaluated_step = t->evaluated_attempts = -1;
+    t->evaluated_step = t->evaluated_attempts = t->failed_step = -1;
     t->step_target = t->epoch_target = INT64_MAX;
     atomic_init(&t->stop_flag, 0);
     *out = t;

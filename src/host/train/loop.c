@@ -92,8 +92,11 @@ static quern_status epoch_run(quern_trainer *t) {
         QUERN_TRY(epoch_begin(t));
     if (!t->epoch_open) return QUERN_OK;
     bool end = false;
-    while (!end && !trainer_epoch_over(t)) QUERN_TRY(window_run(t, &end));
-    QUERN_TRY(records_drain(t));
+    do { /* again, where the last records sent the run back */
+        for (end = false; !end && !trainer_epoch_over(t);) QUERN_TRY(window_run(t, &end));
+        t->rolled_back = false;
+        QUERN_TRY(records_drain(t));
+    } while (t->rolled_back);
     if (end && t->next_batch == 0)
         return quern_fail(QUERN_INPUT, "the training set has no samples");
     if (!(end || t->epoch_ending || window_data_over(t)) || t->stopping) return QUERN_OK;
@@ -125,6 +128,7 @@ static quern_status fit_run(quern_trainer *t) {
     QUERN_TRY(trainer_emit_known(t, QUERN_EVENT_fit_begin));
     QUERN_TRY(trainer_poll_stop_now(t));
     QUERN_TRY(fit_sanity(t));
+    QUERN_TRY(rollback_prepare(t));
     while (!run_over(t)) QUERN_TRY(epoch_run(t));
     QUERN_TRY(limit_finish(t));
     t->evaluation_owed = stop_was_asked(t) && (t->due & QUERN_REQUEST_EVALUATION);

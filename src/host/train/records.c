@@ -120,10 +120,18 @@ static void skip_log(const quern_trainer *t, const task_record *record) {
               t->desc.not_finite_limit);
 }
 
+/* A callback that failed at its events ends the run all the same. */
+static quern_status refused_tell(quern_trainer *t, const attempt *a, const task_record *record,
+                                 quern_status told) {
+    const quern_status diagnosis = diagnose_not_finite(t, a, record);
+    if (diagnosis != QUERN_NOT_FINITE || told != QUERN_OK || !rollback_wanted(t)) return diagnosis;
+    return rollback_run(t);
+}
+
 static quern_status record_tell(quern_trainer *t, const attempt *a, const task_record *record) {
     quern_status status = emit_outcome(t, QUERN_EVENT_update_end, a, record);
     if (status == QUERN_OK) status = emit_outcome(t, QUERN_EVENT_step_end, a, record);
-    if (is_refused(t, record)) return diagnose_not_finite(t, a, record);
+    if (is_refused(t, record)) return refused_tell(t, a, record, status);
     if (record->outcome == QUERN_OUTCOME_NOT_FINITE) skip_log(t, record);
     QUERN_TRY(status);
     if (record->outcome != QUERN_OUTCOME_APPLIED) return QUERN_OK;

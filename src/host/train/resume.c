@@ -86,8 +86,9 @@ static void position_adjust(quern_trainer *t, const quern_checkpoint *from) {
     const checkpoint_counters *c = &from->manifest.content.counters;
     if (!t->epoch_open || !t->train_feed.loader) return;
     t->epoch_rewind = true;
-    if (c->sample == t->counted_batch * t->desc.batch_size) return;
-    t->next_batch = t->counted_batch = c->sample / t->desc.batch_size;
+    if (c->sample != t->counted_batch * t->desc.batch_size)
+        t->counted_batch = c->sample / t->desc.batch_size;
+    t->next_batch = t->counted_batch;
 }
 
 static quern_status state_resume(quern_trainer *t, const quern_checkpoint *from) {
@@ -101,6 +102,7 @@ static quern_status state_resume(quern_trainer *t, const quern_checkpoint *from)
     optimizer_rescale(&t->optimizer, t->optimizer.schedule.scale);
     QUERN_TRY(state_upload(t));
     QUERN_TRY(state_load(t, from, STATE_TRAINER)); /* the sums, which the upload has cleared */
+    QUERN_TRY(state_load_held(t, from));
     position_adjust(t, from);
     t->train_ns_before = from->manifest.content.counters.train_ns;
     return callbacks_load(t, from);

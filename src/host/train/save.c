@@ -113,6 +113,7 @@ static quern_status check_alone(const quern_trainer *t) {
 quern_status save_create(quern_trainer *t) {
     QUERN_TRY(arena_allocate(&t->memory, &t->save, 1, sizeof *t->save, "saving"));
     t->save->saved_activity = -1;
+    QUERN_TRY(rollback_check(t));
     QUERN_TRY(configuration_write(t, &t->save->configuration));
     QUERN_TRY(state_create(t));
     if (!t->desc.save.directory || t->desc.fast_dev_run) return QUERN_OK;
@@ -201,7 +202,7 @@ quern_status save_run(quern_trainer *t) {
     return trainer_emit_known(t, QUERN_EVENT_save_snapshot);
 }
 
-static quern_status settle(quern_trainer *t) {
+quern_status save_wait(quern_trainer *t) {
     checkpoint_writer_wait(t->save->writer);
     return save_poll(t);
 }
@@ -212,10 +213,10 @@ static bool is_saved(const quern_trainer *t) {
 
 quern_status save_finish(quern_trainer *t) {
     if (!saves(t)) return QUERN_OK;
-    QUERN_TRY(settle(t));
+    QUERN_TRY(save_wait(t));
     if (is_saved(t)) return QUERN_OK;
     QUERN_TRY(save_run(t));
-    QUERN_TRY(settle(t));
+    QUERN_TRY(save_wait(t));
     if (t->save->durable) return QUERN_OK;
     return quern_fail(QUERN_IO, "the last state could not be saved: %s", t->save->failure.text);
 }
@@ -224,7 +225,7 @@ void save_settle(quern_trainer *t) {
     if (!saves(t)) return;
     error_text sentence;
     error_save(&sentence);
-    if (settle(t) != QUERN_OK) log_write(t->host, QUERN_LOG_WARNING, "%s", quern_error());
+    if (save_wait(t) != QUERN_OK) log_write(t->host, QUERN_LOG_WARNING, "%s", quern_error());
     error_restore(&sentence);
 }
 
@@ -235,7 +236,7 @@ quern_status quern_trainer_save(quern_trainer *t) {
     if (!saves(t)) return quern_fail(QUERN_INVALID, "save: the trainer has no save.directory");
     QUERN_TRY(quern_trainer_wait(t, NULL));
     QUERN_TRY(save_run(t));
-    QUERN_TRY(settle(t));
+    QUERN_TRY(save_wait(t));
     if (t->save->durable) return QUERN_OK;
     return quern_fail(QUERN_IO, "%s", t->save->failure.text);
 }

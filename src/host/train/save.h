@@ -22,9 +22,19 @@ QUERN_MUST_CHECK quern_status save_poll(quern_trainer *t);
 QUERN_MUST_CHECK quern_status save_run(quern_trainer *t);
 /* The run ends in order: what is not saved yet is; IO when the last state could not be. */
 QUERN_MUST_CHECK quern_status save_finish(quern_trainer *t);
+/* Until nothing is left to be written, with the events of that. */
+QUERN_MUST_CHECK quern_status save_wait(quern_trainer *t);
 /* The run has failed: waits for what was handed to the writer, saves nothing. */
 void save_settle(quern_trainer *t);
 /* The checkpoint that holds the state as it is now; NULL: none does. */
 const char *save_path(const quern_trainer *t);
+
+/* rollback.c: whether what is not finite lets the run go back, not end. */
+bool rollback_wanted(const quern_trainer *t);
+QUERN_MUST_CHECK quern_status rollback_check(const quern_trainer *t);
+/* There has to be something to go back to. */
+QUERN_MUST_CHECK quern_status rollback_prepare(quern_trainer *t);
+/* With the failure's sentence, nothing in flight: goes back, or fails as the attempt did. */
+QUERN_MUST_CHECK quern_status rollback_run(quern_trainer *t);
 
 #endif

@@ -8,6 +8,7 @@
  *   average.<parameter>              the moving average
  *   trainer.<field>                  counters and sums of the host, one by one
  *   trainer.metric_sums, …           of the device since the last log, of the epoch, evaluated
+ *   window.<i>.<input>, .origin     held batches (state_held.c)
  *   callback.<name>                  a callback's block; its small bytes go into the manifest */
 #include "state.h"
 
@@ -37,7 +38,6 @@ static const field fields[] = {
     COUNTER(samples),
     COUNTER(epoch),
     COUNTER(epochs_started),
-    COUNTER(next_batch),
     COUNTER(counted_batch),
     COUNTER(batch),
     FIELD(I64, evaluated_step, -1),
@@ -48,12 +48,13 @@ static const field fields[] = {
     COUNTER(begun.train_ns),
     COUNTER(ended),
     FLAG(evaluation_owed),
+    COUNTER(rollbacks),
+    FIELD(I64, failed_step, -1),
     FLAG(epoch_open),
     FLAG(epoch_ending),
-    FLAG(skip_next),
+    FLAG(held.skip),
     FLAG(evaluated),
-    {STATE_TRAINER "learning_rate_scale", QUERN_F64,
-     offsetof(quern_trainer, optimizer.schedule.scale), 0},
+    {STATE_SCALE, QUERN_F64, offsetof(quern_trainer, optimizer.schedule.scale), 0},
     NUMBER(last.norm),
     NUMBER(last.learning_rate),
     COUNTER(last.not_finite),
@@ -79,8 +80,8 @@ static const field fields[] = {
 enum { FIELD_COUNT = sizeof fields / sizeof *fields, BLOCK_COUNT = 5 };
 _Static_assert(sizeof(bool) == 1, "a flag is saved as U8");
 
-static quern_status place_add(saved_state *s, const quern_safetensors_entry *entry,
-                              const saved_place *place) {
+quern_status state_add(saved_state *s, const quern_safetensors_entry *entry,
+                       const saved_place *place) {
     const int64_t i = s->content.state_count++;
     QUERN_ENSURE(i < s->capacity);
     s->state[i] = *entry;
@@ -96,7 +97,7 @@ static quern_status vector_add(saved_state *s, const char *name, quern_dtype dty
                                            .rank = 1,
                                            .dim = {count},
                                            .bytes = (size_t)count * quern_dtype_bytes(dtype)};
-    return place_add(s, &entry, place);
+    return state_add(s, &entry, place);
 }
 
 static quern_safetensors_entry entry_of(const char *name, const quern_view *view) {
@@ -129,7 +130,7 @@ static quern_status add_like_parameters(quern_trainer *t, saved_state *s, const 
         QUERN_TRY(arena_copy_string(&t->memory, &kept, name));
         const quern_safetensors_entry entry = entry_of(kept, &view);
         const size_t offset = (size_t)tensor->offset * quern_dtype_bytes(view.dtype);
-        QUERN_TRY(place_add(s, &entry, &(saved_place){(char *)base + offset, true}));
+        QUERN_TRY(state_add(s, &entry, &(saved_place){(char *)base + offset, true}));
     }
     return QUERN_OK;
 }
@@ -196,7 +197,8 @@ static quern_status add_callback(quern_trainer *t, saved_state *s, const quern_c
 static quern_status lists_create(quern_trainer *t, saved_state *s) {
     const int64_t model = t->graph->parameter_count, callbacks = t->desc.callback_count;
     arena *memory = &t->memory;
-    s->capacity = model * (t->optimizer.state_count + 1) + FIELD_COUNT + BLOCK_COUNT + callbacks;
+    s->capacity = model * (t->optimizer.state_count + 1) + FIELD_COUNT + BLOCK_COUNT + callbacks +
+                  state_held_tensors(t);
     QUERN_TRY(arena_allocate(memory, &s->model, model, sizeof *s->model, "saved tensors"));
     QUERN_TRY(
         arena_allocate(memory, &s->model_places, model, sizeof *s->model_places, "saved tensors"));
@@ -219,6 +221,8 @@ quern_status state_create(quern_trainer *t) {
     QUERN_TRY(add_trainer(t, s));
     for (int32_t i = 0; i < t->desc.callback_count; i++)
         if (t->callbacks[i]->state) QUERN_TRY(add_callback(t, s, t->callbacks[i]));
+    s->fixed_count = s->content.state_count;
+    QUERN_TRY(state_add_held(t));
     s->content.seed = t->device->seed;
     s->content.algorithms = "";
     s->content.configuration = t->save->configuration;
@@ -246,9 +250,10 @@ quern_status state_copy(quern_trainer *t, checkpoint_snapshot *to) {
     for (int64_t i = 0; i < s->content.model_count; i++)
         QUERN_TRY(copy(t, &s->model_places[i], to->model_data[i], s->model_places[i].live,
                        s->model[i].bytes));
-    for (int64_t i = 0; i < s->content.state_count; i++)
+    state_fit_held(t, to);
+    for (int64_t i = 0; i < to->content.state_count; i++)
         QUERN_TRY(copy(t, &s->state_places[i], to->state_data[i], s->state_places[i].live,
-                       s->state[i].bytes));
+                       to->state[i].bytes));
     for (int64_t i = 0; i < s->content.callback_count; i++)
         if (s->callbacks[i].bytes > 0)
             memcpy(to->callback_data[i], s->callback_data[i], s->callbacks[i].bytes);
@@ -269,7 +274,7 @@ static bool begins_with(const char *name, const char *prefix) {
 /* A callback that was not there when the checkpoint was written starts anew. */
 static bool may_be_missing(const char *name) { return begins_with(name, "callback."); }
 
-static quern_status check_entry(const quern_checkpoint *from, const quern_safetensors_entry *mine) {
+quern_status state_check_entry(const quern_checkpoint *from, const quern_safetensors_entry *mine) {
     char found[192], expected[192];
     const quern_safetensors_entry *e = quern_safetensors_find(from->state, mine->name);
     if (!e && may_be_missing(mine->name)) return QUERN_OK;
@@ -287,13 +292,13 @@ static quern_status check_entry(const quern_checkpoint *from, const quern_safete
 
 quern_status state_check(const quern_trainer *t, const quern_checkpoint *from) {
     const saved_state *s = &t->save->table;
-    for (int64_t i = 0; i < s->content.state_count; i++) QUERN_TRY(check_entry(from, &s->state[i]));
+    for (int64_t i = 0; i < s->fixed_count; i++) QUERN_TRY(state_check_entry(from, &s->state[i]));
     return QUERN_OK;
 }
 
 quern_status state_load(quern_trainer *t, const quern_checkpoint *from, const char *prefix) {
     const saved_state *s = &t->save->table;
-    for (int64_t i = 0; i < s->content.state_count; i++) {
+    for (int64_t i = 0; i < s->fixed_count; i++) {
         if (!begins_with(s->state[i].name, prefix)) continue;
         const quern_safetensors_entry *e = quern_safetensors_find(from->state, s->state[i].name);
         if (!e) continue;

@@ -18,7 +18,8 @@ typedef struct saved_state {
     checkpoint_content content;
     quern_safetensors_entry *model, *state;
     saved_place *model_places, *state_places;
-    int64_t capacity; /* of state */
+    int64_t capacity;    /* of state */
+    int64_t fixed_count; /* in front of the held batches' tensors, which come and go */
     checkpoint_callback *callbacks;
     void **callback_data;
 } saved_state;
@@ -47,9 +48,22 @@ QUERN_MUST_CHECK quern_status state_load(quern_trainer *t, const quern_checkpoin
                                          const char *prefix);
 /* What the host has counted, as it may be: INPUT names what no run can have come to. */
 QUERN_MUST_CHECK quern_status state_check_counters(const quern_trainer *t);
+QUERN_MUST_CHECK quern_status state_check_entry(const quern_checkpoint *from,
+                                                const quern_safetensors_entry *mine);
+QUERN_MUST_CHECK quern_status state_add(saved_state *s, const quern_safetensors_entry *entry,
+                                        const saved_place *place);
+
+/* state_held.c: what they take in the table at most; into it; into a snapshot as there are now; the
+ * ones that a checkpoint holds wait again. */
+int64_t state_held_tensors(const quern_trainer *t);
+QUERN_MUST_CHECK quern_status state_add_held(quern_trainer *t);
+void state_fit_held(const quern_trainer *t, checkpoint_snapshot *to);
+QUERN_MUST_CHECK quern_status state_load_held(quern_trainer *t, const quern_checkpoint *from);
+
 #define STATE_OPTIMIZER "optimizer."
 #define STATE_AVERAGE "average."
 #define STATE_TRAINER "trainer."
+#define STATE_SCALE "trainer.learning_rate_scale"
 
 /* configuration_text.c: into memory of the trainer's. */
 QUERN_MUST_CHECK quern_status configuration_write(quern_trainer *t, char **out);

@@ -214,8 +214,11 @@ struct quern_trainer {
     bool frozen;         /* the device refuses updates until state is uploaded again */
 
     trainer_save *save;
-    int64_t activity; /* events so far that may have changed the state */
-    int64_t ended;    /* 1 + the reason (callback, data) for which the run is over; 0: it is not */
+    int64_t activity;    /* events so far that may have changed the state */
+    int64_t rollbacks;   /* in a row, without an update beyond failed_step */
+    int64_t failed_step; /* -1: none */
+    bool rolled_back;    /* what was in flight has to be issued again */
+    int64_t ended; /* 1 + the reason (callback, data) for which the run is over; 0: it is not */
 
     /* this fit */
     bool fitting, emitting, opened;
