@@ -25,7 +25,7 @@ static int64_t valid_length(void *self) {
 
 static int32_t fields(void *self, const quern_field **out) {
     static const quern_field list[] = {
-        {.name = "image", .dtype = QUERN_U8, .rank = 3, .dim = {1, SAVED_SIDE, SAVED_SIDE}},
+        {.name = "image", .dtype = QUERN_F32, .rank = 3, .dim = {1, SAVED_SIDE, SAVED_SIDE}},
         {.name = "label", .dtype = QUERN_I32, .class_count = 3}};
     (void)self;
     *out = list;
@@ -34,9 +34,9 @@ static int32_t fields(void *self, const quern_field **out) {
 
 static void fill(uint32_t index, void *const *to) {
     const uint32_t label = mix(index * 7 + 3) % 3;
-    uint8_t *image = to[0];
+    float *image = to[0];
     for (uint32_t i = 0; i < SAVED_SIDE * SAVED_SIDE; i++)
-        image[i] = (uint8_t)(mix(index * 64 + i) % 120 + (i % 3 == label ? 100 : 0));
+        image[i] = (float)(mix(index * 64 + i) % 120 + (i % 3 == label ? 100 : 0)) / 255;
     *(int32_t *)to[1] = (int32_t)label;
 }
 
@@ -46,6 +46,8 @@ static quern_status train_read(void *self, int64_t index, void *const *to) {
     const int64_t at = atomic_fetch_add(&r->samples_read, 1);
     if (at < SAVED_RECORDS) r->samples[at] = (int32_t)index;
     fill((uint32_t)index, to);
+    float *image = to[0];
+    for (int i = 0; i < SAVED_SIDE * SAVED_SIDE && index < r->desc.poisoned; i++) image[i] = 3e38F;
     return QUERN_OK;
 }
 
@@ -110,7 +112,7 @@ static quern_action count_update(void *self, const quern_event *e) {
 /* The callback's state enters the records at every epoch's end, so that a lost one shows. */
 static quern_action judge_count(void *self, const quern_event *e) {
     const saved_counter *c = self;
-    return c->updates == e->step ? QUERN_CONTINUE : QUERN_FAIL;
+    return c->updates >= e->step ? QUERN_CONTINUE : QUERN_FAIL; /* more behind a rollback */
 }
 
 static quern_callback_state counter_state(void *self) {
@@ -160,7 +162,7 @@ static quern_status trainer_open(saved_run *r) {
     quern_callback callbacks[4];
     quern_tensor *loss = NULL;
     const quern_transform transform = {
-        .field = "image", .scale = 1.0f / 255, .crop_padding = 1, .horizontal_flip = true};
+        .field = "image", .scale = 1.5f, .crop_padding = 1, .horizontal_flip = true};
     quern_status s = graph_build(r, metrics, &loss);
     if (s != QUERN_OK) return s;
     quern_trainer_desc desc = {

@@ -8,7 +8,7 @@
 
 #include <stdatomic.h>
 
-enum { SAVED_SAMPLES = 22, SAVED_VALID = 7, SAVED_SIDE = 6, SAVED_RECORDS = 4000 };
+enum { SAVED_SAMPLES = 19, SAVED_VALID = 7, SAVED_SIDE = 6, SAVED_RECORDS = 4000 };
 
 /* One event. The hash is over outcome, set and all scalars, bit by bit. */
 typedef struct saved_record {
@@ -34,6 +34,7 @@ typedef struct saved_run_desc {
     quern_tail tail;
     int64_t epochs, step_limit; /* default 3 epochs */
     int64_t patience;           /* of the early stop; 0: none */
+    int64_t poisoned;           /* so many samples are so large that the loss is not finite */
     /* Called at every event behind the recorder; NULL: nothing. */
     quern_action (*hook)(void *self, const quern_event *event);
     void *hook_self;

@@ -22,7 +22,7 @@ static void check_every_save(const saved_run_desc *saving, const saved_run_desc 
     d.directory = all.path;
     REQUIRE_OK(saved_run_whole(&whole, &d));
     int64_t checked = 0;
-    for (int64_t step = 1; step <= largest_step(&whole); step++) {
+    for (int64_t step = 0; step <= largest_step(&whole); step++) {
         temporary one = {{0}, {0}};
         REQUIRE(temporary_begin(&one));
         if (saved_copy(all.path, one.path, step)) {
@@ -34,11 +34,12 @@ static void check_every_save(const saved_run_desc *saving, const saved_run_desc 
             CHECK_SAY(!difference, "resumed at step %d: %s", (int)step, difference);
             CHECK(resumed.result.reason == whole.result.reason);
             CHECK(resumed.result.attempts == whole.result.attempts);
-            checked++;
+            checked += step > 0;
         }
         temporary_end(&one);
     }
-    CHECK_SAY(checked >= 3 && (saving->every != 1 || checked == largest_step(&whole)),
+    CHECK_SAY(checked >= (saving->poisoned ? 1 : 3) &&
+                  (saving->every != 1 || saving->poisoned || checked == largest_step(&whole)),
               "%d checkpoints of %d steps", (int)checked, (int)largest_step(&whole));
     temporary_end(&all);
 }
@@ -70,6 +71,49 @@ TEST_CASE(Resume, does_not_depend_on_how_the_work_is_spread) {
 
 TEST_CASE(Resume, of_a_run_with_a_step_limit_inside_an_epoch) {
     check_same(&(saved_run_desc){.every = 1, .step_limit = 11});
+}
+
+TEST_CASE(Resume, of_windows_with_each_tail) {
+    static const quern_tail tails[] = {QUERN_TAIL_FLUSH, QUERN_TAIL_CARRY, QUERN_TAIL_DROP};
+    for (int i = 0; i < 3; i++) {
+        check_same(&(saved_run_desc){.every = 1, .accumulate = 2, .tail = tails[i], .epochs = 4});
+        check_same(&(saved_run_desc){.accumulate = 2, .tail = tails[i], .epochs = 4});
+        check_same(&(saved_run_desc){.every = 1, .accumulate = 3, .tail = tails[i], .workers = 2});
+    }
+}
+
+/* It stops before the last epoch, and with the best weights: both come from its state. */
+TEST_CASE(Resume, of_a_run_that_stops_early) {
+    check_same(&(saved_run_desc){.every = 1, .epochs = 9, .patience = 1});
+    CHECK(whole.result.reason == QUERN_STOPPED_CALLBACK && whole.result.epochs < 9);
+    check_same(&(saved_run_desc){.epochs = 9, .patience = 1, .workers = 4});
+    CHECK(whole.result.reason == QUERN_STOPPED_CALLBACK);
+}
+
+static void roll_back(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->not_finite = QUERN_NOT_FINITE_ROLLBACK;
+    desc->sanity_batches = 1;
+}
+
+/* Saved before a rollback, and behind it. */
+TEST_CASE(Resume, of_a_run_that_rolls_back) {
+    saved_run_desc d = {.poisoned = 1, .change = roll_back};
+    static const int64_t every[] = {0, 1, 3, 4};
+    for (int i = 0; i < 4; i++) {
+        d.every = every[i];
+        check_same(&d);
+    }
+    d.accumulate = 2;
+    d.tail = QUERN_TAIL_CARRY;
+    check_same(&d);
+    d.run_ahead = 6;
+    d.workers = 3;
+    check_every_save(
+        &(saved_run_desc){.poisoned = 1, .every = 3, .change = roll_back},
+        &(saved_run_desc){
+            .poisoned = 1, .every = 3, .change = roll_back, .run_ahead = 7, .workers = 3},
+        false);
 }
 
 /* The same run, with nothing saved, is the same run. */
