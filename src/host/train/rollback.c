@@ -33,7 +33,7 @@ quern_status rollback_prepare(quern_trainer *t) {
     return rollback_wanted(t) && t->save->saved_activity < 0 ? save_run(t) : QUERN_OK;
 }
 
-/* So many in a row, without an update beyond the furthest of them. The sentence is the failure's. */
+/* So many in a row, without an update beyond the furthest of them. */
 static quern_status count_in_row(quern_trainer *t) {
     if (t->step > t->failed_step) t->rollbacks = 0;
     if (t->step > t->failed_step) t->failed_step = t->step;
