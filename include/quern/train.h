@@ -234,7 +234,7 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_wait(quern_trainer *traine
 QUERN_API void quern_trainer_stop(quern_trainer *trainer);
 
 /* As after create: initial parameters, no optimizer state, counters at 0. Callbacks keep theirs.
- * What is saved stays, to be written over. */
+ * What is saved stays, to be written over; UNSUPPORTED with ROLLBACK, which would go back to it. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_reset(quern_trainer *trainer);
 
 /* Waits, and writes a checkpoint, durable when this returns: for the own loop. INVALID without

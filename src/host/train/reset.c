@@ -25,6 +25,9 @@ static void sums_reset(quern_trainer *t) {
     t->last = (task_record){0};
     t->of_epoch = (loss_sums){0};
     t->recent.seen = 0;
+    for (int64_t i = 0; i < t->recent.capacity; i++)
+        t->recent.losses[i][0] = t->recent.losses[i][1] = 0;
+    for (int64_t i = 0; i < t->train_sum_count + t->eval_sum_count; i++) t->sums_read[i] = 0;
     for (int64_t i = 0; i < t->train_sum_count; i++) t->log_metrics[i] = t->epoch_metrics[i] = 0;
     t->evaluated = false;
     t->evaluated_step = t->evaluated_attempts = -1;
@@ -37,6 +40,10 @@ quern_status quern_trainer_reset(quern_trainer *t) {
     if (train && t->epochs_started > 0 && !loader_can_restart(train))
         return quern_fail(QUERN_UNSUPPORTED,
                           "reset: the training set is a stream that cannot start again");
+    if (t->desc.not_finite == QUERN_NOT_FINITE_ROLLBACK)
+        return quern_fail(QUERN_UNSUPPORTED,
+                          "reset: not_finite is ROLLBACK, which would go back to a checkpoint of "
+                          "the run before");
     records_drain_silently(t);
     window_clear(t);
     if (train) loader_stop(train);
