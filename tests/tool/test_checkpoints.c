@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #define RUN                                                                                        \
     "train", "--model", "mlp", "--data", "table.csv", "--valid", "valid.csv", "--batch-size",      \
         "10", "--steps", "12", "--save-every", "4", "--quiet", "--json"
@@ -161,6 +164,67 @@ TEST_CASE(Checkpoints, eval_takes_a_checkpoint_a_run_or_a_file_from_any_folder) 
     /* A run that was killed has no result yet. */
     REQUIRE(unlink(temporary_join(&t, "run/model.safetensors")) == 0);
     CHECK(loss_of(COMMAND(&t, "eval", "run", "--json", BATCH)) == loss);
+    temporary_end(&t);
+}
+
+/* The sign of NaN means nothing, and printf shows it. */
+TEST_CASE(Checkpoints, a_nan_is_printed_without_a_sign) {
+    static unsigned char file[1 << 16];
+    temporary t;
+    REQUIRE(begin(&t));
+    const long bytes = temporary_read(&t, "run/model.safetensors", file, sizeof file);
+    REQUIRE(bytes > 1000 && (size_t)bytes < sizeof file);
+    memcpy(file + bytes - 4, "\x00\x00\xc0\xff", 4); /* in the last layer's bias */
+    REQUIRE(temporary_write(&t, "run/model.safetensors", file, (size_t)bytes));
+    const run_result *r = COMMAND(&t, "predict", "run");
+    CHECK_SAY(r->exit_code == 0, "%s", r->error);
+    CHECK_HAS(r->out, ",nan");
+    CHECK(strstr(r->out, "-nan") == NULL);
+    r = COMMAND(&t, "eval", "run");
+    CHECK_HAS(r->out, "loss     nan\n");
+    CHECK(strstr(r->out, "-nan") == NULL && strstr(r->error, "-nan") == NULL);
+    json_decref(fixture_json(COMMAND(&t, "eval", "run", "--json")));
+    temporary_end(&t);
+}
+
+/* Writes the checkpoint's manifest as a later version of quern would, its own digest included. */
+static bool make_newer(temporary *t, const char *name) {
+    static char text[1 << 16], newer[1 << 16];
+    const long bytes = temporary_read(t, name, text, sizeof text - 1);
+    char *version = bytes > 0 ? strstr(text, "\"version\": 1,") : NULL;
+    char *digest = version ? strstr(version, "  \"digest\": ") : NULL;
+    if (!digest) return false;
+    *digest = '\0';
+    int length = snprintf(newer, sizeof newer, "%.*s\"version\": 999,%s", (int)(version - text),
+                          text, version + strlen("\"version\": 1,"));
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(newer, (size_t)length));
+    length += snprintf(newer + length, sizeof newer - (size_t)length, "  \"digest\": \"");
+    for (size_t i = 0; i < sizeof canonical.digest; i++)
+        length +=
+            snprintf(newer + length, sizeof newer - (size_t)length, "%02x", canonical.digest[i]);
+    length += snprintf(newer + length, sizeof newer - (size_t)length, "\"\n}\n");
+    return temporary_write(t, name, newer, (size_t)length);
+}
+
+/* An older one in its place would take a run back without a word. */
+TEST_CASE(Checkpoints, one_of_a_newer_format_is_exit_code_2_and_nothing_is_taken_in_its_place) {
+    temporary t;
+    REQUIRE(begin(&t));
+    REQUIRE(make_newer(&t, "run/checkpoints/step-12/manifest.json"));
+    static const char *const commands[] = {"eval", "predict", "inspect"};
+    for (size_t i = 0; i < 3; i++) {
+        const run_result *r = COMMAND(&t, commands[i], "run/checkpoints/step-12");
+        CHECK_SAY(r->exit_code == 2, "%s: %d: %s", commands[i], r->exit_code, r->error);
+        CHECK_HAS(r->error, "999");
+    }
+    CHECK(COMMAND(&t, "eval", "--checkpoint", "run")->exit_code == 2);
+    const run_result *r = COMMAND(&t, "inspect", "run/checkpoints");
+    CHECK(r->exit_code == 2);
+    CHECK_HAS(r->out, "step 12         newer: ");
+    r = COMMAND(&t, RUN, "--run-dir", "run", "--resume", "--ema", "0.5");
+    CHECK_SAY(r->exit_code == 2, "%d: %s", r->exit_code, r->error);
+    CHECK(exists(&t, "run/checkpoints/step-4/manifest.json"));
     temporary_end(&t);
 }
 

@@ -251,12 +251,25 @@ TEST_CASE(Resume, a_folder_that_is_no_run_or_in_use_is_refused_and_left_alone) {
 TEST_CASE(Resume, a_refused_resume_leaves_the_run_as_it_was) {
     temporary t;
     REQUIRE(begin(&t));
+    static const char moved[] = "width,height,label\n";
+    char table[4096];
+    size_t length = (size_t)snprintf(table, sizeof table, "%s", moved);
+    for (int i = 0; i < 90; i++)
+        length +=
+            (size_t)snprintf(table + length, sizeof table - length, "%d,%d,%d\n", i, i % 3, i % 3);
+    REQUIRE(temporary_write(&t, "moved.csv", table, length));
     REQUIRE(fixture_csv(&t, "other.csv", 60));
     CHECK(COMMAND(&t, RUN, "--run-dir", "run", "--quiet")->exit_code == 0);
     char *before = fixture_metrics(&t, "run");
     const run_result *r = COMMAND(&t, RUN, "--run-dir", "run", "--resume", "--data", "other.csv");
     CHECK_SAY(r->exit_code == 3, "%d: %s", r->exit_code, r->error);
-    CHECK_HAS(r->error, "another run");
+    CHECK_HAS(r->error, "data.samples was 90, is 60");
+    r = COMMAND(&t, RUN, "--run-dir", "run", "--resume", "--data", "moved.csv");
+    CHECK_SAY(r->exit_code == 3, "%d: %s", r->exit_code, r->error);
+    CHECK_HAS(r->error, "--resume: the run in run had other data");
+    r = COMMAND(&t, RUN, "--run-dir", "run", "--resume", "--seed", "8");
+    CHECK_SAY(r->exit_code == 0, "%d: %s", r->exit_code, r->error);
+    CHECK_HAS(r->error, "warning: resume: seed was");
     r = COMMAND(&t, RUN, "--run-dir", "run", "--resume", "--optimizer", "sgd");
     CHECK_SAY(r->exit_code == 3, "%d: %s", r->exit_code, r->error);
     char *after = fixture_metrics(&t, "run");

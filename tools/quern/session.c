@@ -7,17 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What a resumed run goes on from, and what is changed in it, is a part of its result. */
-static quern_log_level lowest_level(const options *o) {
-    if (o->resume) return QUERN_LOG_INFO;
-    return o->quiet ? QUERN_LOG_ERROR : QUERN_LOG_WARNING;
-}
-
 /* A line in one write, because loader threads log too. */
 static void log_to_stderr(void *self, quern_log_level level, const char *sentence) {
-    const options *o = self;
+    const quern_log_level *lowest = self;
     char line[1100];
-    if (level < lowest_level(o)) return;
+    if (level < *lowest) return;
     const char *kind = level >= QUERN_LOG_WARNING ? "warning: " : "";
     const int length = snprintf(line, sizeof line, "quern: %s%s\n", kind, sentence);
     const size_t bytes = length < (int)sizeof line ? (size_t)length : sizeof line - 1;
@@ -55,12 +49,13 @@ quern_status session_device_check(const options *o) {
     return parse_device(&desc, o->device);
 }
 
-quern_status session_device(quern_device **out, const options *o) {
+quern_status session_device(quern_device **out, const options *o, quern_log_level *lowest) {
     quern_device_desc desc = {.seed = (uint64_t)o->seed, .host = quern_host_default()};
     const quern_status status = parse_device(&desc, o->device);
     if (status != QUERN_OK) return status;
     if (desc.kind != QUERN_DEVICE_CUDA) desc.thread_count = (int32_t)o->threads;
-    desc.host.log = (quern_log_sink){.write = log_to_stderr, .self = (void *)(uintptr_t)o};
+    *lowest = o->quiet ? QUERN_LOG_ERROR : QUERN_LOG_WARNING;
+    desc.host.log = (quern_log_sink){.write = log_to_stderr, .self = lowest};
     return quern_device_create(out, &desc);
 }
 

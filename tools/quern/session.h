@@ -37,7 +37,9 @@ void model_release(model *m);
 
 /* INVALID when --device is no device name: before anything is opened. */
 quern_status session_device_check(const options *o);
-quern_status session_device(quern_device **out, const options *o);
+/* What is logged from *lowest on goes to standard error; warnings do, and with --quiet errors. It
+ * has to live as long as the device. */
+quern_status session_device(quern_device **out, const options *o, quern_log_level *lowest);
 /* INVALID when the schedule lacks an option that it needs, or has one that it does not read. */
 quern_status session_schedule(quern_schedule *out, const options *o);
 /* The part of a trainer's desc that all three commands have in common. */
@@ -53,6 +55,7 @@ quern_status weights_save(const char *path, const options *o, const model *m, co
 /* A trained model ready to be evaluated. */
 typedef struct trained {
     quern_device *device;
+    quern_log_level lowest;
     quern_safetensors *file;      /* this one or */
     quern_checkpoint *checkpoint; /* this one it came from */
     struct recorded *config;      /* of the checkpoint's run, if it is there */

@@ -8,7 +8,7 @@
 static quern_status open_device_and_data(training *t) {
     const options *o = t->options;
     quern_device_info info;
-    quern_status status = session_device(&t->device, o);
+    quern_status status = session_device(&t->device, o, &t->lowest);
     if (status == QUERN_OK) status = quern_device_info_get(t->device, &info);
     if (status != QUERN_OK) return status;
     snprintf(t->device_name, sizeof t->device_name, "%s:%d %s",
@@ -33,7 +33,11 @@ static quern_status open_trainer(training *t) {
     desc.callbacks = callbacks;
     desc.callback_count = train_callbacks(t, callbacks);
     if (status == QUERN_OK) status = quern_trainer_memory(&t->memory, &desc);
+    /* What a run goes on from, and what was changed in it, is worth telling whoever asks for it. */
+    const quern_log_level lowest = t->lowest;
+    if (t->options->resume) t->lowest = QUERN_LOG_INFO;
     if (status == QUERN_OK) status = quern_trainer_create(&t->trainer, &desc);
+    t->lowest = lowest;
     return status;
 }
 
@@ -43,6 +47,7 @@ static quern_status prepare(training *t) {
         status = model_create(&t->net, t->device, t->options->model, &t->data.input,
                               t->data.class_count);
     if (status == QUERN_OK) status = open_folder(t);
+    if (status == QUERN_OK) status = train_check_resume(t);
     if (status == QUERN_OK) status = train_callbacks_open(t);
     if (status == QUERN_OK) status = open_trainer(t);
     if (status == QUERN_OK) status = outputs_write_config(t);

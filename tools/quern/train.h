@@ -10,6 +10,7 @@ enum { TRAIN_CALLBACKS_MAX = 8 };
 typedef struct training {
     const options *options;
     quern_device *device;
+    quern_log_level lowest; /* that is shown */
     char device_name[160];
     samples data;
     run_dir dir;
@@ -32,6 +33,8 @@ typedef struct training {
 /* train_desc.c. INVALID: options that do not go together, or not with the data. */
 quern_status train_check(const options *o);
 quern_status train_check_data(const options *o, const samples *s);
+/* INPUT: the run that is to go on had other data. */
+quern_status train_check_resume(const training *t);
 /* All of the desc but the callbacks. */
 quern_status train_desc(quern_trainer_desc *out, const training *t);
 

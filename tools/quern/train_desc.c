@@ -1,5 +1,6 @@
 /* train_desc.c - the options of `quern train` to the desc of a trainer, refused where they do not
  * go together before anything is opened. */
+#include "facts.h"
 #include "train.h"
 
 #include <string.h>
@@ -57,6 +58,30 @@ quern_status train_check_data(const options *o, const samples *s) {
                               option_table()[of_validation[i]].name, o->data);
     }
     return QUERN_OK;
+}
+
+static bool is_same(const float *a, const float *b, int32_t count) {
+    return memcmp(a, b, (size_t)count * sizeof *a) == 0;
+}
+
+/* A set of as many samples passes for the same one in the library: what was measured of it tells
+ * more. */
+quern_status train_check_resume(const training *t) {
+    const quern_transform *now = &t->data.transform;
+    facts f;
+    if (!t->options->recorded || !place_has_checkpoints(t->checkpoints)) return QUERN_OK;
+    const quern_status status = facts_from_run(&f, t->options->recorded, t->dir.path);
+    if (status != QUERN_OK) return status;
+    const int32_t count = now->channel_count;
+    if (f.class_count == t->data.class_count && f.scale == now->scale && f.channel_count == count &&
+        is_same(f.mean, now->mean, count) && is_same(f.deviation, now->deviation, count))
+        return QUERN_OK;
+    return quern_fail(QUERN_INPUT,
+                      "--resume: the run in %s had other data: %s with %lld classes and mean %g in "
+                      "its first channel, now it is %s with %lld classes and mean %g",
+                      t->dir.path, f.data ? f.data : "some", (long long)f.class_count,
+                      (double)f.mean[0], t->options->data, (long long)t->data.class_count,
+                      (double)now->mean[0]);
 }
 
 /* The place of `name` in "|first|second". */
