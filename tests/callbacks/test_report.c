@@ -215,6 +215,21 @@ TEST_CASE(Report, axes_hold_the_largest_and_the_smallest_numbers) {
     }
 }
 
+static void cut_between(char *from, char *to) {
+    REQUIRE(from && to);
+    memmove(from, to, strlen(to) + 1);
+}
+
+/* What is no state, because it is made of times: a chart, and a row of the table. */
+static void cut_throughput(char *html) {
+    char *chart = strstr(html, "<h2>samples_per_second");
+    REQUIRE(chart != NULL);
+    cut_between(chart, strstr(chart + 4, "<h2>"));
+    char *row = strstr(html, "<tr><th>train/samples_per_second");
+    REQUIRE(row != NULL);
+    cut_between(row, strstr(row, "</table>"));
+}
+
 TEST_CASE(Report, curves_and_confusion_go_on_in_another_object) {
     world w[2];
     temporary t;
@@ -233,6 +248,7 @@ TEST_CASE(Report, curves_and_confusion_go_on_in_another_object) {
     CHECK(state_loaded(to, w[1].trainer) == QUERN_CONTINUE);
     static char before[sizeof page];
     memcpy(before, page_read(&t, "report.html"), sizeof before);
+    cut_throughput(before);
     const quern_event end = {.kind = QUERN_EVENT_fit_end,
                              .trainer = w[1].trainer,
                              .reason = "epochs",
@@ -240,7 +256,10 @@ TEST_CASE(Report, curves_and_confusion_go_on_in_another_object) {
                              .attempts = 9,
                              .epoch = 3};
     CHECK(to.fit_end(to.self, &end) == QUERN_CONTINUE);
-    CHECK(strcmp(page_read(&t, "report.html"), before) == 0);
+    page_read(&t, "report.html");
+    cut_throughput(page);
+    CHECK(strcmp(page, before) == 0);
+    CHECK_HAS(page, "curve valid");
     const quern_callback_state state = to.state(to.self);
     memset(state.block, 0xFF, state.block_bytes);
     CHECK(state_loaded(to, w[1].trainer) == QUERN_FAIL);
