@@ -1,6 +1,7 @@
 /* The learning-rate monitor and the profiler range; and that none of the callbacks here allocates
  * while a run is under way. */
 #include "quern_test.h"
+#include "state.h"
 #include "support/fault_host.h"
 #include "support/temporary.h"
 #include "train/world.h"
@@ -253,4 +254,49 @@ TEST_CASE(Callbacks, none_of_these_allocates_while_a_run_is_under_way) {
     world_close(&w);
     temporary_end(&d);
     CHECK(fault_host_live(&faults) == 0);
+}
+
+/* What a checkpoint holds of the two that record: their entries, and how many. */
+TEST_CASE(Monitors, entries_go_on_in_another_object) {
+    world w;
+    quern_tape *tapes[2];
+    quern_learning_rate_monitor *rates[2];
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    for (int i = 0; i < 2; i++) {
+        REQUIRE_OK(quern_tape_create(&tapes[i], w.device, 200, false));
+        REQUIRE_OK(quern_learning_rate_monitor_create(&rates[i], w.device, 200));
+    }
+    const quern_callback from[] = {quern_tape_callback(tapes[0]),
+                                   quern_learning_rate_monitor_callback(rates[0])};
+    const quern_callback to[] = {quern_tape_callback(tapes[1]),
+                                 quern_learning_rate_monitor_callback(rates[1])};
+    const quern_trainer_desc desc = world_with(&w, from, 2);
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+    REQUIRE_OK(quern_trainer_fit(w.trainer, NULL));
+    for (int i = 0; i < 2; i++) {
+        REQUIRE(state_move(from[i], to[i]));
+        CHECK(state_loaded(to[i], w.trainer) == QUERN_CONTINUE);
+    }
+    const quern_tape_entry *events[2];
+    const quern_learning_rate_entry *updates[2];
+    const int64_t count = quern_tape_entries(tapes[0], &events[0]);
+    CHECK(count > 20 && quern_tape_entries(tapes[1], &events[1]) == count + 1);
+    CHECK(memcmp(events[0], events[1], (size_t)count * sizeof **events) == 0);
+    CHECK(events[1][count].kind == QUERN_EVENT_load_end);
+    CHECK(quern_learning_rate_monitor_entries(rates[0], &updates[0]) == 3);
+    CHECK(quern_learning_rate_monitor_entries(rates[1], &updates[1]) == 3);
+    CHECK(memcmp(updates[0], updates[1], 3 * sizeof **updates) == 0);
+    for (int i = 0; i < 2; i++) {
+        const quern_callback_state state = to[i].state(to[i].self);
+        *(int64_t *)state.data = 201;
+        CHECK(state_loaded(to[i], w.trainer) == QUERN_FAIL);
+        CHECK_ERROR_HAS("201 entries in a checkpoint, room for 200");
+    }
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
+    for (int i = 0; i < 2; i++) {
+        quern_tape_destroy(tapes[i]);
+        quern_learning_rate_monitor_destroy(rates[i]);
+    }
+    world_close(&w);
 }
