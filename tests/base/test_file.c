@@ -265,6 +265,13 @@ TEST_CASE(File, the_posix_operations_list_rename_and_remove) {
     CHECK(files->rename(files->self, from, temporary_join(&f.folder, "below/moved")) == 0);
     CHECK(files->unlink(files->self, from) == -ENOENT);
     CHECK(files->remove_directory(files->self, temporary_join(&f.folder, "below")) == -ENOTEMPTY);
+    quern_file_info cut = {0};
+    const char *moved = temporary_join(&f.folder, "below/moved");
+    const int64_t open = files->open(files->self, moved, QUERN_FILE_APPEND);
+    CHECK(files->truncate(files->self, open, 2) == 0);
+    CHECK(files->write(files->self, open, "xyz", 3) == 3 && files->close(files->self, open) == 0);
+    CHECK(files->info(files->self, moved, &cut) == 0 && cut.byte_count == 5);
+    CHECK(files->truncate(files->self, -1, 0) == -EBADF);
     CHECK(files->unlink(files->self, temporary_join(&f.folder, "below/moved")) == 0);
     CHECK(files->remove_directory(files->self, temporary_join(&f.folder, "below")) == 0);
     const int64_t folder = files->open(files->self, f.folder.path, QUERN_FILE_DIRECTORY);
