@@ -32,6 +32,7 @@
 #include "../device/device.h"
 #include "../graph/program.h"
 #include "../optim/optimizer.h"
+#include "attempt.h"
 #include "signals.h"
 #include "save.h"
 #include <quern/train.h>
@@ -40,83 +41,7 @@
 
 #define RUN_AHEAD_MAX 8
 #define METRIC_MAX 64
-#define SLOT_NONE (-1)
 #define WINDOW_MAX 4096 /* microbatches of a window */
-
-/* An attempt is issued in segments; a callback inside the step splits the capture behind one. */
-typedef enum segment {
-    SEGMENT_FORWARD,  /* forward, weigh, metric sums;       loss_ready follows */
-    SEGMENT_BACKWARD, /* seed, backward;        micro_end, grads_ready follow */
-    SEGMENT_NORM,     /* global norm, from which the clip; update_begin follows */
-    SEGMENT_UPDATE,   /* decide, update, commit, record */
-    SEGMENT_COUNT,
-} segment;
-
-/* Which microbatch of its window a batch is. The only one: all segments are one run. Else FORWARD
- * and BACKWARD are run for each, when the weight of all is known, and the others once. */
-typedef enum window_turn { TURN_ONLY, TURN_FIRST, TURN_FOLLOWING, TURN_COUNT } window_turn;
-
-typedef enum unit_kind {
-    UNIT_TRAIN,
-    UNIT_WEIGH, /* a window's loss weight, before its first backward pass */
-    UNIT_EVALUATE,
-    UNIT_PREDICT,
-    UNIT_CLOSE, /* no program: NORM and UPDATE behind a window's microbatches */
-    UNIT_KIND_COUNT
-} unit_kind;
-
-/* A program for one batch size and what the trainer issues around it. */
-typedef struct trainer_unit trainer_unit;
-struct trainer_unit {
-    trainer_unit *next;
-    unit_kind kind;
-    int64_t batch_size;
-    quern_program *program; /* NULL: UNIT_CLOSE */
-    task_weigh weigh;
-    task_seed seed;
-    task_accumulate loss; /* of a window's microbatch: its weight is known before */
-    task_accumulate *sums;
-    quern_kernel_args weigh_args, seed_args, loss_args, *sum_args;
-    int32_t sum_count;
-    backend_capture *captures[TURN_COUNT][SEGMENT_COUNT]; /* [first of its run]; NULL: eager */
-    void *own_arena, *own_inputs; /* when the trainer's are too small for it */
-    size_t own_arena_bytes, own_input_bytes;
-};
-
-/* Pinned staging slots, and the loader that fills them. */
-typedef struct feed {
-    loader *loader; /* NULL: the application's own batches */
-    int32_t input_count;
-    int32_t slot_count, held_count; /* the loader's; behind them, those for held batches */
-    loader_input inputs[QUERN_INPUT_MAX];
-    const quern_tensor *tensors[QUERN_INPUT_MAX];
-    void **slots;         /* [slot_count + held_count][input_count] */
-    const void **sources; /* the same; of the application's own batches, its own memory too */
-    void *block;          /* pinned; all slots */
-    size_t block_bytes;
-} feed;
-
-/* A batch of a window. */
-typedef struct window_batch {
-    trainer_unit *unit, *weigh;
-    const void *const *data; /* [input_count]; where one is NULL it lies in the unit's input */
-    int32_t slot;            /* the loader's, to be given back; SLOT_NONE: not its own */
-    bool staged;             /* `data` is host memory that stays as it is */
-    int64_t sample_count;
-    int64_t epoch, batch; /* where it came from */
-} window_batch;
-
-/* A window: one that is being filled (quern_trainer.open), or that is issued, until its record has
- * been read. */
-typedef struct attempt {
-    feed *feed;
-    window_batch *microbatches;
-    int32_t count;
-    int32_t held; /* the first ones, which an earlier epoch left over */
-    bool skip;    /* a callback said so while it was filled */
-    int64_t sample_count;
-    int64_t batch, next_batch; /* of the epoch: the first, the one behind */
-} attempt;
 
 /* Where a metric's sums lie: a mean's value and weight, R2's four, a confusion matrix's counts.
  * count 0: it has none. */
