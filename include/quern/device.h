@@ -30,6 +30,9 @@ typedef struct quern_device_desc {
     bool tune;                   /* CUDA: algorithms are measured when a program is compiled, and
                                     remembered; default: the libraries' own first choice, or what
                                     an earlier run remembered. The CPU does not read it. */
+    bool trace_ops;              /* each op is waited for, so that its range in the trace is its
+                                    time and has its bytes as value. Steps get slow, and nothing is
+                                    captured; the results stay the same bits. */
     quern_host host;             /* default: quern_host_default() */
 } quern_device_desc;
 

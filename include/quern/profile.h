@@ -20,5 +20,17 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trace_nvtx(quern_trace_sink *out);
 QUERN_API quern_status quern_profiler_start(void);
 QUERN_API quern_status quern_profiler_stop(void);
 
+/* A sink that writes a file in Chrome's trace format (chrome://tracing, Perfetto). Give it to the
+ * devices whose ranges it is to hold (quern_host.trace), with quern_device_desc.trace_ops if the
+ * times of ops are wanted; close it once they are destroyed. host NULL: the default. Safe from any
+ * thread. INVALID, IO, HOST_MEMORY; IO of writing is returned by close. */
+typedef struct quern_trace_file quern_trace_file;
+QUERN_API QUERN_MUST_CHECK quern_status quern_trace_file_create(quern_trace_file **out,
+                                                                const char *path,
+                                                                const quern_host *host);
+QUERN_API quern_trace_sink quern_trace_file_sink(quern_trace_file *file);
+QUERN_API QUERN_MUST_CHECK quern_status quern_trace_file_close(quern_trace_file *file);
+QUERN_API void quern_trace_file_destroy(quern_trace_file *file);
+
 QUERN_END_C
 #endif

@@ -53,6 +53,7 @@ static quern_status open_all(world *w, const world_desc *d) {
     const quern_device_desc device = {.kind = d->cuda ? QUERN_DEVICE_CUDA : QUERN_DEVICE_CPU,
                                       .thread_count = d->cuda ? 0 : threads,
                                       .seed = 7,
+                                      .trace_ops = d->trace_ops,
                                       .host = d->host};
     if ((s = quern_device_create(&w->device, &device))) return s;
     if ((s = dataset_open(w, false, d->train_length ? d->train_length : 10))) return s;

@@ -43,12 +43,13 @@ static quern_status choose_backend(const quern_backend **out, quern_device_kind 
     }
     error_text before; /* that there is no GPU is no failure of this call */
     error_save(&before);
-    if (cuda_backend(out) == QUERN_OK) {
+    const quern_status status = cuda_backend(out);
+    if (status == QUERN_OK)
         log_write(host, QUERN_LOG_INFO, "using CUDA");
-    } else {
-        log_write(host, QUERN_LOG_INFO, "using the CPU: %s", quern_error());
-        *out = &quern_backend_cpu;
-    }
+    else /* a module that is installed is meant to be used */
+        log_write(host, module_is_there() ? QUERN_LOG_WARNING : QUERN_LOG_INFO, "using the CPU: %s",
+                  quern_error());
+    if (status != QUERN_OK) *out = &quern_backend_cpu;
     error_restore(&before);
     return QUERN_OK;
 }
@@ -112,6 +113,7 @@ quern_status quern_device_create(quern_device **out, const quern_device_desc *de
     d->host = host;
     d->seed = desc->seed;
     d->allow_nondeterministic = desc->allow_nondeterministic;
+    d->trace_ops = desc->trace_ops;
     const quern_status status = open_backend(d, desc);
     if (status != QUERN_OK) {
         quern_device_destroy(d);

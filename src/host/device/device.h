@@ -11,7 +11,7 @@ struct quern_device {
     backend_device *memory;
     quern_stream *stream; /* for programs and parameters without a trainer */
     uint64_t seed;
-    bool allow_nondeterministic;
+    bool allow_nondeterministic, trace_ops;
     quern_device_info info;
 };
 

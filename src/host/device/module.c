@@ -92,6 +92,14 @@ static quern_status find_entry(void **out, const char *name) {
     return quern_fail(QUERN_UNSUPPORTED, "the CUDA module has no entry %s", name);
 }
 
+bool module_is_there(void) {
+    char buffer[900];
+    text reasons = text_over(buffer, sizeof buffer);
+    void *library = open_library(&reasons);
+    if (library != NULL) dlclose(library);
+    return library != NULL;
+}
+
 quern_status module_open(const quern_backend **out) {
     void *symbol;
     module_entry entry;

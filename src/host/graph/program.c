@@ -230,6 +230,22 @@ quern_status program_bind(quern_program *p, void *activations, void *inputs, con
 
 /* issuing */
 
+static int64_t views_bytes(const quern_view *views, int32_t count) {
+    int64_t bytes = 0;
+    for (int32_t i = 0; views && i < count; i++)
+        if (views[i].data) bytes += views[i].count * (int64_t)quern_dtype_bytes(views[i].dtype);
+    return bytes;
+}
+
+/* What a kernel reads and writes, each once. */
+static int64_t step_bytes(const program_step *step, const quern_kernel_args *args) {
+    int64_t bytes = views_bytes(args->in, args->input_count);
+    bytes += views_bytes(args->out, args->output_count);
+    if (!step->backward) return bytes;
+    bytes += views_bytes(args->grad_out, args->output_count);
+    return bytes + views_bytes(args->grad_in, args->input_count);
+}
+
 static quern_status step_issue(const quern_program *p, program_step *step, program_part part,
                                quern_stream *stream) {
     if (!step->node) {
@@ -241,9 +257,10 @@ static quern_status step_issue(const quern_program *p, program_step *step, progr
     const quern_kernel *kernel = step->node->kernel;
     if (args->stream != stream) args->stream = stream; /* work under way may be reading it */
     trace_begin(p->host, step->backward ? "backward" : "forward", step->node->node->name,
-                p->desc.batch_size);
-    const quern_status s =
+                step_bytes(step, args));
+    quern_status s =
         p->backend->call(stream, step->backward ? kernel->backward : kernel->forward, args);
+    if (s == QUERN_OK && p->graph->device->trace_ops) s = p->backend->stream_wait(stream);
     trace_end(p->host);
     return s == QUERN_OK ? s
                          : error_prefix(s, "%s (%s)", step->node->node->name, step->node->op->name);

@@ -198,7 +198,7 @@ static quern_status run_capture(quern_trainer *t, trainer_unit *unit, window_tur
 
 static quern_status runs_capture(quern_trainer *t, trainer_unit *unit, window_turn turn,
                                  segment first, segment last) {
-    if (t->desc.no_capture || unit->captures[turn][first]) return QUERN_OK;
+    if (t->desc.no_capture || t->device->trace_ops || unit->captures[turn][first]) return QUERN_OK;
     for (int at = (int)first; at <= (int)last;) {
         const segment end = unit_run_end(t, (segment)at, last);
         QUERN_TRY(run_capture(t, unit, turn, (segment)at, end));
