@@ -191,3 +191,31 @@ TEST_CASE(WindowNorm, windows_of_the_own_loop_may_grow_and_shrink) {
     }
     CHECK(memcmp(state[0], state[1], sizeof state[0]) == 0);
 }
+
+/* The same batch twice is one gradient, unless each draws its own dropout. */
+TEST_CASE(WindowNorm, each_microbatch_has_its_own_random_draws) {
+    double state[2][2][WINDOW_STATE_MAX];
+    int64_t count = 0;
+    memset(state, 0, sizeof state);
+    for (int dropout = 0; dropout < 2; dropout++)
+        for (int32_t twice = 0; twice < 2; twice++) {
+            world w;
+            REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
+            REQUIRE_OK(world_network(&w, &(network_desc){.dropout = dropout == 1}));
+            w.desc.train = NULL;
+            w.desc.optimizer =
+                (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 1};
+            REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+            const quern_batch batch = {.sample_count = 4,
+                                       .field_count = 2,
+                                       .names = {"x", "label"},
+                                       .data = {w.train_x, w.train_label}};
+            const quern_batch batches[2] = {batch, batch};
+            REQUIRE_OK(quern_trainer_step_window(w.trainer, batches, 1 + twice));
+            REQUIRE_OK(quern_trainer_wait(w.trainer, NULL));
+            count = window_state(&w, state[dropout][twice]);
+            world_close(&w);
+        }
+    CHECK(window_state_difference(state[0][0], state[0][1], count) <= 1e-6);
+    CHECK(window_state_difference(state[1][0], state[1][1], count) > 1e-3);
+}
