@@ -149,6 +149,30 @@ TEST_CASE(Resume, a_run_ended_by_sigterm_at_random_instants_loses_nothing) {
     check_signals(SIGTERM, 143);
 }
 
+/* While half a million rows are read: the first delay that does not meet the process before it can
+ * catch a signal meets it there. */
+TEST_CASE(Resume, a_signal_before_the_first_step_ends_the_run_in_order_at_step_0) {
+    temporary t;
+    REQUIRE(temporary_begin(&t) && fixture_csv(&t, "large.csv", 500000));
+    const run_result *r = NULL;
+    for (int64_t delay_us = 1000; delay_us < 1000000; delay_us *= 2) {
+        const run_setup setup = {.signal = SIGTERM, .delay_us = delay_us};
+        r = COMMAND_WITH(&t, &setup, "train", "--model", "mlp", "--data", "large.csv", "--steps",
+                         "100000000", "--run-dir", "run", "--json");
+        if (r->killed_by == 0) break;
+    }
+    CHECK_SAY(r->exit_code == 143, "exit code %d: %s", r->exit_code, r->error);
+    json_t *object = fixture_json(r);
+    CHECK(fixture_json_number(object, "steps") == 0);
+    CHECK_TEXT(fixture_json_text(object, "stop_reason"), "signal");
+    CHECK_TEXT(fixture_json_text(object, "checkpoint"), "run/checkpoints/step-0");
+    json_decref(object);
+    r = COMMAND(&t, "train", "--resume", "--run-dir", "run", "--steps", "3", "--json");
+    CHECK_SAY(r->exit_code == 0, "%s", r->error);
+    CHECK_HAS(r->error, "resumed from run/checkpoints/step-0");
+    temporary_end(&t);
+}
+
 TEST_CASE(Resume, sighup_saves_and_the_run_goes_on) { check_signals(SIGHUP, 0); }
 
 TEST_CASE(Resume, a_second_signal_ends_the_run_at_once) {

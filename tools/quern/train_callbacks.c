@@ -50,17 +50,13 @@ static quern_status open_report(training *t, const char *configuration) {
         &(quern_report_desc){.path = path, .title = title, .configuration = configuration});
 }
 
-/* The history of a run that goes on is kept as far as its checkpoint reaches; a run that begins
- * anew begins its history too. */
+/* One that goes on from a checkpoint is cut back to what it held then; else the file begins anew. */
 static quern_status open_history(training *t, const char *configuration) {
     char path[PATH_BYTES];
-    const bool goes_on = t->options->resume && place_has_checkpoints(t->checkpoints);
     const quern_status status = path_join(path, t->dir.path, "metrics.jsonl");
     if (status != QUERN_OK) return status;
     return quern_jsonl_create(&t->jsonl, t->device,
-                              &(quern_history_desc){.path = path,
-                                                    .header = goes_on ? NULL : configuration,
-                                                    .append = goes_on});
+                              &(quern_history_desc){.path = path, .header = configuration});
 }
 
 static quern_status open_judges(training *t) {
