@@ -50,7 +50,7 @@ static quern_status open_report(training *t, const char *configuration) {
         &(quern_report_desc){.path = path, .title = title, .configuration = configuration});
 }
 
-/* One that goes on from a checkpoint is cut back to what it held then; else the file begins anew. */
+/* A run that goes on from a checkpoint cuts it back to what it held then; else it begins anew. */
 static quern_status open_history(training *t, const char *configuration) {
     char path[PATH_BYTES];
     const quern_status status = path_join(path, t->dir.path, "metrics.jsonl");
