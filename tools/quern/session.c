@@ -49,13 +49,16 @@ quern_status session_device_check(const options *o) {
     return parse_device(&desc, o->device);
 }
 
-quern_status session_device(quern_device **out, const options *o, quern_log_level *lowest) {
+quern_status session_device(quern_device **out, const options *o, quern_log_level *lowest,
+                            const profile *p) {
     quern_device_desc desc = {.seed = (uint64_t)o->seed, .host = quern_host_default()};
     const quern_status status = parse_device(&desc, o->device);
     if (status != QUERN_OK) return status;
     if (desc.kind != QUERN_DEVICE_CUDA) desc.thread_count = (int32_t)o->threads;
     *lowest = o->quiet ? QUERN_LOG_ERROR : QUERN_LOG_WARNING;
     desc.host.log = (quern_log_sink){.write = log_to_stderr, .self = lowest};
+    if (p && p->sink.begin) desc.host.trace = p->sink;
+    desc.trace_ops = p && p->file;
     return quern_device_create(out, &desc);
 }
 

@@ -3,6 +3,7 @@
 #define QUERN_TOOL_SESSION_H
 
 #include "options.h"
+#include "profile.h"
 #include "place.h"
 
 enum { CLASS_MAX = 4096 };
@@ -39,7 +40,8 @@ void model_release(model *m);
 quern_status session_device_check(const options *o);
 /* What is logged from *lowest on goes to standard error; warnings do, and with --quiet errors. It
  * has to live as long as the device. */
-quern_status session_device(quern_device **out, const options *o, quern_log_level *lowest);
+quern_status session_device(quern_device **out, const options *o, quern_log_level *lowest,
+                            const profile *p); /* p NULL: none of --trace and --nvtx */
 /* INVALID when the schedule lacks an option that it needs, or has one that it does not read. */
 quern_status session_schedule(quern_schedule *out, const options *o);
 /* The part of a trainer's desc that all three commands have in common. */

@@ -8,7 +8,8 @@
 static quern_status open_device_and_data(training *t) {
     const options *o = t->options;
     quern_device_info info;
-    quern_status status = session_device(&t->device, o, &t->lowest);
+    quern_status status = profile_open(&t->profile, o);
+    if (status == QUERN_OK) status = session_device(&t->device, o, &t->lowest, &t->profile);
     if (status == QUERN_OK) status = quern_device_info_get(t->device, &info);
     if (status != QUERN_OK) return status;
     snprintf(t->device_name, sizeof t->device_name, "%s:%d %s",
@@ -96,7 +97,10 @@ static void release(training *t) {
     train_callbacks_release(t);
     model_release(&t->net);
     samples_release(&t->data);
+    profile_release_range(&t->profile);
     quern_device_destroy(t->device);
+    if (profile_release(&t->profile) != QUERN_OK)
+        fprintf(stderr, "quern: --trace: %s\n", quern_error());
     if (t->has_dir && !t->started) run_dir_undo(&t->dir, names);
     if (t->has_dir) run_dir_release(&t->dir);
 }

@@ -5,10 +5,11 @@
 #include "run_dir.h"
 #include "session.h"
 
-enum { TRAIN_CALLBACKS_MAX = 8 };
+enum { TRAIN_CALLBACKS_MAX = 9 };
 
 typedef struct training {
     const options *options;
+    profile profile;
     quern_device *device;
     quern_log_level lowest; /* that is shown */
     char device_name[160];

@@ -80,6 +80,7 @@ quern_status train_callbacks_open(training *t) {
     free(configuration);
     if (status == QUERN_OK) status = open_board(t);
     if (status == QUERN_OK && !t->options->quiet) status = open_progress(t);
+    if (status == QUERN_OK) status = profile_open_range(&t->profile, t->options, t->device);
     return status;
 }
 
@@ -92,6 +93,7 @@ int32_t train_callbacks(const training *t, quern_callback out[TRAIN_CALLBACKS_MA
     if (t->board) out[count++] = quern_tensorboard_callback(t->board);
     if (t->early_stop) out[count++] = quern_early_stop_callback(t->early_stop);
     if (t->plateau) out[count++] = quern_plateau_callback(t->plateau);
+    if (t->profile.range) out[count++] = quern_profile_range_callback(t->profile.range);
     return count;
 }
 

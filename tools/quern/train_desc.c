@@ -35,7 +35,8 @@ quern_status train_check(const options *o) {
     if (o->ema_warmup && o->ema == 0) return quern_fail(QUERN_INVALID, "--ema-warmup needs --ema");
     if (o->nonfinite_limit && strcmp(o->on_nonfinite, "stop") == 0)
         return quern_fail(QUERN_INVALID, "--nonfinite-limit: --on-nonfinite stop does not read it");
-    quern_status status = check_saves(o);
+    quern_status status = profile_check(o);
+    if (status == QUERN_OK) status = check_saves(o);
     if (status == QUERN_OK) status = session_schedule(&schedule, o);
     if (status == QUERN_OK) status = session_device_check(o);
     if (status != QUERN_OK) return status;

@@ -134,7 +134,7 @@ quern_status trained_check(const options *o) {
 
 quern_status trained_open(trained *t, const options *o) {
     *t = (trained){0};
-    quern_status status = session_device(&t->device, o, &t->lowest);
+    quern_status status = session_device(&t->device, o, &t->lowest, NULL);
     if (status == QUERN_OK) status = open_named(t, o);
     if (status != QUERN_OK) trained_release(t);
     return status;

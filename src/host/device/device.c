@@ -84,7 +84,7 @@ static quern_status check_processor(const quern_backend *backend) {
 static quern_status open_backend(quern_device *d, const quern_device_desc *desc) {
     QUERN_TRY(choose_backend(&d->backend, desc->kind, &d->host));
     QUERN_TRY(check_processor(d->backend));
-    if (desc->host.trace.begin == NULL)
+    if (d->host.trace.begin == quern_host_default().trace.begin)
         trace_choose(&d->host, d->backend->kind == QUERN_BACKEND_CUDA);
     const backend_open_desc open = {
         .index = desc->index,

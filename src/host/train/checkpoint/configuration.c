@@ -22,7 +22,7 @@ static const char *const harmless[] = {
     "worker_count",   "workers",        "thread_count", "threads",       "prefetch",
     "run_dir",        "directory",      "verbose",      "progress",      "json",
     "resume",         "nvtx",           "no_capture",   "profile_steps", "limit_eval_batches",
-    "sanity_batches", "handle_signals", "stop_file",    "quiet",
+    "sanity_batches", "handle_signals", "stop_file",    "quiet",         "trace",
 };
 
 /* "log-every" and "log_every" are one word. */
