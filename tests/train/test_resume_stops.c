@@ -32,6 +32,40 @@ static quern_action count_down(void *self, const quern_event *event) {
     return QUERN_CONTINUE;
 }
 
+static bool is_telling(const saved_record *r) {
+    return r->kind == QUERN_EVENT_log || r->kind == QUERN_EVENT_eval_end ||
+           r->kind == QUERN_EVENT_epoch_end;
+}
+
+static bool is_same(const saved_record *a, const saved_record *b) {
+    return a->kind == b->kind && a->step == b->step && a->attempts == b->attempts &&
+           a->hash == b->hash;
+}
+
+/* How far in `whole` one comes with what a run told; -1: it told something else. An evaluation that
+ * the stop cut short is no evaluation. */
+static int64_t follow(const saved_run *run, int64_t at) {
+    bool stopping = false;
+    for (int64_t i = 0; i < run->record_count && at >= 0; i++) {
+        const saved_record *r = &run->records[i];
+        stopping |= r->kind == QUERN_EVENT_stop_requested;
+        if (!is_telling(r)) continue;
+        while (at < whole.record_count && !is_telling(&whole.records[at])) at++;
+        const bool same = at < whole.record_count && is_same(r, &whole.records[at]);
+        if (same) at++;
+        if (!same && !(stopping && r->kind == QUERN_EVENT_eval_end)) return -1;
+    }
+    return at;
+}
+
+/* Together the two told what the whole run tells: nothing is missing, nothing comes twice. */
+static bool tell_the_same(void) {
+    int64_t at = follow(&stopped, 0);
+    if (at >= 0) at = follow(&resumed, at);
+    while (at >= 0 && at < whole.record_count && !is_telling(&whole.records[at])) at++;
+    return at == whole.record_count;
+}
+
 /* Stopped at the n-th event, resumed. False when the run has no so many events. */
 static bool check_stop(const saved_run_desc *desc, int64_t n) {
     temporary t = {{0}, {0}};
@@ -55,6 +89,9 @@ static bool check_stop(const saved_run_desc *desc, int64_t n) {
         CHECK_SAY(resumed.result.step == whole.result.step, "%d updates, expected %d, after %d",
                   (int)resumed.result.step, (int)whole.result.step, (int)stopped.result.step);
         CHECK(resumed.result.reason == whole.result.reason);
+        CHECK_SAY(tell_the_same(), "tail %d: stopped at event %d (%s, step %d): other logs",
+                  (int)desc->tail, (int)n, quern_event_name(stopped.records[n - 1].kind),
+                  (int)stopped.records[n - 1].step);
     }
     temporary_end(&t);
     return s.countdown <= 0;
@@ -79,6 +116,7 @@ TEST_CASE(ResumeStops, a_run_stopped_at_any_event_goes_on_as_if_it_had_not_been)
 
 TEST_CASE(ResumeStops, also_with_windows_and_each_of_their_tails) {
     check_every_stop(&(saved_run_desc){.epochs = 2, .accumulate = 3, .tail = QUERN_TAIL_FLUSH});
+    check_every_stop(&(saved_run_desc){.epochs = 3, .accumulate = 3, .tail = QUERN_TAIL_CARRY});
     check_every_stop(&(saved_run_desc){.epochs = 2, .accumulate = 3, .tail = QUERN_TAIL_DROP});
 }
 
@@ -89,5 +127,6 @@ static void evaluate_often(void *self, quern_trainer_desc *desc) {
 
 TEST_CASE(ResumeStops, also_with_evaluations_between_updates_and_a_step_limit) {
     check_every_stop(&(saved_run_desc){.step_limit = 9, .every = 3, .change = evaluate_often});
-    check_every_stop(&(saved_run_desc){.accumulate = 2, .step_limit = 9, .change = evaluate_often});
+    check_every_stop(&(saved_run_desc){
+        .accumulate = 2, .tail = QUERN_TAIL_CARRY, .step_limit = 9, .change = evaluate_often});
 }
