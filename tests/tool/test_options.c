@@ -273,10 +273,10 @@ TEST_CASE(Options, clipping_and_averaging_change_the_state) {
     CHECK_TEXT(again, digests[4]);
 }
 
-/* A rate that makes the weights infinite: STOP fails, SKIP fails when it goes on. */
-TEST_CASE(Options, what_is_not_finite_stops_or_skips) {
-    static const char *const policies[] = {"stop", "skip"};
-    for (int i = 0; i < 2; i++) {
+/* A rate that makes the weights infinite: STOP fails, SKIP and ROLLBACK fail when it goes on. */
+TEST_CASE(Options, what_is_not_finite_stops_skips_or_rolls_back) {
+    static const char *const policies[] = {"stop", "skip", "rollback"};
+    for (int i = 0; i < 3; i++) {
         temporary t;
         REQUIRE(begin(&t));
         const char *arguments[] = {"--lr",

@@ -17,7 +17,7 @@ enum { DIGEST_BYTES = 33, RUN_STEPS = 40 };
  * left over, a schedule with warm-up, an average, early stop and its counts, evaluations. */
 #define RUN                                                                                        \
     "train", "--model", "mlp", "--data", "table.csv", "--valid", "valid.csv", "--steps", "40",     \
-        "--batch-size", "10", "--accumulate", "2", "--tail", "flush", "--schedule", "cosine",      \
+        "--batch-size", "10", "--accumulate", "2", "--tail", "carry", "--schedule", "cosine",      \
         "--warmup", "5", "--ema", "0.9", "--patience", "50", "--eval-every", "4", "--log-every",   \
         "3", "--save-every", "2", "--seed", "7", "--clip-norm", "1", "--json"
 
