@@ -202,11 +202,11 @@ TEST_CASE(Task, the_reasons_not_to_apply_have_an_order) {
     begin(1);
     state = (task_state){.skip = 1, .frozen = 1, .weight = 0, .loss = NAN, .norm = NAN, .step = 5};
     decide(0, 0);
-    CHECK(state.outcome == QUERN_OUTCOME_SKIPPED && state.applied == 0);
-    state.skip = 0;
-    decide(0, 0);
     CHECK(state.outcome == QUERN_OUTCOME_FROZEN && state.applied == 0);
     state.frozen = 0;
+    decide(0, 0);
+    CHECK(state.outcome == QUERN_OUTCOME_SKIPPED && state.applied == 0);
+    state.skip = 0;
     decide(0, 0);
     CHECK(state.outcome == QUERN_OUTCOME_EMPTY && state.applied == 0 && state.frozen == 0);
     state.weight = 2;

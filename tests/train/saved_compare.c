@@ -55,7 +55,8 @@ static const char *sample_difference(const saved_run *whole, const saved_run *re
                                      int64_t from) {
     static char text[128];
     const int64_t count = (int64_t)atomic_load(&whole->samples_read) - from;
-    if (whole->desc.workers > 0 || resumed->desc.workers > 0) return NULL; /* read in any order */
+    if (whole->desc.workers > 0 || resumed->desc.workers > 0 || whole->desc.stream)
+        return NULL; /* read in any order, or from the beginning again */
     if ((int64_t)atomic_load(&resumed->samples_read) != count) {
         snprintf(text, sizeof text, "%" PRId64 " samples were read, not %" PRId64,
                  (int64_t)atomic_load(&resumed->samples_read), count);

@@ -51,6 +51,19 @@ static quern_status train_read(void *self, int64_t index, void *const *to) {
     return QUERN_OK;
 }
 
+/* A stream that cannot start again. */
+static quern_status train_next(void *self, void *const *to, bool *end) {
+    const saved_run *r = self;
+    const int64_t index = (int64_t)atomic_load(&r->samples_read);
+    *end = index >= SAVED_SAMPLES;
+    return *end ? QUERN_OK : train_read(self, index, to);
+}
+
+static int64_t no_length(void *self) {
+    (void)self;
+    return -1;
+}
+
 static quern_status valid_read(void *self, int64_t index, void *const *to) {
     (void)self;
     fill(1000 + (uint32_t)index, to);
@@ -62,7 +75,10 @@ static quern_status datasets_open(saved_run *r) {
         .name = "train", .length = train_length, .fields = fields, .read = train_read};
     static const quern_dataset_type valid = {
         .name = "valid", .length = valid_length, .fields = fields, .read = valid_read};
-    const quern_status s = quern_dataset_custom(&r->train, r->device, &train, r);
+    static const quern_dataset_type stream = {
+        .name = "stream", .length = no_length, .fields = fields, .next = train_next};
+    const quern_status s =
+        quern_dataset_custom(&r->train, r->device, r->desc.stream ? &stream : &train, r);
     return s != QUERN_OK ? s : quern_dataset_custom(&r->valid, r->device, &valid, r);
 }
 
@@ -179,6 +195,7 @@ static quern_status trainer_open(saved_run *r) {
         .tail = d->tail,
         .worker_count = d->workers,
         .prefetch = d->prefetch,
+        .no_shuffle = d->stream,
         .epoch_count = d->epochs ? d->epochs : 3,
         .step_limit = d->step_limit,
         .log_every = 3,

@@ -34,6 +34,7 @@ typedef struct saved_run_desc {
     quern_tail tail;
     int64_t epochs, step_limit; /* default 3 epochs */
     int64_t patience;           /* of the early stop; 0: none */
+    bool stream;                /* the training set is one that cannot start again */
     int64_t poisoned;           /* so many samples are so large that the loss is not finite */
     /* Called at every event behind the recorder; NULL: nothing. */
     quern_action (*hook)(void *self, const quern_event *event);

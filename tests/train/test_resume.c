@@ -34,6 +34,8 @@ static void check_every_save(const saved_run_desc *saving, const saved_run_desc 
             CHECK_SAY(!difference, "resumed at step %d: %s", (int)step, difference);
             CHECK(resumed.result.reason == whole.result.reason);
             CHECK(resumed.result.attempts == whole.result.attempts);
+            CHECK(resumed.result.samples == whole.result.samples);
+            CHECK(resumed.result.epochs == whole.result.epochs);
             checked += step > 0;
         }
         temporary_end(&one);
@@ -80,6 +82,49 @@ TEST_CASE(Resume, of_windows_with_each_tail) {
         check_same(&(saved_run_desc){.accumulate = 2, .tail = tails[i], .epochs = 4});
         check_same(&(saved_run_desc){.every = 1, .accumulate = 3, .tail = tails[i], .workers = 2});
     }
+}
+
+/* Its first samples are read again and dropped, and it ends where it ended. */
+TEST_CASE(Resume, of_a_stream_that_cannot_start_again) {
+    check_same(&(saved_run_desc){.every = 1, .stream = true});
+    CHECK(whole.result.reason == QUERN_STOPPED_DATA && whole.result.epochs == 1);
+    check_same(&(saved_run_desc){.every = 1, .stream = true, .accumulate = 2, .workers = 2});
+}
+
+static void evaluate_always(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->evaluate_every = 1;
+    desc->evaluate_every_epochs = 1;
+}
+
+/* What was evaluated and saved at the last update of an epoch is not evaluated again at its end. */
+TEST_CASE(Resume, of_a_run_that_is_evaluated_at_every_update) {
+    check_same(&(saved_run_desc){.every = 1, .change = evaluate_always});
+    check_same(&(saved_run_desc){.every = 1, .stream = true, .change = evaluate_always});
+}
+
+/* Two fits of one epoch each: what was saved in the second one goes on to the second one's end. */
+TEST_CASE(Resume, of_a_second_fit) {
+    temporary all = {{0}, {0}};
+    REQUIRE(temporary_begin(&all));
+    saved_run_desc d = {.directory = all.path, .every = 1, .epochs = 1};
+    REQUIRE_OK(saved_run_open(&whole, &d));
+    REQUIRE_OK(saved_run_fit(&whole));
+    REQUIRE_OK(saved_run_fit(&whole));
+    saved_run_close(&whole);
+    CHECK(whole.result.step == 12);
+    for (int64_t step = 7; step <= 12; step++) {
+        temporary one = {{0}, {0}};
+        REQUIRE(temporary_begin(&one));
+        REQUIRE(saved_copy(all.path, one.path, step));
+        d.directory = one.path;
+        d.resume = true;
+        CHECK_OK(saved_run_whole(&resumed, &d));
+        const char *difference = saved_run_difference(&whole, &resumed, step, true);
+        CHECK_SAY(!difference, "resumed at step %d: %s", (int)step, difference);
+        temporary_end(&one);
+    }
+    temporary_end(&all);
 }
 
 /* It stops before the last epoch, and with the best weights: both come from its state. */

@@ -84,11 +84,16 @@ static quern_status callbacks_load(quern_trainer *t, const quern_checkpoint *fro
  * the sample where it stood. */
 static void position_adjust(quern_trainer *t, const quern_checkpoint *from) {
     const checkpoint_counters *c = &from->manifest.content.counters;
-    if (!t->epoch_open || !t->train_feed.loader) return;
-    t->epoch_rewind = true;
-    if (c->sample != t->counted_batch * t->desc.batch_size)
-        t->counted_batch = c->sample / t->desc.batch_size;
-    t->next_batch = t->counted_batch;
+    t->next_batch = t->counted_batch = c->sample / t->desc.batch_size;
+    t->epoch_rewind = t->epoch_open && t->train_feed.loader;
+}
+
+static void begun_restore(quern_trainer *t, const checkpoint_counters *from) {
+    t->train_ns_before = from->train_ns;
+    t->begun = (trainer_begun){.step = from->begun_step,
+                               .epoch = from->begun_epoch,
+                               .samples = from->begun_samples,
+                               .train_ns = from->begun_train_ns};
 }
 
 static quern_status state_resume(quern_trainer *t, const quern_checkpoint *from) {
@@ -104,7 +109,7 @@ static quern_status state_resume(quern_trainer *t, const quern_checkpoint *from)
     QUERN_TRY(state_load(t, from, STATE_TRAINER)); /* the sums, which the upload has cleared */
     QUERN_TRY(state_load_held(t, from));
     position_adjust(t, from);
-    t->train_ns_before = from->manifest.content.counters.train_ns;
+    begun_restore(t, &from->manifest.content.counters);
     return callbacks_load(t, from);
 }
 

@@ -180,6 +180,10 @@ static void counters_fill(quern_trainer *t, checkpoint_content *content) {
         .batch = t->epoch_open ? t->counted_batch : 0,
         .sample = t->epoch_open ? t->counted_batch * t->desc.batch_size : 0,
         .train_ns = train_ns_now(t),
+        .begun_step = t->begun.step,
+        .begun_epoch = t->begun.epoch,
+        .begun_samples = t->begun.samples,
+        .begun_train_ns = t->begun.train_ns,
     };
     content->metric_value = content->metric ? metric_value_now(t) : (double)NAN;
 }

@@ -1,7 +1,8 @@
 /* decide - whether this attempt's update is applied, and with which hyper-parameters.
- * The reasons not to, in order of precedence: the host asked to skip it; an earlier one froze the
- * run; the window is empty; loss, weight, gradient or the schedule's factor is not finite, which
- * freezes the run when it comes too often in a row. Only an applied update moves the step on.
+ * The reasons not to, in order of precedence: an earlier one froze the run (then even one that was
+ * to be skipped is taken back, and its data comes again); the host asked to skip it; the window is
+ * empty; loss, weight, gradient or the schedule's factor is not finite, which freezes the run when
+ * it comes too often in a row. Only an applied update moves the step on.
  * Clipping is torch.nn.utils.clip_grad_norm_: min(1, clip / (norm + 1e-6)). */
 #include "task_value.h"
 #include <math.h>
@@ -12,8 +13,8 @@ static double factor_of(const task_decide *t) {
 
 static quern_outcome outcome_of(const task_decide *t) {
     const task_state *state = t->state;
-    if (state->skip) return QUERN_OUTCOME_SKIPPED;
     if (state->frozen) return QUERN_OUTCOME_FROZEN;
+    if (state->skip) return QUERN_OUTCOME_SKIPPED;
     if (state->weight == 0) return QUERN_OUTCOME_EMPTY;
     if (!isfinite(state->loss) || !isfinite(state->weight) || !isfinite(state->norm) ||
         !isfinite(factor_of(t)))

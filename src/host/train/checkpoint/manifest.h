@@ -25,7 +25,8 @@
 #define STATE_FILE "state.safetensors"
 
 /* Every counter is >= 0. batch and sample are the data position: of the open epoch, the first
- * microbatch and the first sample that the open window has taken (or would take). */
+ * microbatch that is fetched next, and its first sample; what waits for the next epoch lies in
+ * state.safetensors. begun_*: when the fit began that wrote this; its limits count from there. */
 #define CHECKPOINT_COUNTERS(X)                                                                     \
     X(step)     /* updates applied */                                                              \
     X(attempts) /* windows consumed */                                                             \
@@ -33,7 +34,11 @@
     X(epoch)    /* of the data position, from 0 */                                                 \
     X(batch)                                                                                       \
     X(sample)                                                                                      \
-    X(train_ns) /* spent training, evaluation excluded: the wall-clock limit goes on from here */
+    X(train_ns) /* spent training, evaluation excluded: the wall-clock limit goes on from here */  \
+    X(begun_step)                                                                                  \
+    X(begun_epoch)                                                                                 \
+    X(begun_samples)                                                                               \
+    X(begun_train_ns)
 
 typedef struct checkpoint_counters {
 #define X(name) int64_t name;

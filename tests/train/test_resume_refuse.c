@@ -1,0 +1,193 @@
+/* A checkpoint that is damaged, newer, or another run's: a sentence, and nothing is touched. */
+#include "quern_test.h"
+#include "saved_run.h"
+#include "temporary.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static saved_run run, again;
+
+static void save_one(temporary *t, const saved_run_desc *desc) {
+    REQUIRE(temporary_begin(t));
+    saved_run_desc d = *desc;
+    d.directory = t->path;
+    REQUIRE_OK(saved_run_whole(&run, &d));
+}
+
+static long file_bytes(temporary *t, const char *name, char *to, size_t capacity) {
+    return temporary_read(t, name, to, capacity);
+}
+
+/* Refused with this status and words, and the newest checkpoint is as it was. */
+static void check_refused(temporary *t, const saved_run_desc *desc, quern_status status,
+                          const char *says) {
+    static char before[65536], after[65536];
+    const long bytes = file_bytes(t, "step-6/manifest.json", before, sizeof before);
+    saved_run_desc d = *desc;
+    d.directory = t->path;
+    d.resume = true;
+    CHECK_STATUS(saved_run_open(&again, &d), status);
+    CHECK_ERROR_HAS(says);
+    CHECK(file_bytes(t, "step-6/manifest.json", after, sizeof after) == bytes);
+    CHECK(memcmp(before, after, sizeof before) == 0);
+}
+
+static void other_optimizer(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .momentum = 0.9};
+}
+
+static void other_metrics(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->metric_count = 4; /* the last one, a statistic of the loss, has no sums */
+    desc->metrics += 1;
+}
+
+static void no_average(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->average_decay = 0;
+    desc->average_warmup = false;
+}
+
+static void other_data(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->train = desc->valid;
+}
+
+TEST_CASE(Refuse, a_checkpoint_of_another_run) {
+    temporary t = {{0}, {0}};
+    save_one(&t, &(saved_run_desc){.epochs = 1});
+    check_refused(&t, &(saved_run_desc){.epochs = 1, .change = other_optimizer}, QUERN_INPUT,
+                  "is the checkpoint of another run: optimizer.rule was \"adamw\", is \"sgd\"");
+    check_refused(&t, &(saved_run_desc){.epochs = 1, .change = other_data}, QUERN_INPUT,
+                  "another run: data.samples was 19, is 7");
+    check_refused(&t, &(saved_run_desc){.epochs = 1, .change = other_metrics}, QUERN_INPUT,
+                  "tensor trainer.evaluation is F64 (6), this run's is F64 (5)");
+    temporary_end(&t);
+}
+
+TEST_CASE(Refuse, a_model_without_what_the_checkpoint_lacks) {
+    temporary t = {{0}, {0}};
+    save_one(&t, &(saved_run_desc){.epochs = 1, .change = no_average});
+    check_refused(&t, &(saved_run_desc){.epochs = 1}, QUERN_INPUT,
+                  "there is no tensor average.fc1.weight F32 (6, 36)");
+    temporary_end(&t);
+}
+
+TEST_CASE(Refuse, a_newer_format_for_which_no_older_one_is_taken) {
+    temporary t = {{0}, {0}};
+    static char manifest[65536];
+    save_one(&t, &(saved_run_desc){.every = 3, .epochs = 1});
+    const long bytes = temporary_read(&t, "step-6/manifest.json", manifest, sizeof manifest - 1);
+    REQUIRE(bytes > 0 && bytes < (long)sizeof manifest);
+    manifest[bytes] = 0;
+    char *version = strstr(manifest, "\"version\": 1");
+    REQUIRE(version != NULL);
+    version[11] = '9';
+    REQUIRE(temporary_write(&t, "step-6/manifest.json", manifest, (size_t)bytes));
+    /* its digest is wrong now too: damaged, and the older one is used */
+    const saved_run_desc d = {.directory = t.path, .every = 3, .epochs = 1, .resume = true};
+    REQUIRE_OK(saved_run_open(&again, &d));
+    CHECK_HAS(quern_trainer_resumed(again.trainer), "/step-3");
+    CHECK_HAS(again.log, "checkpoint not usable: ");
+    CHECK_HAS(again.log, "step-6/manifest.json");
+    saved_run_close(&again);
+    temporary_end(&t);
+}
+
+TEST_CASE(Refuse, a_damaged_checkpoint_is_named_and_the_older_one_makes_the_same_run) {
+    temporary t = {{0}, {0}};
+    static char bytes[65536];
+    save_one(&t, &(saved_run_desc){.every = 4});
+    const long length = temporary_read(&t, "step-18/state.safetensors", bytes, sizeof bytes);
+    REQUIRE(length > 100 && length < (long)sizeof bytes);
+    bytes[length - 7] ^= 4;
+    REQUIRE(temporary_write(&t, "step-18/state.safetensors", bytes, (size_t)length));
+    const saved_run_desc d = {.directory = t.path, .every = 4, .resume = true};
+    REQUIRE_OK(saved_run_whole(&again, &d));
+    CHECK_HAS(again.log, "step-18/state.safetensors");
+    CHECK_HAS(again.log, "resumed from ");
+    CHECK(saved_run_difference(&run, &again, 16, true) == NULL);
+    CHECK_TEXT(again.checkpoint, run.checkpoint); /* whole again */
+    temporary_end(&t);
+}
+
+TEST_CASE(Refuse, a_directory_where_none_is_whole) {
+    temporary t = {{0}, {0}};
+    save_one(&t, &(saved_run_desc){.epochs = 1});
+    REQUIRE(temporary_write(&t, "step-6/model.safetensors", "no", 2));
+    check_refused(&t, &(saved_run_desc){.epochs = 1}, QUERN_INPUT, "none of the 1 checkpoints in ");
+    temporary_end(&t);
+}
+
+typedef struct keeper {
+    char small[16], large[16];
+    size_t small_bytes, large_bytes;
+    const char *name;
+} keeper;
+
+static quern_callback_state keep(void *self) {
+    keeper *k = self;
+    return (quern_callback_state){k->small, k->small_bytes, k->large, k->large_bytes};
+}
+
+static quern_callback kept[5];
+
+static void add_keepers(void *self, quern_trainer_desc *desc) {
+    keeper *k = self;
+    memcpy(kept, desc->callbacks, 3 * sizeof *kept);
+    desc->callback_count = 3;
+    for (; k->name; k++)
+        kept[desc->callback_count++] = (quern_callback){.name = k->name, .self = k, .state = keep};
+    desc->callbacks = kept;
+}
+
+TEST_CASE(Refuse, states_of_callbacks_that_do_not_fit) {
+    temporary t = {{0}, {0}};
+    keeper saved[] = {{"abc", "defg", 4, 5, "keeper"}, {.name = NULL}};
+    keeper smaller[] = {{"", "", 3, 5, "keeper"}, {.name = NULL}};
+    keeper larger[] = {{"", "", 4, 9, "keeper"}, {.name = NULL}};
+    keeper other[] = {{"", "", 4, 5, "other"}, {.name = NULL}};
+    keeper twice[] = {{"", "", 4, 5, "keeper"}, {"", "", 4, 5, "keeper"}, {.name = NULL}};
+    keeper right[] = {{"", "", 4, 5, "keeper"}, {.name = NULL}};
+    saved_run_desc d = {.epochs = 1, .change = add_keepers, .change_self = saved};
+    save_one(&t, &d);
+    d.change_self = smaller;
+    check_refused(&t, &d, QUERN_INPUT, "the state of callback keeper has 4 bytes, here it has 3");
+    d.change_self = larger;
+    check_refused(&t, &d, QUERN_INPUT, "tensor callback.keeper is U8 (5), this run's is U8 (9)");
+    d.change_self = twice;
+    check_refused(&t, &d, QUERN_INVALID, "two callbacks with a state are named keeper");
+    d.directory = t.path;
+    d.resume = true;
+    d.change_self = other;
+    REQUIRE_OK(saved_run_open(&again, &d));
+    CHECK_HAS(again.log, "no state of callback other, which starts anew");
+    CHECK_HAS(again.log, "the state of callback keeper is left out");
+    saved_run_close(&again);
+    d.change_self = right;
+    REQUIRE_OK(saved_run_open(&again, &d));
+    CHECK_TEXT(right[0].small, "abc");
+    CHECK_TEXT(right[0].large, "defg");
+    saved_run_close(&again);
+    temporary_end(&t);
+}
+
+static void faster(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->optimizer.learning_rate = 0.03;
+    desc->log_every = 4;
+}
+
+TEST_CASE(Refuse, a_changed_configuration_is_diagnosed_key_by_key) {
+    temporary t = {{0}, {0}};
+    save_one(&t, &(saved_run_desc){.epochs = 1});
+    const saved_run_desc d = {.directory = t.path, .resume = true, .epochs = 2, .change = faster};
+    REQUIRE_OK(saved_run_open(&again, &d));
+    CHECK_HAS(again.log, "optimizer.learning_rate was 0.02, is 0.03: the run is no longer "
+                         "bit-identical to one that was not stopped");
+    CHECK_HAS(again.log, "log_every was 3, is 4: the run stays bit-identical");
+    saved_run_close(&again);
+    temporary_end(&t);
+}
