@@ -133,7 +133,7 @@ typedef struct quern_callback {
     const char *name; /* in messages; unique where there is `state` */
     quern_band band;
     void *self;
-    /* Asked once, after init, of a trainer that saves or resumes; NULL: nothing to be kept. */
+    /* Asked once, after init; NULL: nothing to be kept. */
     quern_callback_state (*state)(void *self);
     QUERN_EVENT_LIST(X)
 } quern_callback;

@@ -35,8 +35,10 @@ typedef enum quern_tail {
 typedef enum quern_not_finite {
     QUERN_NOT_FINITE_STOP,     /* NOT_FINITE, naming step and first bad tensor */
     QUERN_NOT_FINITE_SKIP,     /* the window is skipped */
-    QUERN_NOT_FINITE_ROLLBACK, /* the last good checkpoint's weights, optimizer and step come back;
-                                  the data goes on behind the window */
+    QUERN_NOT_FINITE_ROLLBACK, /* the newest whole checkpoint's weights, optimizer and step come
+                                  back; the data goes on behind the window. Needs save.directory (a
+                                  checkpoint is written before the first step); UNSUPPORTED for a
+                                  stream that cannot start again. Allocates while it reads */
 } quern_not_finite;
 
 /* One more set to be evaluated wherever `valid` is. */
@@ -49,7 +51,8 @@ typedef struct quern_evaluation_set {
 /* Checkpoints (checkpoint.h) of everything: a run resumed from any of them is bit-identical to one
  * that was never stopped, with any worker_count. A thread writes while training goes on. */
 typedef struct quern_save_desc {
-    const char *directory;   /* step-<n>/ below it; NULL: nothing is saved */
+    const char *directory;   /* step-<n>/ below it; NULL: nothing is saved. One run's: INVALID where
+                                it holds checkpoints and `resume` is not set */
     int64_t every;           /* updates; default 0: at every epoch's end. The run's end, except by a
                               failure, is always saved */
     int32_t keep_last;       /* default 3; at least 2 */
@@ -58,7 +61,8 @@ typedef struct quern_save_desc {
     const char *best_metric; /* a scalar of an evaluation; default "val/loss" with keep_best */
     bool best_is_largest;
     bool two_snapshots; /* a save need not wait for the one before, for twice the host memory */
-    bool resume;        /* from the newest whole checkpoint of `directory`, if there is one */
+    bool resume;        /* from the newest whole checkpoint of `directory`, if there is one; of a
+                           stream that cannot start again the first samples are read and dropped */
 } quern_save_desc;
 
 typedef struct quern_trainer_desc {

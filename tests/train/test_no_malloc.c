@@ -1,6 +1,7 @@
 /* After create, fit allocates nothing: seen by wrapping malloc and its kin in everything that is
  * linked statically, the library and the shim. */
 #include "quern_test.h"
+#include "temporary.h"
 #include "world.h"
 
 #include <stdatomic.h>
@@ -84,5 +85,31 @@ TEST_CASE(NoMalloc, fit_and_step_call_no_allocator) {
         CHECK_SAY(after == before, "%d workers, windows of %d: %ld allocations in fit",
                   (int)workers, 1 + way / 3, after - before);
         world_close(&w);
+    }
+}
+
+/* Copies, writer, rename, retirement: all of it was allocated in create. */
+TEST_CASE(NoMalloc, a_run_that_saves_calls_no_allocator) {
+    for (int way = 0; way < 4; way++) {
+        world w;
+        temporary t;
+        REQUIRE(temporary_begin(&t));
+        REQUIRE_OK(world_open(&w, &(world_desc){.dropout = true}));
+        w.desc.epoch_count = 4;
+        w.desc.accumulate = 1 + way % 2;
+        if (way % 2 == 1) w.desc.tail = QUERN_TAIL_CARRY;
+        w.desc.average_decay = 0.9;
+        w.desc.save = (quern_save_desc){.directory = t.path,
+                                        .every = way < 2 ? 1 : 0,
+                                        .keep_best = 1,
+                                        .two_snapshots = way > 1};
+        REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+        const long before = allocations;
+        const quern_status s = quern_trainer_fit(w.trainer, NULL);
+        const long after = allocations;
+        CHECK_OK(s);
+        CHECK_SAY(after == before, "way %d: %ld allocations in fit", way, after - before);
+        world_close(&w);
+        temporary_end(&t);
     }
 }

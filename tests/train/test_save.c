@@ -4,6 +4,7 @@
 #include "temporary.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -315,4 +316,32 @@ TEST_CASE(Save, a_callback_may_ask_for_a_save) {
     CHECK_TEXT(again.digest, run.digest);
     temporary_end(&one);
     temporary_end(&t);
+}
+
+static void handle_signals(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->handle_signals = true;
+}
+
+static quern_action raise_signals(void *self, const quern_event *e) {
+    const int *times = self;
+    if (e->kind != QUERN_EVENT_step_end || e->step != 3) return QUERN_CONTINUE;
+    for (int i = 0; i < *times; i++) CHECK(raise(SIGTERM) == 0);
+    return QUERN_CONTINUE;
+}
+
+TEST_CASE(Save, one_signal_saves_and_two_do_not) {
+    for (int times = 1; times <= 2; times++) {
+        temporary t = {{0}, {0}};
+        REQUIRE(temporary_begin(&t));
+        REQUIRE_OK(saved_run_whole(&run, &(saved_run_desc){.directory = t.path,
+                                                           .every = 100,
+                                                           .change = handle_signals,
+                                                           .hook = raise_signals,
+                                                           .hook_self = &times}));
+        CHECK(run.result.reason == QUERN_STOPPED_SIGNAL && run.result.signal == SIGTERM);
+        CHECK((run.checkpoint[0] != 0) == (times == 1));
+        CHECK(count_kind(&run, QUERN_EVENT_save_begin) == (times == 1));
+        temporary_end(&t);
+    }
 }
