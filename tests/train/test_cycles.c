@@ -38,7 +38,9 @@ static quern_status cycle(temporary *folder, int number) {
     quern_jsonl *jsonl = NULL;
     char path[512], saves[512];
     snprintf(path, sizeof path, "%s", temporary_join(folder, "metrics.jsonl"));
-    snprintf(saves, sizeof saves, "%s", temporary_join(folder, "checkpoints"));
+    char name[32];
+    snprintf(name, sizeof name, "checkpoints-%d", number);
+    snprintf(saves, sizeof saves, "%s", temporary_join(folder, name));
     quern_status s = world_open(&w, &(world_desc){.thread_count = 2, .dropout = true});
     if (s != QUERN_OK) return s;
     s = quern_jsonl_create(&jsonl, w.device, &(quern_history_desc){.path = path});
