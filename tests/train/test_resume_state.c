@@ -105,3 +105,45 @@ TEST_CASE(ResumeState, the_last_evaluation_can_be_asked_for) {
     saved_run_close(&again);
     temporary_end(&t);
 }
+
+typedef struct first_copy {
+    temporary *from, *to;
+    bool done;
+} first_copy;
+
+/* The last update's checkpoint before the end of its epoch is known, which replaces it. */
+static quern_action copy_first(void *self, const quern_event *e) {
+    first_copy *c = self;
+    if (e->kind != QUERN_EVENT_save_durable || c->done || !strstr(e->checkpoint, "/step-6"))
+        return QUERN_CONTINUE;
+    c->done = saved_copy(c->from->path, c->to->path, 6);
+    return QUERN_CONTINUE;
+}
+
+static void evaluate_always(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->evaluate_every = desc->evaluate_every_epochs = 1;
+}
+
+TEST_CASE(ResumeState, an_evaluation_before_an_epochs_end_is_not_made_again) {
+    temporary all, one;
+    REQUIRE(temporary_begin(&all) && temporary_begin(&one));
+    first_copy c = {&all, &one, false};
+    saved_run_desc d = {.directory = all.path,
+                        .every = 1,
+                        .stream = true,
+                        .change = evaluate_always,
+                        .hook = copy_first,
+                        .hook_self = &c};
+    REQUIRE_OK(saved_run_whole(&first, &d));
+    CHECK(c.done);
+    d.directory = one.path;
+    d.resume = true;
+    d.hook = NULL;
+    REQUIRE_OK(saved_run_whole(&again, &d));
+    CHECK_TEXT(again.digest, first.digest);
+    for (int64_t i = 0; i < again.record_count; i++)
+        CHECK(again.records[i].kind != QUERN_EVENT_eval_begin);
+    temporary_end(&one);
+    temporary_end(&all);
+}
