@@ -120,7 +120,7 @@ TEST_CASE(Streams, the_curves_of_a_long_run_are_thinned_out) {
     REQUIRE(fixture_csv(&t, "table.csv", 90));
     const run_result *r = COMMAND(&t, "train", "--model", "mlp", "--data", "table.csv", "--steps",
                                   "9001", "--batch-size", "2", "--log-every", "1", "--run-dir",
-                                  "run", "--quiet", "--threads", "1");
+                                  "run", "--quiet", "--threads", "1", "--no-save");
     REQUIRE(r->exit_code == 0);
     REQUIRE(temporary_read(&t, "run/report.html", text, sizeof text - 1) > 0);
     const char *curve = strstr(text, "<polyline class=\"curve train\" points=\"");
