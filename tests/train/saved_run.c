@@ -128,6 +128,7 @@ static quern_action count_update(void *self, const quern_event *e) {
 /* The callback's state enters the records at every epoch's end, so that a lost one shows. */
 static quern_action judge_count(void *self, const quern_event *e) {
     const saved_counter *c = self;
+    if (quern_trainer_scale_learning_rate(e->trainer, 0.7) != QUERN_OK) return QUERN_FAIL;
     return c->updates >= e->step ? QUERN_CONTINUE : QUERN_FAIL; /* more behind a rollback */
 }
 
@@ -152,6 +153,7 @@ static quern_status graph_build(saved_run *r, quern_metric *metrics, quern_tenso
     metrics[2] = (quern_metric){.name = "moving", .kind = QUERN_METRIC_LOSS_MOVING, .window = 5};
     metrics[3] = (quern_metric){.name = "low", .kind = QUERN_METRIC_LOSS_MIN};
     metrics[4] = (quern_metric){.name = "spread", .kind = QUERN_METRIC_LOSS_DEVIATION};
+    metrics[5] = (quern_metric){.name = "high", .kind = QUERN_METRIC_LOSS_MAX};
     return quern_graph_status(g);
 }
 
@@ -174,7 +176,7 @@ static int32_t callbacks_fill(saved_run *r, quern_callback *out) {
 
 static quern_status trainer_open(saved_run *r) {
     const saved_run_desc *d = &r->desc;
-    quern_metric metrics[5];
+    quern_metric metrics[6];
     quern_callback callbacks[4];
     quern_tensor *loss = NULL;
     const quern_transform transform = {
@@ -185,7 +187,7 @@ static quern_status trainer_open(saved_run *r) {
         .graph = r->graph,
         .loss = loss,
         .metrics = metrics,
-        .metric_count = 5,
+        .metric_count = 6,
         .train = r->train,
         .valid = r->valid,
         .transforms = &transform,

@@ -63,7 +63,6 @@ static const field fields[] = {
     NUMBER(since_log.spread),
     NUMBER(of_epoch.loss),
     NUMBER(of_epoch.weight),
-    COUNTER(of_epoch.samples),
     COUNTER(of_epoch.attempts),
     COUNTER(of_epoch.measured),
     NUMBER(of_epoch.low),
