@@ -31,7 +31,7 @@ typedef struct field {
 #define FLAG(member) FIELD(U8, member, 0)
 #define NUMBER(member) FIELD(F64, member, 0)
 
-/* Bytes of a bool are 0 and 1. since_log.samples and fit_samples are measures of speed only. */
+/* Bytes of a bool are 0 and 1. Counts of samples in sums are measures of speed only. */
 static const field fields[] = {
     COUNTER(step),
     COUNTER(attempts),
@@ -63,7 +63,6 @@ static const field fields[] = {
     NUMBER(since_log.spread),
     NUMBER(of_epoch.loss),
     NUMBER(of_epoch.weight),
-    COUNTER(of_epoch.attempts),
     COUNTER(of_epoch.measured),
     NUMBER(of_epoch.low),
     NUMBER(of_epoch.high),
