@@ -45,6 +45,21 @@ static inline __device__ int64_t launch_index() {
 }
 static inline __device__ int64_t launch_stride() { return (int64_t)gridDim.x * blockDim.x; }
 
+/* The value of the lane whose number differs in these bits; of any type of whole words. */
+template <typename V> __device__ V launch_shuffle(V value, int bits) {
+#ifdef QUERN_EMULATION
+    return __shfl_xor_sync(0xFFFFFFFFu, value, bits);
+#else
+    static_assert(sizeof(V) % sizeof(int) == 0, "whole words");
+    int words[sizeof(V) / sizeof(int)];
+    memcpy(words, &value, sizeof value);
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        words[i] = __shfl_xor_sync(0xFFFFFFFFu, words[i], bits);
+    memcpy(&value, words, sizeof value);
+    return value;
+#endif
+}
+
 template <typename P> struct launch_same { typedef P type; };
 
 /* launch(stream, shape, kernel<T>, arguments…): an empty grid is no work. */

@@ -121,10 +121,16 @@ static bool warp_complete(int32_t t, bool report) {
 
 static bool release_warps() {
     bool any = false;
+    int32_t missed = -1; // the last lane whose wait was found to lack another
     for (int32_t t = 0; t < thread_count; t++) {
-        if (threads[(size_t)t].state != AT_WARP || !warp_complete(t, false)) continue;
+        if (threads[(size_t)t].state != AT_WARP) continue;
         const unsigned mask = threads[(size_t)t].mask;
         const int32_t first = t / WARP * WARP;
+        if (missed >= first && threads[(size_t)missed].mask == mask) continue;
+        if (!warp_complete(t, false)) {
+            missed = t;
+            continue;
+        }
         for (int32_t i = first; i < first + WARP && i < thread_count; i++) {
             if ((mask >> (i - first) & 1) == 0) continue;
             threads[(size_t)i].state = READY;

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define FIBER_ASAN 1
-#elif defined(__has_feature)
+#if defined(__SANITIZE_ADDRESS__) && !defined(FIBER_ASAN)
+#define FIBER_ASAN
+#elif defined(__has_feature) && !defined(FIBER_ASAN)
 #if __has_feature(address_sanitizer)
-#define FIBER_ASAN 1
+#define FIBER_ASAN
 #endif
 #endif
 #ifdef FIBER_ASAN

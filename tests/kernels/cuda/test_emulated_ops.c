@@ -123,20 +123,19 @@ static void share_values(op_world *from, op_world *to) {
     }
 }
 
-/* Again in the other orders, in place and for each gradient alone: the same bits. */
+/* Again in the other orders, then in place: the same bits. */
 static void check_repeats(op_world *first, quern_dtype real) {
-    for (int order = 0; order < EMULATION_ORDERS && !quern_test_failed(); order++) {
-        op_world w = {0};
-        emulation_set_order((emulation_order)order);
-        if (HELD(world_create(&w, current.op, first->c, real, first->session) == QUERN_OK, "%s",
-                 quern_error())) {
-            share_values(first, &w);
-            if (run_both(&w, ALL, false, "again")) compare_bits(&w, first, "another order");
-            w.inplace = true;
-            if (run_both(&w, ALL, false, "in place")) compare_bits(&w, first, "in place");
-        }
-        world_destroy(&w);
+    op_world w = {0};
+    if (HELD(world_create(&w, current.op, first->c, real, first->session) == QUERN_OK, "%s",
+             quern_error())) {
+        share_values(first, &w);
+        emulation_set_order(EMULATION_REVERSE);
+        if (run_both(&w, ALL, false, "reverse")) compare_bits(&w, first, "in reverse order");
+        emulation_set_order(EMULATION_SEEDED);
+        w.inplace = true;
+        if (run_both(&w, ALL, false, "in place")) compare_bits(&w, first, "in place, any order");
     }
+    world_destroy(&w);
     emulation_set_order(EMULATION_FORWARD);
 }
 
@@ -176,11 +175,18 @@ static void check_accumulate(op_world *w, op_world *reference, quern_dtype real)
     compare_worlds(w, reference, real);
 }
 
+/* Such a case shows what a grid and its slices do, in one type. */
+static bool is_large(const op_case *c) {
+    int64_t count = 1;
+    for (int32_t i = 0; i < c->in[0].rank; i++) count *= c->in[0].dim[i];
+    return count > 3000;
+}
+
 static void check_type(const op_case *c, quern_dtype real, bool unaligned) {
     op_session cpu = {0}, emulated = {0};
     op_world reference = {0}, w = {0};
     emulated_open(&emulated, unaligned);
-    emulation_set_order((emulation_order)(current.case_count % EMULATION_ORDERS));
+    emulation_set_order(EMULATION_FORWARD);
     if (HELD(session_open(&cpu, 1) == QUERN_OK, "%s", quern_error()) &&
         HELD(world_create(&reference, current.op, c, QUERN_F64, &cpu) == QUERN_OK, "%s: %s",
              c->label, quern_error()) &&
@@ -191,7 +197,7 @@ static void check_type(const op_case *c, quern_dtype real, bool unaligned) {
             run_both(&reference, ALL, false, "CPU")) {
             compare_worlds(&w, &reference, real);
             if (real == QUERN_F32 && !quern_test_failed()) check_repeats(&w, real);
-            if (real == QUERN_F32 && w.plan.backward) check_alone(&w, real);
+            if (real == QUERN_F32 && w.plan.backward && !is_large(c)) check_alone(&w, real);
             if (w.plan.backward) check_accumulate(&w, &reference, real);
         }
     }
@@ -202,11 +208,12 @@ static void check_type(const op_case *c, quern_dtype real, bool unaligned) {
 }
 
 void op_check(const op_case *c) {
-    static const quern_dtype reals[] = {QUERN_F32, QUERN_F64, QUERN_F16, QUERN_BF16};
+    static const quern_dtype reals[] = {QUERN_F64, QUERN_F16, QUERN_BF16};
     current.case_count++;
-    for (size_t i = 0; i < sizeof reals / sizeof *reals && !quern_test_failed(); i++)
-        check_type(c, reals[i], false);
-    if (!quern_test_failed()) check_type(c, QUERN_F32, true);
+    check_type(c, QUERN_F32, false);
+    for (size_t i = 0; i < sizeof reals / sizeof *reals && !is_large(c); i++)
+        if (!quern_test_failed()) check_type(c, reals[i], false);
+    if (!quern_test_failed() && !is_large(c)) check_type(c, QUERN_F32, true);
 }
 
 static quern_status run_one(quern_op_id op, const op_case *c, quern_dtype real, int32_t input,
