@@ -65,6 +65,9 @@ static void rows(void) {
     op_check(&(op_case){.label = "past a block of columns",
                         .in = {{DIMS(3, 1025)}, INDEX(3, 17)},
                         .out = {{DIMS(17, 1025)}}});
+    op_check(&(op_case){.label = "many rows of a large table",
+                        .in = {{DIMS(300, 5)}, INDEX(300, 2500)},
+                        .out = {{DIMS(2500, 5)}}});
     op_check(
         &(op_case){.label = "one row", .in = {{DIMS(1, 1)}, INDEX(1, 33)}, .out = {{DIMS(33, 1)}}});
 }

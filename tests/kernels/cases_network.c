@@ -143,6 +143,14 @@ void op_cases_layer_norm(void) {
                         .attributes = &desc,
                         .in = {{DIMS(70, 5)}, {DIMS(5)}, {.absent = true}},
                         .out = {{DIMS(70, 5)}}});
+    static const int64_t shapes[][2] = {{0, 7}, {1, 1}, {3, 127}, {300, 8}, {2, 1025}, {2, 1032}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const int64_t rows = shapes[i][0], size = shapes[i][1];
+        op_check(&(op_case){.label = "rows",
+                            .attributes = &desc,
+                            .in = {{DIMS(rows, size)}, {DIMS(size)}, {DIMS(size)}},
+                            .out = {{DIMS(rows, size)}}});
+    }
 }
 
 void op_cases_softmax_cross_entropy(void) {
@@ -160,6 +168,15 @@ void op_cases_softmax_cross_entropy(void) {
                             &(quern_softmax_cross_entropy_desc){.ignore = true, .ignore_index = -1},
                         .in = {{DIMS(5, 10)}, {DIMS(5), INDEX(10), .values = targets}},
                         .out = {{SCALAR}}});
+    static const int64_t shapes[][2] = {{0, 7}, {127, 31}, {300, 1}, {2, 1025}, {2, 1032}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const int64_t rows = shapes[i][0], classes = shapes[i][1];
+        op_check(
+            &(op_case){.label = "rows",
+                       .attributes = &(quern_softmax_cross_entropy_desc){.label_smoothing = 0.25f},
+                       .in = {{DIMS(rows, classes)}, {DIMS(rows), INDEX(classes)}},
+                       .out = {{SCALAR}}});
+    }
 }
 
 static void pair_cases(const void *attributes, op_domain target) {
@@ -171,6 +188,12 @@ static void pair_cases(const void *attributes, op_domain target) {
                         .attributes = attributes,
                         .in = {{DIMS(1)}, {DIMS(1), .domain = target}},
                         .out = {{SCALAR}}});
+    static const int64_t counts[] = {0, 31, 1025, 16385};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        op_check(&(op_case){.label = "row",
+                            .attributes = attributes,
+                            .in = {{DIMS(counts[i])}, {DIMS(counts[i]), .domain = target}},
+                            .out = {{SCALAR}}});
 }
 
 /* Differences of these are far from the kinks at 0 and at delta: p in [2.5, 4], t below 2. */

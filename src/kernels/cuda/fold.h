@@ -22,11 +22,13 @@ constexpr int FOLD_ROWS = LAUNCH_THREADS / FOLD_COLUMNS;
 constexpr int64_t FOLD_BLOCKS_WANTED = 512, FOLD_SLICE_TERMS = 4096, FOLD_SLICE_ROWS = 64;
 
 /* MAX and MIN: NaN wins; of nothing: -infinity, infinity. */
-template <fold_kind KIND> __device__ double fold_two(double a, double b) {
-    if (KIND == FOLD_SUM) return a + b;
-    if (KIND == FOLD_MAX) return b > a || b != b ? b : a;
-    return b < a || b != b ? b : a;
-}
+template <fold_kind KIND> struct fold_two {
+    __device__ double operator()(double a, double b) const {
+        if (KIND == FOLD_SUM) return a + b;
+        if (KIND == FOLD_MAX) return b > a || b != b ? b : a;
+        return b < a || b != b ? b : a;
+    }
+};
 
 template <fold_kind KIND> __device__ double fold_nothing() {
     if (KIND == FOLD_SUM) return 0;
@@ -115,9 +117,9 @@ __global__ void fold_rows(fold_shape s, Op op, fold_result<Out> result, const In
         const int64_t slice = item % s.slice_count, end = fold_slice_end(s, slice);
         double total = fold_nothing<KIND>();
         for (int64_t r = slice * s.slice_size + group_lane<GROUP>(); r < end; r += GROUP)
-            total = fold_two<KIND>(
+            total = fold_two<KIND>()(
                 total, fold_term(s, std::index_sequence_for<In...>(), op, base, r, in...));
-        total = group_fold<GROUP>(total, fold_two<KIND>);
+        total = group_fold<GROUP>(total, fold_two<KIND>());
         if (group_lane<GROUP>() == 0) result.store(item, total);
     }
 }
@@ -136,12 +138,12 @@ __global__ void fold_columns(fold_shape s, Op op, fold_result<Out> result, const
         walk_seek(s.kept, target < s.kept.count ? target : 0, base);
         double total = fold_nothing<KIND>();
         for (int64_t r = slice * s.slice_size + row; r < end; r += FOLD_ROWS)
-            total = fold_two<KIND>(
+            total = fold_two<KIND>()(
                 total, fold_term(s, std::index_sequence_for<In...>(), op, base, r, in...));
         part[threadIdx.x] = total;
         __syncthreads();
         for (int i = 1; row == 0 && i < FOLD_ROWS; i++)
-            total = fold_two<KIND>(total, (double)part[i * FOLD_COLUMNS + column]);
+            total = fold_two<KIND>()(total, (double)part[i * FOLD_COLUMNS + column]);
         if (row == 0 && target < s.kept.count) result.store(target * s.slice_count + slice, total);
         __syncthreads();
     }

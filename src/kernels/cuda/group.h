@@ -13,18 +13,30 @@ constexpr int GROUP_WARP = 32;
 /* Rows up to this many elements get a warp each, longer ones a block. */
 constexpr int64_t GROUP_SHORT_ROW = 1024;
 
-template <int GROUP, typename V, typename Fold> __device__ V group_fold(V value, Fold fold) {
-    if constexpr (GROUP == 1) return value;
+template <typename V, typename Fold> __device__ V group_warp_fold(V value, Fold fold) {
     for (int bits = GROUP_WARP / 2; bits > 0; bits /= 2)
         value = fold(value, launch_shuffle(value, bits));
-    if (GROUP == GROUP_WARP) return value;
-    SHARED(V, of_warp, GROUP / GROUP_WARP);
+    return value;
+}
+
+template <int WARPS, typename V, typename Fold> __device__ V group_block_fold(V value, Fold fold) {
+    SHARED(V, of_warp, WARPS);
+    value = group_warp_fold(value, fold);
     __syncthreads(); /* nobody reads of_warp from an earlier call any more */
     if (threadIdx.x % GROUP_WARP == 0) of_warp[threadIdx.x / GROUP_WARP] = value;
     __syncthreads();
     V all = of_warp[0];
-    for (int warp = 1; warp < GROUP / GROUP_WARP; warp++) all = fold(all, (V)of_warp[warp]);
+    for (int warp = 1; warp < WARPS; warp++) all = fold(all, (V)of_warp[warp]);
     return all;
+}
+
+template <int GROUP, typename V, typename Fold> __device__ V group_fold(V value, Fold fold) {
+    if constexpr (GROUP == 1)
+        return value;
+    else if constexpr (GROUP == GROUP_WARP)
+        return group_warp_fold(value, fold);
+    else
+        return group_block_fold<GROUP / GROUP_WARP>(value, fold);
 }
 
 template <int GROUP, typename V> __device__ V group_sum(V value) {

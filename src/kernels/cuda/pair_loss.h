@@ -1,8 +1,8 @@
 /* pair_loss.h - losses that are a sum of value(p, t) over equal shapes.
  *
- * Such a loss's file defines a struct with value(p, t, parameter) and its derivatives slope in p and
- * target_slope in t, each a template over the real type, and parameter(args), the attributes' one
- * number, where there is one; it ends in PAIR_LOSS_KERNEL.
+ * Such a loss's file defines a struct with value(p, t, parameter) and its derivatives slope in p
+ * and target_slope in t, each a template over the real type, and parameter(args), the attributes'
+ * one number, where there is one; it ends in PAIR_LOSS_KERNEL.
  * Cost: forward reads both once, backward again for each gradient, and writes it.
  * Deterministic: yes, in the order of fold.h. */
 #ifndef QUERN_KERNELS_CUDA_PAIR_LOSS_H

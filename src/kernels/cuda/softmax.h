@@ -34,11 +34,14 @@ template <typename R> struct softmax_sum {
     static __device__ softmax_sum nothing() { return {-(R)INFINITY, 0}; }
 };
 
-template <typename R> __device__ softmax_sum<R> softmax_add(softmax_sum<R> a, softmax_sum<R> b) {
-    const R largest = a.largest > b.largest ? a.largest : b.largest;
-    return {largest, a.sum * softmax_sum<R>::scale(a.largest, largest) +
-                         b.sum * softmax_sum<R>::scale(b.largest, largest)};
-}
+struct softmax_add {
+    template <typename R>
+    __device__ softmax_sum<R> operator()(softmax_sum<R> a, softmax_sum<R> b) const {
+        const R largest = a.largest > b.largest ? a.largest : b.largest;
+        return {largest, a.sum * softmax_sum<R>::scale(a.largest, largest) +
+                             b.sum * softmax_sum<R>::scale(b.largest, largest)};
+    }
+};
 
 template <int GROUP, typename Op, typename T>
 __global__ void softmax_forward_kernel(axis_split s, const T *x, T *y) {
@@ -49,7 +52,7 @@ __global__ void softmax_forward_kernel(axis_split s, const T *x, T *y) {
         softmax_sum<R> all = softmax_sum<R>::nothing();
         for (int64_t i = group_lane<GROUP>(); i < s.length; i += GROUP)
             all.add((R)x[start + i * step]);
-        all = group_fold<GROUP>(all, softmax_add<R>);
+        all = group_fold<GROUP>(all, softmax_add());
         const R prepared = Op::prepare(all.sum);
         for (int64_t i = group_lane<GROUP>(); i < s.length; i += GROUP) {
             const int64_t at = start + i * step;

@@ -23,7 +23,7 @@ __global__ void forward_kernel(int64_t rows, int64_t classes, targets of, real<T
         const int32_t target = of.of_row(row);
         softmax_sum<R> all = softmax_sum<R>::nothing();
         group_each<GROUP, WIDTH>(z, classes, [&](int64_t, R value) { all.add(value); });
-        all = group_fold<GROUP>(all, softmax_add<R>);
+        all = group_fold<GROUP>(all, softmax_add());
         R below = 0;
         if (smoothing > 0)
             group_each<GROUP, WIDTH>(z, classes,

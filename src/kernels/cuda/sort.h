@@ -1,5 +1,5 @@
-/* sort.h - a stable sort of small non-negative keys with their positions, for scatters that must add
- * in a fixed order: least significant digit first, 4 bits at a time.
+/* sort.h - a stable sort of small non-negative keys with their positions, for scatters that must
+ * add in a fixed order: least significant digit first, 4 bits at a time.
  *
  * A tile of SORT_TILE items belongs to a block, SORT_ITEMS neighbours to a thread. Each pass counts
  * the digits of every tile, turns the counts into the place where a tile's items of a digit begin,

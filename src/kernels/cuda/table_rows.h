@@ -28,7 +28,7 @@ static inline table_shape table_shape_of(const quern_view *table, const quern_vi
 
 template <int WIDTH, typename W>
 __global__ void table_copy_kernel(table_shape s, launch_check check, const int32_t *index,
-                                 const W *table, W *out) {
+                                  const W *table, W *out) {
     const int64_t packs = s.width / WIDTH;
     for (int64_t i = launch_index(); i < s.index_count * packs; i += launch_stride()) {
         const int64_t row = i / packs, column = i % packs * WIDTH, from = index[row];
@@ -40,7 +40,7 @@ __global__ void table_copy_kernel(table_shape s, launch_check check, const int32
 
 /* Keys for the sort: an index that is wrong comes last. */
 static __global__ void table_key_kernel(table_shape s, launch_check check, const int32_t *index,
-                                       sort_items items) {
+                                        sort_items items) {
     for (int64_t i = launch_index(); i < s.index_count; i += launch_stride()) {
         items.key[i] = check.holds(i, index[i]) ? (uint32_t)index[i] : (uint32_t)s.table_count;
         items.position[i] = (int32_t)i;
@@ -48,7 +48,8 @@ static __global__ void table_key_kernel(table_shape s, launch_check check, const
 }
 
 template <typename T>
-__global__ void table_add_kernel(table_shape s, sort_items sorted, const T *gy, bool add, T *table) {
+__global__ void table_add_kernel(table_shape s, sort_items sorted, const T *gy, bool add,
+                                 T *table) {
     for (int64_t i = launch_index(); i < s.index_count * s.width; i += launch_stride()) {
         const int64_t first = i / s.width, column = i % s.width;
         const uint32_t row = sorted.key[first];
@@ -107,7 +108,7 @@ template <quern_op_id OP> quern_status table_backward(const quern_kernel_args *a
     });
 }
 
-#define TABLE_KERNEL(op)                                                                            \
+#define TABLE_KERNEL(op)                                                                           \
     { table_plan, table_forward<op>, table_backward<op>, NULL }
 
 #endif

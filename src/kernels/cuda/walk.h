@@ -1,9 +1,9 @@
 /* walk.h - out[…] = op(i, in[…]…) over views of one shape, strided or broadcast.
  *
  * A walk has a shape and operands that broadcast to it (stride 0 along an axis they lack), operand
- * 0 being the output. Closing it drops axes of size 1 and merges neighbours that every operand steps
- * through evenly, so a walk over contiguous views has one axis, and a division per element for each
- * axis more. Where the innermost axis allows, a thread does 16 bytes of it at a time. */
+ * 0 being the output. Closing it drops axes of size 1 and merges neighbours that every operand
+ * steps through evenly, so a walk over contiguous views has one axis, and a division per element
+ * for each axis more. Where the innermost axis allows, a thread does 16 bytes at a time. */
 #ifndef QUERN_KERNELS_CUDA_WALK_H
 #define QUERN_KERNELS_CUDA_WALK_H
 

@@ -15,3 +15,19 @@ const quern_kernel *const emulation_kernels[QUERN_OP_ID_COUNT] = {
 #include <quern/ops.def>
 };
 #undef QUERN_OP
+
+#define X(name) extern quern_status quern_cuda_task_##name(const quern_kernel_args *args);
+TASK_LIST(X)
+#undef X
+#define X(name) [TASK_##name] = quern_cuda_task_##name,
+const quern_kernel_function emulation_tasks[TASK_COUNT] = {TASK_LIST(X)};
+#undef X
+
+#define X(name, states, reads)                                                                     \
+    extern quern_status quern_cuda_update_##name(const quern_kernel_args *args);
+QUERN_OPTIMIZER_LIST(X)
+#undef X
+#define X(name, states, reads) [QUERN_OPTIMIZER_##name] = quern_cuda_update_##name,
+const quern_kernel_function emulation_update_rules[QUERN_OPTIMIZER_COUNT] = {
+    QUERN_OPTIMIZER_LIST(X)};
+#undef X
