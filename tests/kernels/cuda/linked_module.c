@@ -5,7 +5,24 @@
 #include "fake_core.h"
 #include "host/base/report.h"
 
-__attribute__((constructor)) static void begin(void) { fake_begin(); }
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Work runs as late as CUDA allows, or as QUERN_FAKE_SCHEDULE says (a fake_schedule's number). */
+__attribute__((constructor)) static void begin(void) {
+    const char *schedule = getenv("QUERN_FAKE_SCHEDULE");
+    fake_begin();
+    fake.schedule = schedule != NULL ? (fake_schedule)atoi(schedule) : FAKE_LATE;
+}
+
+/* What no caller of CUDA may do fails the whole executable, whatever its tests have seen. */
+__attribute__((destructor)) static void end(void) {
+    if (fake.misuse[0] == 0 && fake_live() == 0) return;
+    fprintf(stderr, "Failure: the fake device: %s, %lld objects alive\n", fake.misuse,
+            (long long)fake_live());
+    _exit(1);
+}
 
 bool module_is_there(void) { return true; }
 
