@@ -8,6 +8,7 @@ typedef struct ends {
     int fired[QUERN_EVENT_COUNT];
     quern_event_kind kind; /* `number` is raised so many `times` at the nth of these */
     int nth, number, times;
+    int save_at;     /* a save is asked for at the nth step_end; 0: none */
     char reason[32]; /* stop_requested's */
 } ends;
 

@@ -350,3 +350,31 @@ TEST_CASE(Loop, a_step_limit_ends_a_stream) {
 TEST_CASE(Loop, an_empty_stream_is_an_input_failure) {
     stream_case(0, true, 0, 7, QUERN_INPUT, QUERN_STOPPED_FAILURE, 0);
 }
+
+static int64_t stand_still(void *self) {
+    (void)self;
+    return 1000;
+}
+
+static quern_action check_rate(void *self, const quern_event *event) {
+    ++*(int *)self;
+    CHECK_SAY(event->samples_per_second == 0, "%s: %g", quern_event_name(event->kind),
+              event->samples_per_second);
+    return QUERN_CONTINUE;
+}
+
+/* No time has passed: nobody knows a rate, and nobody is told infinity. */
+TEST_CASE(Loop, a_clock_that_stands_still_gives_no_rate) {
+    world w;
+    int told = 0;
+    quern_result r = {0};
+    const quern_callback callback = {
+        .name = "rate", .self = &told, .log = check_rate, .epoch_end = check_rate};
+    REQUIRE_OK(world_open(
+        &w, &(world_desc){.host.clock = {.monotonic_ns = stand_still, .wall_ns = stand_still}}));
+    const quern_trainer_desc d = world_with(&w, &callback, 1);
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &d));
+    CHECK_OK(quern_trainer_fit(w.trainer, &r));
+    CHECK(told == 2 && r.samples_per_second == 0 && r.train_seconds == 0);
+    world_close(&w);
+}

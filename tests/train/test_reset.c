@@ -211,6 +211,34 @@ TEST_CASE(Reset, forgets_the_batches_that_an_epoch_left_over) {
     world_close(&w);
 }
 
+static quern_action stop_in_evaluation(void *self, const quern_event *event) {
+    int *left = self;
+    if (--*left == 0) quern_trainer_stop(event->trainer);
+    return QUERN_CONTINUE;
+}
+
+/* A stop cuts the first evaluation short, which the next fit would begin with. */
+TEST_CASE(Reset, forgets_what_a_stopped_run_owes) {
+    world w;
+    int left = 2;
+    run_trace r = {.length = 0};
+    const quern_callback callbacks[] = {
+        trace_callback(&r), {.name = "stop", .self = &left, .eval_batch_end = stop_in_evaluation}};
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    quern_trainer_desc d = world_with(&w, callbacks, 2);
+    d.evaluate_every = 2;
+    d.step_limit = 3;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &d));
+    CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    CHECK(left == 0);
+    CHECK_OK(quern_trainer_reset(w.trainer));
+    r.length = 0;
+    CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    CHECK_SAY(strncmp(r.text, "fit_begin 0 0\nepoch_begin 0 0\nfetch_begin 0 0\n", 46) == 0, "%s",
+              r.text);
+    world_close(&w);
+}
+
 static quern_action reset_inside(void *self, const quern_event *event) {
     (void)self;
     CHECK_STATUS(quern_trainer_reset(event->trainer), QUERN_INVALID);

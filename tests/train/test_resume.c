@@ -161,6 +161,38 @@ TEST_CASE(Resume, of_a_run_that_rolls_back) {
         false);
 }
 
+typedef struct asker {
+    quern_event_kind kind;
+    quern_request request;
+} asker;
+
+/* Where an evaluation, a save and an epoch's end fall together: a pure function of the event, as a
+ * resumed run needs it. */
+static quern_action ask(void *self, const quern_event *event) {
+    const asker *a = self;
+    if (event->kind == a->kind && event->step % 6 == 0)
+        CHECK_OK(quern_event_request(event, a->request));
+    return QUERN_CONTINUE;
+}
+
+static void evaluate_often(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->evaluate_every = 3;
+    desc->evaluate_every_epochs = 1;
+}
+
+/* What was asked for and is not done yet when a checkpoint is written is done behind it. */
+TEST_CASE(Resume, of_a_run_with_requests) {
+    static const quern_event_kind kinds[] = {QUERN_EVENT_step_end, QUERN_EVENT_eval_end,
+                                             QUERN_EVENT_epoch_end};
+    for (int i = 0; i < 3; i++)
+        for (int request = QUERN_REQUEST_EVALUATION; request <= QUERN_REQUEST_SAVE; request++) {
+            asker a = {kinds[i], (quern_request)request};
+            check_same(&(saved_run_desc){
+                .every = 2, .hook = ask, .hook_self = &a, .change = evaluate_often});
+        }
+}
+
 /* The same run, with nothing saved, is the same run. */
 TEST_CASE(Resume, saving_changes_nothing) {
     static saved_run plain;

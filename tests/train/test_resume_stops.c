@@ -118,6 +118,7 @@ TEST_CASE(ResumeStops, also_with_windows_and_each_of_their_tails) {
     check_every_stop(&(saved_run_desc){.epochs = 2, .accumulate = 3, .tail = QUERN_TAIL_FLUSH});
     check_every_stop(&(saved_run_desc){.epochs = 3, .accumulate = 3, .tail = QUERN_TAIL_CARRY});
     check_every_stop(&(saved_run_desc){.epochs = 2, .accumulate = 3, .tail = QUERN_TAIL_DROP});
+    check_every_stop(&(saved_run_desc){.epochs = 4, .accumulate = 3, .tail = QUERN_TAIL_CARRY});
 }
 
 static void evaluate_often(void *self, quern_trainer_desc *desc) {

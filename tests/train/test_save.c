@@ -345,3 +345,22 @@ TEST_CASE(Save, one_signal_saves_and_two_do_not) {
         temporary_end(&t);
     }
 }
+
+/* The learning rate's scale is part of the state. */
+TEST_CASE(Save, what_changes_behind_it_is_not_in_it) {
+    temporary t = {{0}, {0}};
+    quern_result r = {0};
+    REQUIRE(temporary_begin(&t));
+    REQUIRE_OK(saved_run_open(&run, &(saved_run_desc){.directory = t.path, .epochs = 1}));
+    REQUIRE_OK(saved_run_fit(&run));
+    CHECK_OK(quern_trainer_wait(run.trainer, &r));
+    CHECK(r.checkpoint != NULL);
+    CHECK_OK(quern_trainer_scale_learning_rate(run.trainer, 0.5));
+    CHECK_OK(quern_trainer_wait(run.trainer, &r));
+    CHECK(r.checkpoint == NULL);
+    CHECK_OK(quern_trainer_save(run.trainer));
+    CHECK_OK(quern_trainer_wait(run.trainer, &r));
+    CHECK(r.checkpoint != NULL);
+    saved_run_close(&run);
+    temporary_end(&t);
+}

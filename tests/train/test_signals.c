@@ -322,6 +322,36 @@ TEST_CASE(Signals, a_hangup_saves_at_the_next_boundary) {
     ends_check(&e, false, false);
 }
 
+/* The run is over and its last state on the way to the disk: the signal is not lost. */
+TEST_CASE(Signals, that_come_during_the_last_save_are_told_in_the_result) {
+    static const quern_event_kind kinds[] = {QUERN_EVENT_save_begin, QUERN_EVENT_save_snapshot,
+                                             QUERN_EVENT_save_durable, QUERN_EVENT_fit_end};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        for (int times = 1; times <= 2; times++) {
+            ends e = {.kind = kinds[i], .nth = 1, .number = SIGTERM, .times = times};
+            const quern_result r = save_run_of(&e);
+            CHECK_SAY(r.signal == SIGTERM, "%s: signal %d", quern_event_name(kinds[i]), r.signal);
+            CHECK(r.reason == QUERN_STOPPED_EPOCHS && r.step == 12 && r.checkpoint);
+            CHECK(e.fired[QUERN_EVENT_save_durable] == 1);
+            ends_check(&e, false, false);
+        }
+}
+
+/* A save of the run's middle: it becomes durable, and the run ends in order with another. */
+TEST_CASE(Signals, that_come_during_a_save_let_it_become_durable) {
+    static const quern_event_kind kinds[] = {QUERN_EVENT_save_begin, QUERN_EVENT_save_snapshot};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        ends e = {.kind = kinds[i], .nth = 1, .number = SIGINT, .times = 1, .save_at = 5};
+        const quern_result r = save_run_of(&e);
+        CHECK_SAY(r.signal == SIGINT && r.reason == QUERN_STOPPED_SIGNAL, "%s: signal %d",
+                  quern_event_name(kinds[i]), r.signal);
+        CHECK_SAY(r.step >= 5 && r.step < 12 && r.checkpoint, "step %d", (int)r.step);
+        const int saves = e.fired[QUERN_EVENT_save_begin];
+        CHECK(saves >= 1 && e.fired[QUERN_EVENT_save_durable] == saves);
+        ends_check(&e, true, false);
+    }
+}
+
 /* Each way a run ends tells stop_requested at most once, fit_end and close once. */
 static quern_action ask_stop(void *self, const quern_event *event) {
     if (event->step >= 2) quern_trainer_stop(event->trainer);

@@ -201,6 +201,17 @@ quern_status file_writer_close(file_writer *w) {
     return w->status;
 }
 
+quern_status file_find(const quern_host *host, const char *path, bool *found) {
+    const quern_files *f = &host->files;
+    quern_file_info info;
+    int64_t failure = -EINTR;
+    for (int i = 0; failure == -EINTR && i < FILE_INTERRUPTIONS_MAX; i++)
+        failure = f->info(f->self, path, &info);
+    *found = failure == 0;
+    if (*found || failure == -ENOENT) return QUERN_OK;
+    return fail_with_cause(QUERN_INPUT, "looking for", path, failure);
+}
+
 quern_status file_remove(const quern_host *host, const char *path) {
     const quern_files *f = &host->files;
     int64_t failure = -EINTR;

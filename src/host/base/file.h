@@ -29,6 +29,9 @@ QUERN_MUST_CHECK quern_status file_writer_truncate(file_writer *w, int64_t bytes
 QUERN_MUST_CHECK quern_status file_writer_sync(file_writer *w);
 QUERN_MUST_CHECK quern_status file_writer_close(file_writer *w); /* safe twice */
 
+/* Whether there is anything of that name; INPUT when that cannot be told. */
+QUERN_MUST_CHECK quern_status file_find(const quern_host *host, const char *path, bool *found);
+
 /* IO. */
 QUERN_MUST_CHECK quern_status file_remove(const quern_host *host, const char *path);
 

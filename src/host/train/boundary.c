@@ -15,12 +15,12 @@ quern_status quern_event_request(const quern_event *event, quern_request request
         return quern_fail(QUERN_INVALID, "request: there is no set to evaluate");
     if (request == QUERN_REQUEST_SAVE && !t->desc.save.directory)
         return quern_fail(QUERN_INVALID, "request: there is no directory to save to");
-    t->due |= (unsigned)request;
+    t->due |= (int64_t)request;
     return QUERN_OK;
 }
 
 /* A run that is ending saves at its end. */
-static quern_status save_due(quern_trainer *t, unsigned due) {
+static quern_status save_due(quern_trainer *t, int64_t due) {
     if (!(due & QUERN_REQUEST_SAVE) || t->stopping) return QUERN_OK;
     return save_run(t);
 }
@@ -30,7 +30,7 @@ quern_status boundary_run(quern_trainer *t) {
     QUERN_TRY(save_poll(t));
     if (t->due == 0) return QUERN_OK;
     QUERN_TRY(records_drain(t)); /* a request may have come with attempts issued */
-    const unsigned due = t->due;
+    const int64_t due = t->due;
     t->due = 0;
     if ((due & QUERN_REQUEST_EVALUATION) && !t->stopping) QUERN_TRY(trainer_validate(t));
     if (stop_cut_evaluation(t)) t->due = due & QUERN_REQUEST_EVALUATION;
@@ -39,7 +39,7 @@ quern_status boundary_run(quern_trainer *t) {
 
 quern_status boundary_epoch_end(quern_trainer *t) {
     const bool every_epoch = t->desc.save.directory && t->desc.save.every == 0;
-    const unsigned due = t->due | (every_epoch ? (unsigned)QUERN_REQUEST_SAVE : 0u);
-    t->due &= ~(unsigned)QUERN_REQUEST_SAVE;
+    const int64_t due = t->due | (every_epoch ? QUERN_REQUEST_SAVE : 0);
+    t->due &= ~QUERN_REQUEST_SAVE;
     return save_due(t, due);
 }

@@ -26,6 +26,7 @@ quern_status quern_trainer_scale_learning_rate(quern_trainer *t, double factor) 
     if (t->in_flight_count > 0) QUERN_TRY(failure_keep(t, records_drain(t)));
     QUERN_TRY(trainer_wait_stream(t));
     optimizer_rescale(&t->optimizer, product);
+    t->activity++; /* what is saved is not this state */
     return QUERN_OK;
 }
 

@@ -23,6 +23,7 @@ static quern_status check_train(const quern_trainer_desc *d) {
     QUERN_TRY(check_unread(d->fast_dev_run, "fast_dev_run", train));
     QUERN_TRY(check_unread(d->overfit_batch, "overfit_batch", train));
     QUERN_TRY(check_unread(d->stop_file != NULL, "stop_file", train));
+    QUERN_TRY(check_unread(d->save.every != 0, "save.every", train));
     return check_unread(d->handle_signals, "handle_signals", train);
 }
 
@@ -48,6 +49,9 @@ quern_status limits_check(const quern_trainer_desc *d) {
     if (!(d->seconds_limit >= 0) || isinf(d->seconds_limit))
         return quern_fail(QUERN_INVALID, "trainer: seconds_limit is %g, not 0 or a number above",
                           d->seconds_limit);
+    if (d->overfit_batch && d->train_batch_limit != 0 && !d->fast_dev_run)
+        return quern_fail(QUERN_INVALID, "trainer: train_batch_limit is set, but overfit_batch "
+                                         "takes the first window of each epoch");
     QUERN_TRY(check_train(d));
     return check_sets(d);
 }

@@ -20,6 +20,10 @@ quern_status trainer_enter(const quern_trainer *t, const char *function) {
                       function);
 }
 
+double trainer_rate(int64_t samples, int64_t ns) {
+    return ns > 0 ? (double)samples / (1e-9 * (double)ns) : 0;
+}
+
 static quern_status epoch_begin(quern_trainer *t) {
     loader *l = t->train_feed.loader;
     if (t->epochs_started > 0 && !loader_can_restart(l))
@@ -56,7 +60,7 @@ static quern_status epoch_validate(quern_trainer *t, bool *validated) {
     const bool due =
         (t->due & QUERN_REQUEST_EVALUATION) || (every > 0 && (t->epoch + 1) % every == 0);
     *validated = t->set_count > 0 && t->evaluated_attempts == t->attempts;
-    t->due &= ~(unsigned)QUERN_REQUEST_EVALUATION;
+    t->due &= ~QUERN_REQUEST_EVALUATION;
     if (*validated || !due || t->set_count == 0 || t->stopping) return QUERN_OK;
     *validated = true;
     QUERN_TRY(trainer_validate(t));
@@ -71,13 +75,12 @@ static quern_status epoch_finish(quern_trainer *t) {
     if (validated && stop_cut_evaluation(t)) return QUERN_OK; /* the epoch ends in the next fit */
     int32_t count = scalars_train(t, &t->of_epoch, t->epoch_metrics, false);
     if (validated) count = scalars_eval_all(t, count);
-    const quern_status status =
-        trainer_emit(t, &(emission){.kind = QUERN_EVENT_epoch_end,
-                                    .attempts = t->attempts,
-                                    .batch = t->next_batch,
-                                    .scalar_count = count,
-                                    .samples_per_second = (double)t->fit_samples /
-                                                          (1e-9 * (double)trainer_fit_ns(t))});
+    const quern_status status = trainer_emit(
+        t, &(emission){.kind = QUERN_EVENT_epoch_end,
+                       .attempts = t->attempts,
+                       .batch = t->next_batch,
+                       .scalar_count = count,
+                       .samples_per_second = trainer_rate(t->fit_samples, trainer_fit_ns(t))});
     t->epoch_open = false;
     t->epoch++;
     QUERN_TRY(status);
@@ -112,7 +115,9 @@ static quern_status limit_finish(quern_trainer *t) {
     if (!t->stopping) t->reason = limits_reason(t);
     if (t->since_log.attempts > 0 && !goes_on) QUERN_TRY(records_log(t));
     if (t->stopping || t->set_count == 0 || t->evaluated_step == t->step) return QUERN_OK;
-    return trainer_validate(t);
+    QUERN_TRY(trainer_validate(t));
+    if (stop_cut_evaluation(t)) t->due |= QUERN_REQUEST_EVALUATION;
+    return QUERN_OK;
 }
 
 /* Only where nothing has been trained yet. */
@@ -131,7 +136,7 @@ static quern_status fit_run(quern_trainer *t) {
     QUERN_TRY(rollback_prepare(t));
     while (!run_over(t)) QUERN_TRY(epoch_run(t));
     QUERN_TRY(limit_finish(t));
-    t->evaluation_owed = stop_was_asked(t) && (t->due & QUERN_REQUEST_EVALUATION);
+    t->due &= stop_was_asked(t) ? QUERN_REQUEST_EVALUATION : 0; /* the next fit begins with it */
     return trainer_at_once(t) ? QUERN_OK : save_finish(t);
 }
 
@@ -150,8 +155,6 @@ static void fit_start(quern_trainer *t) {
     if (!t->resumed) fit_anew(t);
     t->stopping = t->ended > 0;
     if (t->stopping) t->reason = (quern_stop_reason)(t->ended - 1);
-    t->due = t->evaluation_owed ? QUERN_REQUEST_EVALUATION : 0;
-    t->evaluation_owed = false;
     limits_start(t);
     t->evaluate_ns = t->log_evaluate_ns = 0;
     t->fit_samples = t->since_log.samples = 0; /* a failure may have left some unlogged */
@@ -186,6 +189,7 @@ static quern_status fit_finish(quern_trainer *t, quern_status status, quern_resu
         save_settle(t);
         error_restore(&text);
         t->epoch_rewind = t->epoch_open && loader_can_restart(t->train_feed.loader);
+        t->due = 0;
         t->reason = QUERN_STOPPED_FAILURE;
         t->stopping = true; /* a STOP from exception or fit_end asks for nothing new */
         emit_end(t, QUERN_EVENT_exception, &status);
@@ -215,15 +219,14 @@ static double named_value(const quern_trainer *t, const char *name) {
 }
 
 void trainer_fill_result(quern_trainer *t, quern_result *out) {
-    const double seconds = 1e-9 * (double)t->train_ns;
     *out = (quern_result){
         .reason = t->reason,
         .step = t->step,
         .attempts = t->attempts,
         .epochs = t->epoch,
         .samples = t->samples,
-        .train_seconds = seconds,
-        .samples_per_second = seconds > 0 ? (double)t->fit_samples / seconds : 0,
+        .train_seconds = 1e-9 * (double)t->train_ns,
+        .samples_per_second = trainer_rate(t->fit_samples, t->train_ns),
         .train_loss = t->of_epoch.loss / t->of_epoch.weight,
         .valid_loss = t->desc.valid ? t->eval_values[0] : (double)NAN,
         .valid_accuracy = named_value(t, "accuracy"),

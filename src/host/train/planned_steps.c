@@ -25,7 +25,7 @@ static epoch_plan epoch_of(const quern_trainer_desc *d) {
     e.windows = count_divide_up(e.batches, d->accumulate);
     if (d->tail == QUERN_TAIL_DROP && e.batches % d->accumulate != 0) {
         e.windows = e.batches / d->accumulate;
-        e.samples = e.windows * d->accumulate * d->batch_size;
+        if (length > 0) e.samples = e.windows * d->accumulate * d->batch_size;
     }
     return e;
 }

@@ -196,8 +196,8 @@ quern_status records_log(quern_trainer *t) {
     QUERN_ENSURE(t->in_flight_count == 0);
     QUERN_TRY(metrics_read(t));
     const int64_t now = trainer_now(t);
-    const double seconds = 1e-9 * (double)(now - t->log_begin_ns - t->log_evaluate_ns);
-    const double rate = seconds > 0 ? (double)t->since_log.samples / seconds : 0;
+    const double rate =
+        trainer_rate(t->since_log.samples, now - t->log_begin_ns - t->log_evaluate_ns);
     const int32_t count = scalars_train(t, &t->since_log, t->log_metrics, true);
     t->since_log = (loss_sums){0};
     t->log_begin_ns = now;

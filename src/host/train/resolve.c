@@ -122,6 +122,10 @@ static quern_status copy_metrics(quern_trainer *t) {
     return QUERN_OK;
 }
 
+static quern_status copy_string(quern_trainer *t, const char **text) {
+    return *text ? arena_copy_string(&t->memory, text, *text) : QUERN_OK;
+}
+
 static quern_status copy_array(quern_trainer *t, void *out_pointer, const void *from, int64_t count,
                                size_t bytes, const char *what) {
     void *copy = NULL;
@@ -131,18 +135,26 @@ static quern_status copy_array(quern_trainer *t, void *out_pointer, const void *
     return QUERN_OK;
 }
 
+static quern_status copy_transforms(quern_trainer *t) {
+    quern_transform *transforms = NULL;
+    const int32_t count = t->desc.transform_count;
+    QUERN_TRY(
+        copy_array(t, &transforms, t->desc.transforms, count, sizeof *transforms, "transforms"));
+    for (int32_t i = 0; i < count; i++) QUERN_TRY(copy_string(t, &transforms[i].field));
+    t->desc.transforms = transforms;
+    return QUERN_OK;
+}
+
 static quern_status copy_lists(quern_trainer *t) {
     quern_trainer_desc *d = &t->desc;
     QUERN_TRY(copy_metrics(t));
     QUERN_TRY(evaluation_sets_copy(t));
-    if (d->save.directory)
-        QUERN_TRY(arena_copy_string(&t->memory, &d->save.directory, d->save.directory));
-    if (d->save.best_metric)
-        QUERN_TRY(arena_copy_string(&t->memory, &d->save.best_metric, d->save.best_metric));
+    QUERN_TRY(copy_string(t, &d->save.directory));
+    QUERN_TRY(copy_string(t, &d->save.best_metric));
+    QUERN_TRY(copy_string(t, &d->stop_file));
+    QUERN_TRY(copy_transforms(t));
     QUERN_TRY(
         copy_array(t, &d->outputs, d->outputs, d->output_count, sizeof *d->outputs, "outputs"));
-    QUERN_TRY(copy_array(t, &d->transforms, d->transforms, d->transform_count,
-                         sizeof *d->transforms, "transforms"));
     return copy_array(t, &d->callbacks, d->callbacks, d->callback_count, sizeof *d->callbacks,
                       "callbacks");
 }

@@ -42,7 +42,7 @@ static const field fields[] = {
     FIELD(I64, evaluated_step, -1),
     FIELD(I64, evaluated_attempts, -1),
     COUNTER(ended),
-    FLAG(evaluation_owed),
+    COUNTER(due),
     COUNTER(rollbacks),
     FIELD(I64, failed_step, -1),
     FLAG(epoch_open),
@@ -313,6 +313,9 @@ quern_status state_check_counters(const quern_trainer *t) {
     if (!isfinite(t->optimizer.schedule.scale) || !(t->optimizer.schedule.scale > 0))
         return quern_fail(QUERN_INPUT, "trainer.learning_rate_scale is %g, expected above 0",
                           t->optimizer.schedule.scale);
+    if (t->due > (QUERN_REQUEST_EVALUATION | QUERN_REQUEST_SAVE))
+        return quern_fail(QUERN_INPUT, "trainer.due is %" PRId64 ", which nothing asks for",
+                          t->due);
     if (t->ended > 1 + (int64_t)QUERN_STOPPED_FAILURE)
         return quern_fail(QUERN_INPUT, "trainer.ended is %" PRId64 ", which is no reason to stop",
                           t->ended);

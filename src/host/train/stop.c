@@ -18,10 +18,23 @@ quern_status stop_start(quern_trainer *t) {
     return QUERN_OK;
 }
 
+/* How many new ones say that the run is to end. */
+static unsigned signals_note(quern_trainer *t) {
+    const signal_counts now = signals_read(), seen = t->signals_seen;
+    const unsigned terminate = now.terminate - seen.terminate;
+    const unsigned ending = terminate + (now.interrupt - seen.interrupt);
+    t->signals_seen = now;
+    if (ending > 1 || (ending > 0 && t->signal != 0)) t->at_once = true;
+    if (ending > 0 && t->signal == 0) t->signal = terminate > 0 ? SIGTERM : SIGINT;
+    return ending;
+}
+
 void stop_finish(quern_trainer *t) {
     atomic_store_explicit(&t->stop_flag, 0, memory_order_relaxed);
-    if (t->signals_entered) signals_leave();
+    if (!t->signals_entered) return;
     t->signals_entered = false;
+    signals_leave();
+    (void)signals_note(t); /* one that came during the last save ends nothing, but is told */
 }
 
 bool stop_was_asked(const quern_trainer *t) {
@@ -44,25 +57,28 @@ static void hangup(quern_trainer *t) {
 /* The first SIGINT or SIGTERM ends the run in order, the second one at once. */
 static quern_status signals_look(quern_trainer *t) {
     if (!t->signals_entered) return QUERN_OK;
-    const signal_counts now = signals_read(), seen = t->signals_seen;
-    const unsigned terminate = now.terminate - seen.terminate;
-    const unsigned ending = terminate + (now.interrupt - seen.interrupt);
-    t->signals_seen = now;
-    if (now.hangup != seen.hangup) hangup(t);
-    if (ending == 0) return QUERN_OK;
-    if (t->signal != 0 || ending > 1) t->at_once = true;
-    if (t->signal == 0) t->signal = terminate > 0 ? SIGTERM : SIGINT;
-    return trainer_begin_stop(t, QUERN_STOPPED_SIGNAL);
+    const unsigned hangups = t->signals_seen.hangup;
+    const unsigned ending = signals_note(t);
+    if (t->signals_seen.hangup != hangups) hangup(t);
+    return ending > 0 ? trainer_begin_stop(t, QUERN_STOPPED_SIGNAL) : QUERN_OK;
+}
+
+/* Once: a path that cannot be looked at would be told ten times a second. */
+static void stop_file_complain(quern_trainer *t) {
+    if (!t->stop_file_told)
+        log_write(t->host, QUERN_LOG_WARNING, "the stop file cannot end the run: %s",
+                  quern_error());
+    t->stop_file_told = true;
 }
 
 static quern_status stop_file_look(quern_trainer *t, bool now) {
     if (!t->desc.stop_file || t->stopping) return QUERN_OK;
-    const quern_files *files = &t->host->files;
     const int64_t clock = trainer_now(t);
+    bool found = false;
     if (!now && clock < t->stop_file_due_ns) return QUERN_OK;
-    quern_file_info info;
     t->stop_file_due_ns = clock + STOP_FILE_PERIOD_NS;
-    if (files->info(files->self, t->desc.stop_file, &info) < 0) return QUERN_OK;
+    if (file_find(t->host, t->desc.stop_file, &found) != QUERN_OK) stop_file_complain(t);
+    if (!found) return QUERN_OK;
     if (file_remove(t->host, t->desc.stop_file) != QUERN_OK)
         log_write(t->host, QUERN_LOG_WARNING, "the stop file stays: %s", quern_error());
     return trainer_begin_stop(t, QUERN_STOPPED_FILE);

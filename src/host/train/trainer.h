@@ -139,6 +139,7 @@ struct quern_trainer {
     bool frozen;         /* the device refuses updates until state is uploaded again */
 
     trainer_save *save;
+    int64_t due;         /* quern_request bits: what the next boundary does */
     int64_t activity;    /* events so far that may have changed the state */
     int64_t rollbacks;   /* in a row, without an update beyond failed_step */
     int64_t failed_step; /* -1: none */
@@ -152,9 +153,7 @@ struct quern_trainer {
     int64_t step_target, epoch_target, sample_target, time_target_ns;
     int64_t train_ns_before; /* of the fits before this one, since the very beginning */
     bool time_over;
-    bool resumed;         /* the state is a checkpoint's, and no fit has come to its end since */
-    unsigned due;         /* quern_request bits: what the next boundary does */
-    bool evaluation_owed; /* by a fit that was asked to stop; the next one begins with it */
+    bool resumed; /* the state is a checkpoint's, and no fit has come to its end since */
     int64_t fit_begin_ns, log_begin_ns, evaluate_ns, log_evaluate_ns, fit_samples;
     int64_t train_ns, host_waits;
 
@@ -166,6 +165,7 @@ struct quern_trainer {
     int signal;   /* SIGINT, SIGTERM; 0: none came */
     signal_counts signals_seen;
     int64_t stop_file_due_ns; /* when it is looked for again */
+    bool stop_file_told;      /* that it cannot be */
     quern_stop_reason reason;
     quern_status failure; /* sticky: of the device */
     error_text failure_text;
@@ -417,6 +417,8 @@ QUERN_MUST_CHECK quern_status scalars_create(quern_trainer *t);
 /* loop.c: what a result says at any moment. */
 void trainer_fill_result(quern_trainer *t, quern_result *out);
 int64_t trainer_now(const quern_trainer *t);
+/* Samples a second; 0 where no time has passed. */
+double trainer_rate(int64_t samples, int64_t ns);
 /* No further window of this epoch: it is to end, or the run is. */
 bool trainer_epoch_over(const quern_trainer *t);
 /* INVALID inside a callback. */
