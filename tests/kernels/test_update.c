@@ -24,7 +24,7 @@ static const quern_segment segments[] = {
     {.start = 0, .count = 20000, .learning_rate_scale = 1, .decay = true},
     {.start = 20000, .count = 16, .learning_rate_scale = 0.5f, .decay = false},
     /* 16 elements belong to nobody */
-    {.start = 20032, .count = COUNT - 20032, .learning_rate_scale = 2, .decay = false},
+    {.start = 20032, .count = COUNT - 20035, .learning_rate_scale = 2, .decay = false},
 };
 
 typedef struct blocks {
