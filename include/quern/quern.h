@@ -44,6 +44,7 @@
 #include <quern/callbacks.h>
 #include <quern/train.h>
 #include <quern/find.h>
+#include <quern/verify.h>
 #include <quern/program.h>
 #include <quern/safetensors.h>
 #include <quern/checkpoint.h>

@@ -111,7 +111,8 @@ static quern_status gradient_place(quern_program *p, tensor_plan *root, int32_t 
         return QUERN_OK;
     }
     root->gradient.kind = PLACE_ARENA;
-    const int32_t last = t->role == ROLE_INPUT ? time_end(p) : time;
+    const bool read = t->role == ROLE_INPUT || (p->desc.output_gradients && root->output);
+    const int32_t last = read ? time_end(p) : time;
     return item_add(p, &root->gradient.item,
                     (arena_item){"gradient", t->name, view_bytes(&root->view), 0, time, last, -1});
 }

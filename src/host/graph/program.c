@@ -288,7 +288,8 @@ quern_view program_view(const quern_program *p, const quern_tensor *tensor) {
 quern_view program_gradient_view(const quern_program *p, const quern_tensor *tensor) {
     if (!program_knows(p, tensor)) return (quern_view){0};
     const tensor_plan *t = plan_of(p, tensor);
-    const bool kept = tensor == p->desc.loss || tensor->wants_gradient;
+    const bool kept = tensor == p->desc.loss || tensor->wants_gradient ||
+                      (p->desc.output_gradients && t->output && tensor->contiguous);
     return kept && t->reached ? t->bound_gradient : t->view;
 }
 
