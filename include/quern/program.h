@@ -58,7 +58,7 @@ typedef struct quern_program_desc {
     quern_tensor *loss_weight;    /* (); default: quern_loss_weight(loss), else the batch size */
     quern_tensor *const *outputs; /* tensors to be read after forward */
     int32_t output_count;
-    bool output_gradients; /* their gradients too, to be read after backward */
+    bool output_gradients; /* their gradients stay too, to be read after backward */
     bool no_fusion;        /* one step per node: the same answer, for comparison */
 } quern_program_desc;
 
@@ -88,8 +88,8 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_program_forward(quern_program *pro
 QUERN_API QUERN_MUST_CHECK quern_status quern_program_backward(quern_program *program,
                                                                bool accumulate);
 
-/* Wait, then copy an output (or, after backward, the gradient of an input that asked for one, or of an
- * output with output_gradients). */
+/* Wait, then copy an output (or, after backward, the gradient of an input that asked for one, or of
+ * an output with output_gradients). */
 QUERN_API QUERN_MUST_CHECK quern_status quern_program_read(quern_program *program,
                                                            const quern_tensor *tensor, void *to,
                                                            size_t bytes);
