@@ -193,6 +193,15 @@ static quern_action leave_at(void *self, const quern_event *event) {
     return time_step(self, event);
 }
 
+/* A second a step, whichever process it was in. */
+static void check_saved_time(world *w, const quern_result *r) {
+    quern_checkpoint *c = NULL;
+    REQUIRE(r->checkpoint != NULL);
+    REQUIRE_OK(quern_checkpoint_open(&c, w->device, r->checkpoint));
+    CHECK_NEAR(quern_checkpoint_info_get(c).train_seconds, (double)r->step, 1e-9);
+    quern_checkpoint_destroy(c);
+}
+
 static int64_t run_timed(const char *directory, int64_t leave_at_step, int fits) {
     world w;
     quern_result r = {0};
@@ -210,6 +219,7 @@ static int64_t run_timed(const char *directory, int64_t leave_at_step, int fits)
     d.save = (quern_save_desc){.directory = directory, .resume = true};
     CHECK_OK(quern_trainer_create(&w.trainer, &d));
     for (int i = 0; i < fits; i++) CHECK_OK(quern_trainer_fit(w.trainer, &r));
+    check_saved_time(&w, &r);
     world_close(&w);
     return r.step;
 }

@@ -1,5 +1,6 @@
 /* The order of all events, golden. */
 #include "quern_test.h"
+#include "temporary.h"
 #include "world.h"
 
 #include <stdio.h>
@@ -280,6 +281,105 @@ TEST_CASE(Tape, two_epochs_of_windows_of_two) {
             CHECK_TEXT(found.text, expected[i]);
             world_close(&w);
         }
+}
+
+/* When the disk is ready is the disk's affair: save_durable is left out. */
+static void durable_remove(tape_text *t) {
+    for (char *at; (at = strstr(t->text, "save_durable")) != NULL;) {
+        const char *next = strchr(at, '\n') + 1;
+        memmove(at, next, strlen(next) + 1);
+    }
+}
+
+/* Both sets, and a save, at the third update; both sets behind each epoch; a save at the end. */
+static const char saved[] = "init 0 0 0 0\n"
+                            "fit_begin 0 0 0 0\n"
+                            "epoch_begin 0 0 0 0\n"
+                            "fetch_begin 0 0 0 0\n"
+                            "fetch_end 0 0 0 0\n"
+                            "fetch_begin 0 0 0 1\n"
+                            "fetch_end 0 0 0 1\n"
+                            "step_begin 0 0 0 0\n"
+                            "fetch_begin 0 1 0 2\n"
+                            "fetch_end 0 1 0 2\n"
+                            "update_end 1 1 0 0\n"
+                            "step_end 1 1 0 0\n"
+                            "step_begin 1 1 0 2\n"
+                            "update_end 2 2 0 2\n"
+                            "step_end 2 2 0 2\n"
+                            "log 2 2 0 2\n"
+                            "eval_begin 2 2 0 0\n"
+                            "eval_batch_end 2 2 0 0\n"
+                            "eval_batch_end 2 2 0 1\n"
+                            "eval_end 2 2 0 0\n"
+                            "eval_begin 2 2 0 0\n"
+                            "eval_batch_end 2 2 0 0\n"
+                            "eval_batch_end 2 2 0 1\n"
+                            "eval_end 2 2 0 0\n"
+                            "epoch_end 2 2 0 3\n"
+                            "epoch_begin 2 2 1 0\n"
+                            "fetch_begin 2 2 1 0\n"
+                            "fetch_end 2 2 1 0\n"
+                            "fetch_begin 2 2 1 1\n"
+                            "fetch_end 2 2 1 1\n"
+                            "step_begin 2 2 1 0\n"
+                            "update_end 3 3 1 0\n"
+                            "step_end 3 3 1 0\n"
+                            "eval_begin 3 3 1 0\n"
+                            "eval_batch_end 3 3 1 0\n"
+                            "eval_batch_end 3 3 1 1\n"
+                            "eval_end 3 3 1 0\n"
+                            "eval_begin 3 3 1 0\n"
+                            "eval_batch_end 3 3 1 0\n"
+                            "eval_batch_end 3 3 1 1\n"
+                            "eval_end 3 3 1 0\n"
+                            "save_begin 3 3 1 0\n"
+                            "save_snapshot 3 3 1 0\n"
+                            "fetch_begin 3 3 1 2\n"
+                            "fetch_end 3 3 1 2\n"
+                            "step_begin 3 3 1 2\n"
+                            "update_end 4 4 1 2\n"
+                            "step_end 4 4 1 2\n"
+                            "log 4 4 1 2\n"
+                            "eval_begin 4 4 1 0\n"
+                            "eval_batch_end 4 4 1 0\n"
+                            "eval_batch_end 4 4 1 1\n"
+                            "eval_end 4 4 1 0\n"
+                            "eval_begin 4 4 1 0\n"
+                            "eval_batch_end 4 4 1 0\n"
+                            "eval_batch_end 4 4 1 1\n"
+                            "eval_end 4 4 1 0\n"
+                            "epoch_end 4 4 1 3\n"
+                            "save_begin 4 4 2 2\n"
+                            "save_snapshot 4 4 2 2\n"
+                            "fit_end 4 4 2 2\n"
+                            "close 4 4 2 2\n";
+
+TEST_CASE(Tape, two_epochs_of_windows_with_two_sets_and_saves) {
+    for (int way = 0; way < 3; way++) {
+        world w;
+        tape_text found;
+        temporary folder;
+        REQUIRE(temporary_begin(&folder));
+        REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = 6}));
+        const quern_evaluation_set more = {"more", w.train};
+        w.desc.evaluation_sets = &more;
+        w.desc.evaluation_set_count = 1;
+        w.desc.eval_batch_limit = 2;
+        w.desc.evaluate_every = 3;
+        w.desc.evaluate_every_epochs = 1;
+        w.desc.epoch_count = 2;
+        w.desc.log_every = 2;
+        w.desc.accumulate = 2;
+        w.desc.worker_count = way == 1 ? 2 : 0;
+        w.desc.no_capture = way == 2;
+        w.desc.save = (quern_save_desc){.directory = folder.path, .every = 3};
+        CHECK_OK(tape_of(&w, w.desc, false, &found));
+        durable_remove(&found);
+        CHECK_TEXT(found.text, saved);
+        world_close(&w);
+        temporary_end(&folder);
+    }
 }
 
 TEST_CASE(Tape, records_up_to_its_capacity) {
