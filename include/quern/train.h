@@ -221,7 +221,8 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_confusion(const quern_trai
                                                                 const char *metric, double *counts,
                                                                 int64_t capacity);
 
-/* Waits for all issued attempts, then copies an output of the last one; counted as a host wait.
+/* Waits for all issued attempts, then copies an output of the last one (from loss_ready …
+ * update_begin: of the microbatch at hand, or the last of its window); counted as a host wait.
  * INVALID when an evaluation or prediction has come since: they use the same memory. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_read(quern_trainer *trainer,
                                                            const quern_tensor *tensor, void *to,

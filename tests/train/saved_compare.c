@@ -97,6 +97,19 @@ const char *saved_run_difference(const saved_run *whole, const saved_run *resume
                              begin > 0 ? whole->records[begin - 1].samples_read : 0);
 }
 
+const char *saved_digest(const saved_run *r) {
+    static char text[33];
+    quern_device *device = NULL;
+    quern_checkpoint *checkpoint = NULL;
+    text[0] = 0;
+    quern_status s = quern_device_create(&device, &(quern_device_desc){.kind = QUERN_DEVICE_CPU});
+    if (s == QUERN_OK) s = quern_checkpoint_open(&checkpoint, device, r->checkpoint);
+    if (s == QUERN_OK) s = quern_checkpoint_digest(checkpoint, text);
+    quern_checkpoint_destroy(checkpoint);
+    quern_device_destroy(device);
+    return s == QUERN_OK ? text : "";
+}
+
 static bool copy_file(const char *from, const char *to) {
     static char buffer[1 << 16];
     FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");

@@ -98,15 +98,29 @@ static uint64_t hash_of(const quern_event *e) {
     return hash;
 }
 
+/* A whole batch, or the one sample that is an epoch's last. */
+static uint64_t hash_of_batch(const saved_run *r) {
+    float images[3][SAVED_SIDE * SAVED_SIDE];
+    size_t bytes = sizeof images;
+    quern_status s = quern_trainer_read(r->trainer, r->image, images, bytes);
+    if (s == QUERN_SHAPE) {
+        bytes = sizeof images[0];
+        s = quern_trainer_read(r->trainer, r->image, images, bytes);
+    }
+    return s == QUERN_OK ? hash_add(UINT64_C(0xCBF29CE484222325), images, bytes) : 0;
+}
+
 static quern_action record(void *self, const quern_event *e) {
     saved_run *r = self;
+    const uint64_t hash = e->kind == QUERN_EVENT_micro_end ? hash_of_batch(r) : hash_of(e);
+    if (hash == 0) return QUERN_FAIL;
     if (r->record_count < SAVED_RECORDS)
         r->records[r->record_count++] = (saved_record){e->kind,
                                                        e->step,
                                                        e->attempts,
                                                        e->epoch,
                                                        e->batch,
-                                                       hash_of(e),
+                                                       hash,
                                                        (int64_t)atomic_load(&r->samples_read)};
     return r->desc.hook ? r->desc.hook(r->desc.hook_self, e) : QUERN_CONTINUE;
 }
@@ -142,6 +156,7 @@ static quern_status graph_build(saved_run *r, quern_metric *metrics, quern_tenso
     quern_tensor *x = quern_input(
         g,
         &(quern_input_desc){.name = "image", .rank = 2, .dim = {QUERN_B, SAVED_SIDE * SAVED_SIDE}});
+    r->image = x;
     quern_tensor *label = quern_labels(g, "label");
     quern_tensor *h = quern_dense(g, x, &(quern_dense_desc){.units = 6, .name = "fc1"});
     h = quern_relu(g, quern_batch_normalize(g, h, NULL));
@@ -162,7 +177,8 @@ static int32_t callbacks_fill(saved_run *r, quern_callback *out) {
     out[0] = (quern_callback){
         .name = "recorder", .band = QUERN_BAND_LOGGER, .self = r, QUERN_EVENT_LIST(X)};
 #undef X
-    out[0].loss_ready = out[0].micro_end = out[0].grads_ready = out[0].update_begin = NULL;
+    out[0].loss_ready = out[0].grads_ready = out[0].update_begin = NULL;
+    if (!r->desc.watched) out[0].micro_end = NULL;
     out[1] = (quern_callback){.name = "skipper", .step_begin = skip_some};
     out[2] = (quern_callback){.name = "counter",
                               .self = &r->counter,
@@ -188,6 +204,8 @@ static quern_status trainer_open(saved_run *r) {
         .loss = loss,
         .metrics = metrics,
         .metric_count = 6,
+        .outputs = &r->image,
+        .output_count = d->watched,
         .train = r->train,
         .valid = r->valid,
         .transforms = &transform,
@@ -243,7 +261,7 @@ static quern_status open_all(saved_run *r) {
     quern_status s;
     const quern_device_desc device = {.kind = QUERN_DEVICE_CPU,
                                       .thread_count = d->threads ? d->threads : 1,
-                                      .seed = 11,
+                                      .seed = d->seed ? d->seed : 11,
                                       .host = d->host.files.sync ? d->host : fast_host(r)};
     if ((s = quern_device_create(&r->device, &device))) return s;
     if ((s = datasets_open(r))) return s;

@@ -10,7 +10,8 @@
 
 enum { SAVED_SAMPLES = 19, SAVED_VALID = 7, SAVED_SIDE = 6, SAVED_RECORDS = 4000 };
 
-/* One event. The hash is over outcome, set and all scalars, bit by bit. */
+/* One event. The hash is over outcome, set and all scalars, bit by bit; of micro_end over the
+ * samples, as shuffle and augmentation made them. */
 typedef struct saved_record {
     quern_event_kind kind;
     int64_t step, attempts, epoch, batch;
@@ -35,6 +36,8 @@ typedef struct saved_run_desc {
     int64_t epochs, step_limit; /* default 3 epochs */
     int64_t patience;           /* of the early stop; 0: none */
     bool stream;                /* the training set is one that cannot start again */
+    bool watched;               /* each microbatch, as it was trained on, is a record too */
+    uint64_t seed;              /* default 11 */
     int64_t poisoned;           /* so many samples are so large that the loss is not finite */
     /* Called at every event behind the recorder; NULL: nothing. */
     quern_action (*hook)(void *self, const quern_event *event);
@@ -47,6 +50,7 @@ typedef struct saved_run {
     saved_run_desc desc;
     quern_device *device;
     quern_graph *graph;
+    quern_tensor *image;
     quern_dataset *train, *valid;
     quern_early_stop *early_stop;
     quern_trainer *trainer;
@@ -75,6 +79,9 @@ quern_status saved_run_whole(saved_run *r, const saved_run_desc *desc);
  * later windows fall elsewhere between the other events. */
 const char *saved_run_difference(const saved_run *whole, const saved_run *resumed, int64_t step,
                                  bool ordered);
+
+/* The digest of what the run's last checkpoint holds on the disk; "" when it cannot be read. */
+const char *saved_digest(const saved_run *r);
 
 /* Copies the checkpoint step-<n> from one directory to another. */
 bool saved_copy(const char *from, const char *to, int64_t step);

@@ -82,6 +82,7 @@ static quern_status window_issue(quern_trainer *t, passage *p) {
     for (int32_t i = 0; i < a->count; i++) {
         const window_batch *m = &a->microbatches[i];
         QUERN_TRY(feed_copy(t, a->feed, m->data, m->unit));
+        t->last_unit = m->unit; /* for a callback that reads inside the step */
         QUERN_TRY(segments_issue(t, p, m->unit, turn_of(a, i), i, SEGMENT_FORWARD, last));
     }
     if (a->count == 1) return QUERN_OK;
@@ -110,7 +111,6 @@ static void in_flight_add(quern_trainer *t, const attempt *a) {
     to->microbatches = own;
     t->in_flight_count++;
     t->attempts_issued++;
-    t->last_unit = own[a->count - 1].unit;
 }
 
 quern_status attempt_issue(quern_trainer *t, const attempt *a) {
