@@ -1,22 +1,24 @@
 /* trainer.h - the trainer object, and what its files do for each other.
  *
- * Who does what, from the outside in:
- *   resolve.c   the desc's defaults and checks        plan.c      bytes before anything is
- *   create.c    create and destroy                                allocated
- *   loop.c      fit: epochs, limits, the ends         window.c    fetches an attempt's batches
- *   attempt.c   issues one attempt
- *   records.c   reads its record, fires what follows  unit.c      one compiled batch size, captured
- *   feed.c      a loader and its staging slots        evaluate.c  a pass over a set, predict
- *   validate.c  a fit's evaluation of its sets        limits.c    how far a fit runs
- *   step.c      the application's own loop            emit.c      callbacks: order, legality, stop
- *   diagnose.c  names what is not finite              scalars.c   what events carry
- *   average.c   the parameters' moving average   learning_rate.c  reads and scales it
- *   metric_kind.c  a kind of metric: checks, value    host_metric.c  the application's own
- *   stop.c      stop calls, signals, the stop file    signals.c   the process's signal handlers
- *   evaluation_set.c  checks and names of the sets
- *   save.h      what the state is, its saves and returns
- *   reset.c     all as create made it     planned_steps.c  how many updates there will be
- *   trigger.c   at which update something is due      boundary.c  and does it between two windows
+ * Here, what a trainer is made of:
+ *   resolve.c   the desc's defaults and checks      planned_steps.c  how many updates will come
+ *   plan.c      every byte before any is taken      create.c         create and destroy
+ *   unit.c      one compiled batch size, captured   feed.c           a loader and its slots
+ *   average.c   the parameters' moving average      learning_rate.c  reads it and scales it
+ *   reset.c     all as create made it
+ * loop/         a fit, from the outside in: loop (epochs, the ends), limits, window (fetches an
+ *               attempt's batches), attempt (issues it), records (reads what came of it), trigger
+ *               (at which update something is due), boundary (does it, between two windows), stop
+ *               and signals; emit (callbacks: order, legality), diagnose (names what is not
+ *               finite); step: the application's own loop on the same attempts
+ * evaluate/     a pass over a set, predict; the sets of a fit, and their evaluation
+ * metric/       kinds of metrics, statistics of the loss, the application's own, scalars of events
+ * save/         what the state is; saves, resumes, goes back
+ * checkpoint/   the store: durable files, retention, recovery, the writer's thread
+ * safetensors/  the file format
+ * find/         tests before a run: learning rate, batch size
+ * verify/       one step on two devices, compared
+ * callbacks/    those that ship
  *
  * Two views of the run live side by side: what was *issued* (attempts_issued, the loader's place)
  * and what is *known*, from the records read back (attempts, step, sums). Only the known one is
@@ -32,9 +34,9 @@
 #include "../device/device.h"
 #include "../graph/program.h"
 #include "../optim/optimizer.h"
-#include "attempt.h"
-#include "signals.h"
-#include "save.h"
+#include "loop/attempt.h"
+#include "loop/signals.h"
+#include "save/save.h"
 #include <quern/train.h>
 
 #include <stdatomic.h>

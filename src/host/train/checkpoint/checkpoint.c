@@ -2,7 +2,7 @@
  * by the size and digest in the manifest and then by the strict parse. A file is read only when its
  * size is the one announced, so memory is bounded by what is really on the disk. */
 #include "checkpoint.h"
-#include "../safetensors.h"
+#include "../safetensors/safetensors.h"
 #include "../../base/file.h"
 #include "../../base/memory.h"
 #include "../../base/report.h"

@@ -1,6 +1,6 @@
 /* content.c - what holds for a checkpoint's content before it is written. */
 #include "manifest.h"
-#include "../safetensors.h"
+#include "../safetensors/safetensors.h"
 #include "../../base/memory.h"
 #include "../../base/report.h"
 

@@ -3,7 +3,7 @@
 #include "store.h"
 #include "checkpoint.h"
 #include "configuration.h"
-#include "../safetensors.h"
+#include "../safetensors/safetensors.h"
 #include "../../base/file.h"
 #include "../../base/memory.h"
 #include "../../base/report.h"

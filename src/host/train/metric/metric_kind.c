@@ -1,6 +1,6 @@
 /* metric_kind.c - the kinds of metrics: what each reads, its sums, its value, and the statistics of
  * the loss over attempts. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <math.h>
 #include <stdio.h>

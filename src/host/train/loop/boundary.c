@@ -1,6 +1,6 @@
 /* boundary.c - between two windows of a fit: the evaluation, then the save, that an update made due
  * or that a callback requested. */
-#include "trainer.h"
+#include "../trainer.h"
 
 quern_status quern_event_request(const quern_event *event, quern_request request) {
     if (!event) return quern_fail(QUERN_INVALID, "request: event is NULL");

@@ -3,7 +3,7 @@
  *
  * Means are sums over the device, read once at the end; nothing that training reads is touched: the
  * sums are an evaluation's own, running statistics are not committed, no random draw advances. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -2,9 +2,9 @@
 #ifndef QUERN_TRAIN_STATE_H
 #define QUERN_TRAIN_STATE_H
 
-#include "checkpoint/checkpoint.h"
-#include "checkpoint/writer.h"
-#include "trainer.h"
+#include "../checkpoint/checkpoint.h"
+#include "../checkpoint/writer.h"
+#include "../trainer.h"
 
 /* Where a tensor of the state lies while the run goes on. */
 typedef struct saved_place {

@@ -1,6 +1,6 @@
 /* validate.c - a fit's evaluation of its sets, one after another with their events, and what is
  * kept of it. Training's sums, counters and random draws do not see it. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -4,7 +4,7 @@
  * next fit goes on with its next batch, so that 5 + 5 steps are 10 steps. After a failure that is
  * the first batch that no counted attempt has consumed: what was fetched but not issued, and what
  * was issued but taken back, is read again. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* step.c - the application's own loop: one attempt per call on batches that it hands over, and
  * reading back. The same attempts, records and events (step_begin … log) as inside fit. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <inttypes.h>
 #include <string.h>

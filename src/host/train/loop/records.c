@@ -4,7 +4,7 @@
  * The lag is exact (the record of attempt a is read right after attempt a + run_ahead has been
  * issued, or earlier where a trigger could fall), so the order of all events is a function of the
  * run alone, never of timing. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -2,7 +2,7 @@
  *
  * Cost: an event that nobody subscribed to is one load. Actions of one event add up: every
  * callback is called, unless one fails; STOP, END_EPOCH and SKIP_STEP of any of them count. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* evaluation_set.c - the sets that a fit evaluates: `valid` under the name "val", then the others.
  * Their names begin those of their scalars, so each must be told from all others. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <string.h>
 

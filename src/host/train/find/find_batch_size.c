@@ -1,8 +1,8 @@
 /* find_batch_size.c - the largest batch whose plan fits: by doubling, then by halving the gap.
  * Cost: a plan for each size tried, no device memory. */
-#include "../base/report.h"
-#include "../device/device.h"
-#include "../graph/graph.h"
+#include "../../base/report.h"
+#include "../../device/device.h"
+#include "../../graph/graph.h"
 #include <quern/find.h>
 
 #include <inttypes.h>

@@ -5,7 +5,7 @@
  * attempt is issued once more, up to its gradients, with the same random draws, and looked at.
  * Order: the inputs, the loss, then the parameters' gradients. Allocates and waits: the run is
  * over. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* trigger.c - what falls due when the count of applied updates becomes a multiple, or a target: the
  * log, an evaluation, a save, the end. Nothing is issued past the earliest attempt at which one
  * could fall, so that each finds the device at exactly that update. */
-#include "trainer.h"
+#include "../trainer.h"
 
 static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
 

@@ -1,6 +1,6 @@
 /* scalars.c - the named numbers that log, eval_end and epoch_end hand out. The names are made once;
  * the values lie in one array of the trainer, valid during the event. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <math.h>
 #include <stdio.h>

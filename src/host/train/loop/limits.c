@@ -1,7 +1,7 @@
 /* limits.c - how far a fit runs: to so many more updates, epochs, samples and seconds than there
  * were when it began (begun). The first fit after a resume goes on with the one that was saved, and
  * with what that had begun with. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <math.h>
 

@@ -2,9 +2,9 @@
 #ifndef QUERN_TRAIN_ATTEMPT_H
 #define QUERN_TRAIN_ATTEMPT_H
 
-#include "../data/loader.h"
-#include "../device/device.h"
-#include "../graph/program.h"
+#include "../../data/loader.h"
+#include "../../device/device.h"
+#include "../../graph/program.h"
 
 #define SLOT_NONE (-1)
 

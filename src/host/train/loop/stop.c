@@ -1,7 +1,7 @@
 /* stop.c - what ends a fit from outside: quern_trainer_stop, a signal, the stop file. All are only
  * noted where they happen and looked at here, between two windows or two evaluation batches. */
-#include "../base/file.h"
-#include "trainer.h"
+#include "../../base/file.h"
+#include "../trainer.h"
 
 #include <signal.h>
 

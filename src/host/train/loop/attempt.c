@@ -4,7 +4,7 @@
  * A window of one batch is one run of all segments. A window of several is three parts: the weight
  * of each is added up, from the inputs that it needs; then, with the whole weight known, each one's
  * forward and backward pass; then norm, decision and update. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* metric.c - the metrics that ship, built from ops like an application would build its own.
  * A failed builder leaves a NULL tensor and the graph's sticky failure, which create returns. */
-#include "../graph/graph.h"
+#include "../../graph/graph.h"
 #include <quern/metric.h>
 #include <quern/ops.h>
 

@@ -3,11 +3,11 @@
  * Saving: temporary file beside the target, fsync, rename, fsync of the folder. Measured: without
  * the two fsyncs most simulated power cuts leave a corrupt file; with them none. */
 #include "safetensors.h"
-#include "../base/file.h"
-#include "../base/memory.h"
-#include "../base/report.h"
-#include "../base/size.h"
-#include "../graph/graph.h"
+#include "../../base/file.h"
+#include "../../base/memory.h"
+#include "../../base/report.h"
+#include "../../base/size.h"
+#include "../../graph/graph.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * saving again would write the same bytes, so the run's end does not. A save that fails is logged
  * and told, and the run goes on; only a last one that fails is the run's failure. */
 #include "state.h"
-#include "checkpoint/snapshot.h"
+#include "../checkpoint/snapshot.h"
 
 #include <inttypes.h>
 #include <math.h>

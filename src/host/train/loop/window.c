@@ -5,7 +5,7 @@
  * the next epoch takes back, into slots of its own; it is the beginning of the next epoch's first
  * window, and stays `held` until an attempt with it has been counted: after a failure the window
  * begins with it again, and what was fetched behind it is fetched again. */
-#include "trainer.h"
+#include "../trainer.h"
 
 #include <string.h>
 

@@ -1,10 +1,10 @@
 /* find_learning_rate.c - the range test, on a trainer of its own with fresh parameters.
  *
  * Cost: at most step_count updates, each waited for, because each one's loss is looked at. */
-#include "../base/memory.h"
-#include "../base/report.h"
-#include "../device/device.h"
-#include "../graph/graph.h"
+#include "../../base/memory.h"
+#include "../../base/report.h"
+#include "../../device/device.h"
+#include "../../graph/graph.h"
 #include <quern/find.h>
 
 #include <inttypes.h>

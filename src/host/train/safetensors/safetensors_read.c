@@ -3,11 +3,11 @@
  * without hole or overlap. jansson parses the JSON: it refuses duplicate keys, invalid UTF-8, NUL
  * in strings and integers beyond 64 bits, and bounds the depth. */
 #include "safetensors.h"
-#include "../base/file.h"
-#include "../base/memory.h"
-#include "../base/report.h"
-#include "../base/size.h"
-#include "../device/device.h"
+#include "../../base/file.h"
+#include "../../base/memory.h"
+#include "../../base/report.h"
+#include "../../base/size.h"
+#include "../../device/device.h"
 
 #include <inttypes.h>
 #include <jansson.h>

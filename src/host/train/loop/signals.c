@@ -1,7 +1,7 @@
 /* signals.c - the process has one set of signal handlers, so the state here is the process's. */
 #include "signals.h"
 
-#include "../base/report.h"
+#include "../../base/report.h"
 
 #include <pthread.h>
 #include <signal.h>

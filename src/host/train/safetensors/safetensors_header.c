@@ -1,9 +1,9 @@
 /* safetensors_header.c - the header that the writers put in front of the bytes: compact JSON,
  * padded with spaces so that the bytes begin at a multiple of 8. Entries lie in the order given. */
 #include "safetensors.h"
-#include "../base/report.h"
-#include "../base/size.h"
-#include "../base/text.h"
+#include "../../base/report.h"
+#include "../../base/size.h"
+#include "../../base/text.h"
 
 #include <inttypes.h>
 #include <string.h>
