@@ -7,6 +7,7 @@
 int command_train(const options *o);
 int command_eval(const options *o);
 int command_predict(const options *o);
+int command_verify(const options *o);
 int command_devices(const options *o);
 int command_inspect(const options *o);
 

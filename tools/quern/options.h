@@ -10,6 +10,7 @@
     X(train, TRAIN, 1, "train a model on a data set and validate it")                              \
     X(eval, EVAL, 2, "measure a trained model on a data set")                                      \
     X(predict, PREDICT, 4, "write a trained model's class probabilities as CSV")                   \
+    X(verify, VERIFY, 32, "compare one training step with the F64 reference, tensor by tensor")    \
     X(devices, DEVICES, 8, "list the devices that can compute")                                    \
     X(inspect, INSPECT, 16, "print what a run folder, a checkpoint or a .safetensors file holds")
 #define X(name, bit, value, help) bit = value,

@@ -62,12 +62,8 @@ quern_status session_device(quern_device **out, const options *o, quern_log_leve
     return quern_device_create(out, &desc);
 }
 
-quern_status model_create(model *out, quern_device *device, const char *name,
-                          const quern_field *input, int64_t class_count) {
-    *out = (model){0};
-    quern_status status = quern_graph_create(&out->graph, device, &(quern_graph_desc){0});
-    if (status != QUERN_OK) return status;
-    quern_graph *g = out->graph;
+void model_build(model *out, quern_graph *g, const char *name, const quern_field *input,
+                 int64_t class_count) {
     quern_input_desc desc = {.name = input->name, .rank = input->rank + 1, .dim = {QUERN_B}};
     memcpy(desc.dim + 1, input->dim, (size_t)input->rank * sizeof *input->dim);
     out->input = quern_input(g, &desc);
@@ -76,6 +72,15 @@ quern_status model_create(model *out, quern_device *device, const char *name,
         out->logits = quern_lenet(g, out->input, &(quern_lenet_desc){.class_count = class_count});
     else
         out->logits = quern_mlp(g, out->input, &(quern_mlp_desc){.class_count = class_count});
+}
+
+quern_status model_create(model *out, quern_device *device, const char *name,
+                          const quern_field *input, int64_t class_count) {
+    *out = (model){0};
+    quern_status status = quern_graph_create(&out->graph, device, &(quern_graph_desc){0});
+    if (status != QUERN_OK) return status;
+    quern_graph *g = out->graph;
+    model_build(out, g, name, input, class_count);
     out->probabilities = quern_softmax(g, out->logits, NULL);
     out->loss = quern_softmax_cross_entropy(g, out->logits, out->target, NULL);
     out->metrics[0] = quern_metric_accuracy(g, out->logits, out->target);

@@ -32,6 +32,9 @@ typedef struct model {
     quern_tensor *input, *target, *logits, *probabilities, *loss;
     quern_metric metrics[2]; /* accuracy, confusion */
 } model;
+/* Only as far as the logits, in a graph that is there. */
+void model_build(model *out, quern_graph *graph, const char *name, const quern_field *input,
+                 int64_t class_count);
 quern_status model_create(model *out, quern_device *device, const char *name,
                           const quern_field *input, int64_t class_count);
 void model_release(model *m);
@@ -44,6 +47,8 @@ quern_status session_device(quern_device **out, const options *o, quern_log_leve
                             const profile *p); /* p NULL: none of --trace and --nvtx */
 /* INVALID when the schedule lacks an option that it needs, or has one that it does not read. */
 quern_status session_schedule(quern_schedule *out, const options *o);
+/* train_desc.c: rule, rate and schedule. */
+quern_status session_optimizer(quern_optimizer_desc *out, const options *o);
 /* The part of a trainer's desc that all three commands have in common. */
 quern_trainer_desc session_trainer(const options *o, const model *m, const samples *s);
 

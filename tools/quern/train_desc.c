@@ -96,7 +96,7 @@ static int choice_of(int option, const char *name) {
     return 0;
 }
 
-static quern_status fill_optimizer(quern_optimizer_desc *out, const options *o) {
+quern_status session_optimizer(quern_optimizer_desc *out, const options *o) {
     *out = (quern_optimizer_desc){
         .kind = (quern_optimizer_kind)choice_of(OPTION_optimizer, o->optimizer),
         .learning_rate = o->lr > 0 ? o->lr : (double)QUERN_ZERO,
@@ -148,5 +148,5 @@ quern_status train_desc(quern_trainer_desc *out, const training *t) {
     out->handle_signals = true;
     fill_limits(out, o);
     fill_saves(&out->save, t);
-    return fill_optimizer(&out->optimizer, o);
+    return session_optimizer(&out->optimizer, o);
 }
