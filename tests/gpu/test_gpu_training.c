@@ -2,29 +2,13 @@
  * follows the CPU, what is said of bad data. The same executable runs on a GPU, and, in every
  * build with the CUDA module, on the fake device with the module's own kernels. Without a device
  * its tests are skipped; with QUERN_REQUIRE_GPU=1 that is a failure. */
+#include "gpu_device.h"
 #include "quern_test.h"
 
 #include "train/world.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* The running test fails where a GPU is required, and is skipped elsewhere. */
-static void leave_out(const char *reason) {
-    const char *required = getenv("QUERN_REQUIRE_GPU");
-    if (required != NULL && strcmp(required, "1") == 0)
-        CHECK_SAY(false, "QUERN_REQUIRE_GPU is set, but %s", reason);
-    else
-        quern_test_skip(reason, __FILE__, __LINE__);
-}
-
-static bool has_device(void) {
-    static char reason[400];
-    if (quern_device_count(QUERN_DEVICE_CUDA, reason, sizeof reason) > 0) return true;
-    leave_out(reason);
-    return false;
-}
 
 typedef struct run {
     float weights[256];
@@ -63,11 +47,11 @@ static bool has_kernels(void) {
     if (fit(&on_cuda, &one, &r) != QUERN_UNSUPPORTED) return true;
     static char reason[1024];
     snprintf(reason, sizeof reason, "%s", quern_error());
-    leave_out(reason);
+    gpu_leave_out(reason);
     return false;
 }
 #define NEEDS_DEVICE                                                                               \
-    if (!has_device() || !has_kernels()) return
+    if (!gpu_has_device() || !has_kernels()) return
 
 static void check_same(const quern_trainer_desc *change) {
     run first, second;
