@@ -251,3 +251,54 @@ TEST_CASE(Step, pointers_that_are_needed_may_not_be_null) {
     CHECK_OK(quern_trainer_wait(w.trainer, NULL));
     world_close(&w);
 }
+
+static int64_t given_time(void *self) { return *(int64_t *)self; }
+
+typedef struct stop_notes {
+    bool stop; /* at every step_end */
+    int told;
+} stop_notes;
+
+static quern_action stop_or_go(void *self, const quern_event *event) {
+    (void)event;
+    return ((stop_notes *)self)->stop ? QUERN_STOP : QUERN_CONTINUE;
+}
+
+static quern_action note_stop(void *self, const quern_event *event) {
+    (void)event;
+    ((stop_notes *)self)->told++;
+    return QUERN_CONTINUE;
+}
+
+/* Behind a fit that was stopped, the own loop's time and stops are its own. */
+TEST_CASE(Step, behind_a_fit_begins_its_own_time_and_tells_its_own_stop) {
+    world w;
+    quern_result r = {0};
+    int64_t now = 1000000000;
+    stop_notes notes = {.stop = true};
+    const quern_callback callback = {
+        .name = "stop", .self = &notes, .step_end = stop_or_go, .stop_requested = note_stop};
+    const quern_clock clock = {.monotonic_ns = given_time, .wall_ns = given_time, .self = &now};
+    REQUIRE_OK(world_open(&w, &(world_desc){.host.clock = clock}));
+    const quern_trainer_desc d = world_with(&w, &callback, 1);
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &d));
+    CHECK_OK(quern_trainer_fit(w.trainer, &r));
+    CHECK(r.reason == QUERN_STOPPED_CALLBACK && r.train_seconds == 0 && notes.told == 1);
+    now += INT64_C(100000000000); /* the application does something else */
+    CHECK_OK(quern_trainer_wait(w.trainer, &r));
+    CHECK(r.train_seconds == 0 && r.reason == QUERN_STOPPED_CALLBACK);
+    notes.stop = false;
+    const quern_batch batch = {.sample_count = 4,
+                               .field_count = 2,
+                               .names = {"x", "label"},
+                               .data = {w.train_x, w.train_label}};
+    CHECK_OK(quern_trainer_step(w.trainer, &batch));
+    now += 2000000000;
+    quern_trainer_stop(w.trainer);
+    CHECK_OK(quern_trainer_step(w.trainer, &batch));
+    CHECK_OK(quern_trainer_wait(w.trainer, &r));
+    CHECK_NEAR(r.train_seconds, 2.0, 1e-9);
+    CHECK_NEAR(r.samples_per_second, 4.0, 1e-9);
+    CHECK(notes.told == 2 && r.reason == QUERN_STOPPED_REQUEST);
+    world_close(&w);
+}

@@ -141,6 +141,8 @@ quern_status trainer_begin_stop(quern_trainer *t, quern_stop_reason reason) {
     if (t->stopping) return QUERN_OK;
     t->stopping = true;
     t->reason = reason;
+    if (t->fitting && (reason == QUERN_STOPPED_CALLBACK || reason == QUERN_STOPPED_DATA))
+        t->ended = 1 + (int64_t)reason;
     return trainer_emit(t, &(emission){.kind = QUERN_EVENT_stop_requested,
                                        .attempts = t->attempts,
                                        .batch = t->batch,

@@ -189,7 +189,7 @@ static quern_status fit_finish(quern_trainer *t, quern_status status, quern_resu
         save_settle(t);
         error_restore(&text);
         t->epoch_rewind = t->epoch_open && loader_can_restart(t->train_feed.loader);
-        t->due = 0;
+        t->due = t->ended = 0;
         t->reason = QUERN_STOPPED_FAILURE;
         t->stopping = true; /* a STOP from exception or fit_end asks for nothing new */
         emit_end(t, QUERN_EVENT_exception, &status);
@@ -199,7 +199,8 @@ static quern_status fit_finish(quern_trainer *t, quern_status status, quern_resu
     t->resumed = false;
     emit_end(t, QUERN_EVENT_fit_end, &status);
     stop_finish(t);
-    t->fitting = false;
+    t->fitting = t->stopping = false; /* what stops the own loop is told anew */
+    t->log_begin_ns = 0;              /* which has its own time */
     if (result) trainer_fill_result(t, result);
     return status;
 }

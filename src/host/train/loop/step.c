@@ -126,6 +126,13 @@ static quern_status failure_again(quern_trainer *t) {
     return t->failure;
 }
 
+/* Of the own loop, which no fit's time is part of. */
+static void time_begin(quern_trainer *t) {
+    t->fit_begin_ns = t->log_begin_ns = trainer_now(t);
+    t->evaluate_ns = t->log_evaluate_ns = 0;
+    t->fit_samples = t->since_log.samples = 0;
+}
+
 static quern_status step_run(quern_trainer *t, const quern_batch *batches, int32_t count) {
     QUERN_TRY(failure_again(t));
     QUERN_TRY(trainer_poll_stop_own_loop(t));
@@ -134,7 +141,7 @@ static quern_status step_run(quern_trainer *t, const quern_batch *batches, int32
         return quern_fail(QUERN_INVALID, "step: count is %" PRId32 ", not 1 … %d", count,
                           WINDOW_MAX);
     if (t->frozen) QUERN_TRY(state_upload(t));
-    if (t->log_begin_ns == 0) t->fit_begin_ns = t->log_begin_ns = trainer_now(t);
+    if (t->log_begin_ns == 0) time_begin(t);
     return failure_keep(t, step_issue(t, batches, count));
 }
 

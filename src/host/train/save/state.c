@@ -236,10 +236,7 @@ static quern_status copy(quern_trainer *t, const saved_place *place, void *to, c
 quern_status state_copy(quern_trainer *t, checkpoint_snapshot *to) {
     const saved_state *s = &t->save->table;
     QUERN_ENSURE(t->in_flight_count == 0);
-    const bool over =
-        t->stopping && (t->reason == QUERN_STOPPED_CALLBACK || t->reason == QUERN_STOPPED_DATA);
     QUERN_TRY(average_follow(t));
-    t->ended = over ? 1 + (int64_t)t->reason : 0;
     for (int64_t i = 0; i < s->content.model_count; i++)
         QUERN_TRY(copy(t, &s->model_places[i], to->model_data[i], s->model_places[i].live,
                        s->model[i].bytes));
