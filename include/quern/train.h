@@ -74,7 +74,8 @@ typedef struct quern_trainer_desc {
     quern_tensor *const *outputs; /* to be read by predict or quern_trainer_read */
     int32_t output_count;
 
-    const quern_dataset *train; /* NULL: only step, evaluate and predict */
+    const quern_dataset *train; /* NULL: only step, evaluate and predict; what only fit reads
+                                   (accumulate, limits, handle_signals, …) is INVALID then */
     const quern_dataset *valid; /* "val"; evaluated at each epoch's end, and where a limit ends a
                                    run */
     const quern_evaluation_set *evaluation_sets; /* behind `valid`, in this order */
@@ -172,7 +173,8 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_memory(quern_memory *out,
 
 /* Runs until a limit, a stop or a failure; called again it runs on, also in the middle of an epoch,
  * for as many more epochs, steps, samples and seconds: 5 + 5 steps are 10. The first fit after a
- * resume runs as far as the run that was saved would have: none at all when that was over.
+ * resume runs as far as the run that was saved would have: none at all when that was over, by a
+ * limit or a callback's STOP (quern_trainer_stop, a stop file and signals only interrupt it).
  * NOT_FINITE names step and first bad tensor; CALLBACK, INPUT, DEVICE_LOST; IO when the last state
  * could not be saved. `result` may be NULL and is filled on failure too. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_fit(quern_trainer *trainer,
@@ -194,7 +196,8 @@ typedef struct quern_batch {
  * reason in quern_trainer_wait's result; what it means is the application's to decide. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_step(quern_trainer *trainer,
                                                            const quern_batch *batch);
-/* The same with a window of several batches as one update; their `data` must not be NULL. */
+/* The same with a window of `count` batches (1 or more; desc.accumulate is fit's) as one update;
+ * their `data` must not be NULL. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_step_window(quern_trainer *trainer,
                                                                   const quern_batch *batches,
                                                                   int32_t count);
@@ -228,7 +231,9 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_read(quern_trainer *traine
                                                            const quern_tensor *tensor, void *to,
                                                            size_t bytes);
 
-/* Waits for all issued attempts and returns the run's state and its first failure. */
+/* Waits for all issued attempts and returns the run's state and its first failure. In an own loop
+ * the reason is EPOCHS as long as nothing has asked for an end; after a resume `attempts` says with
+ * which window to go on. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_wait(quern_trainer *trainer,
                                                            quern_result *result);
 

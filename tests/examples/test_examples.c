@@ -2,6 +2,8 @@
 #include "fixture.h"
 #include "quern_test.h"
 
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +46,34 @@ static void expect_success(const char *path, const char *words) {
     const run_result *r = run_example(&t, path, NULL);
     CHECK_SAY(r->exit_code == 0, "exit code %d: %s%s", r->exit_code, r->out, r->error);
     CHECK_HAS(r->out, words);
+    temporary_end(&t);
+}
+
+/* The last line: step, accuracy and digest. */
+static const char *last_line(const run_result *r) {
+    const char *line = strstr(r->out, "step 315 accuracy ");
+    return line ? line : "";
+}
+
+TEST_CASE(Examples, resume_ends_with_the_same_bits_after_a_kill) {
+    temporary t;
+    char whole[256];
+    REQUIRE(temporary_begin(&t));
+    const run_result *r = run_example(&t, EXAMPLE_RESUME, "whole");
+    CHECK_SAY(r->exit_code == 0, "exit code %d: %s%s", r->exit_code, r->out, r->error);
+    CHECK_HAS(r->out, "begins anew");
+    snprintf(whole, sizeof whole, "%s", last_line(r));
+    CHECK_HAS(whole, "digest ");
+    const run_setup kill = {.signal = SIGKILL, .until = "killed/step-60"};
+    r = run_program(&t, &kill, (const char *const[]){EXAMPLE_RESUME, "killed", NULL});
+    CHECK_SAY(r->killed_by == SIGKILL || r->exit_code == 0, "%d", r->exit_code);
+    r = run_example(&t, EXAMPLE_RESUME, "killed");
+    CHECK_SAY(r->exit_code == 0, "exit code %d: %s%s", r->exit_code, r->out, r->error);
+    CHECK_HAS(r->out, "goes on from killed/step-");
+    CHECK_TEXT(last_line(r), whole);
+    r = run_example(&t, EXAMPLE_RESUME, "killed"); /* over: it trains nothing */
+    CHECK_HAS(r->out, "goes on from killed/step-315");
+    CHECK_TEXT(last_line(r), whole);
     temporary_end(&t);
 }
 

@@ -276,6 +276,24 @@ TEST_CASE(Resume, a_folder_that_is_no_run_or_in_use_is_refused_and_left_alone) {
     temporary_end(&t);
 }
 
+TEST_CASE(Resume, another_model_and_a_late_average_are_refused_in_the_words_of_the_options) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    const run_result *r = COMMAND(&t, "train", "--model", "mlp", "--data", "synthetic", "--steps",
+                                  "3", "--run-dir", "run", "--quiet");
+    CHECK_SAY(r->exit_code == 0, "%d: %s", r->exit_code, r->error);
+    r = COMMAND(&t, "train", "--resume", "--run-dir", "run", "--model", "lenet");
+    CHECK_SAY(r->exit_code == 3, "%d: %s", r->exit_code, r->error);
+    CHECK_HAS(r->error, "--resume: the run in run has the model mlp, not lenet");
+    r = COMMAND(&t, "train", "--resume", "--run-dir", "run", "--ema", "0.9");
+    CHECK_SAY(r->exit_code == 3, "%d: %s", r->exit_code, r->error);
+    CHECK_HAS(r->error, "--resume: the run in run keeps no moving average: --ema cannot begin");
+    r = COMMAND(&t, "train", "--resume", "--run-dir", "run", "--steps", "5", "--quiet");
+    CHECK_SAY(r->exit_code == 0, "%d: %s", r->exit_code, r->error);
+    CHECK_HAS(r->out, "5 updates");
+    temporary_end(&t);
+}
+
 TEST_CASE(Resume, a_refused_resume_leaves_the_run_as_it_was) {
     temporary t;
     REQUIRE(begin(&t));

@@ -144,7 +144,7 @@ static quern_status to_count(int option, const char *text, int64_t *out) {
     const bool sane = *text && !*end && errno == 0 && strchr(" \t\n+", *text) == NULL;
     if (!sane || (double)value < range.low || (double)value > range.high)
         return quern_fail(QUERN_INVALID,
-                          "--%s: expected an integer from %.0f to %.3g, found \"%s\"",
+                          "--%s: expected an integer from %.0f to %.0f, found \"%s\"",
                           rows[option].name, range.low, range.high, text);
     *out = value;
     return QUERN_OK;

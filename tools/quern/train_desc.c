@@ -13,10 +13,21 @@ static const int of_saves[] = {OPTION_save_every, OPTION_keep, OPTION_keep_best,
 static const int of_validation[] = {OPTION_patience,     OPTION_plateau,        OPTION_eval_every,
                                     OPTION_eval_batches, OPTION_sanity_batches, OPTION_keep_best};
 
+/* Before the model and the data, which a resumed run takes from its folder, are missed. */
+static quern_status check_resume(const options *o) {
+    if (!o->resume) return QUERN_OK;
+    if (!o->run_dir)
+        return quern_fail(QUERN_INVALID, "--resume needs --run-dir: which run is to go on");
+    if (!o->recorded && (!o->model || !o->data))
+        return quern_fail(QUERN_INVALID,
+                          "--resume: there is no %s/config.json that says which run it was; with "
+                          "--model and --data it would be said here",
+                          o->run_dir);
+    return QUERN_OK;
+}
+
 static quern_status check_saves(const options *o) {
     const char *without = o->no_save ? "no-save" : o->fast_dev_run ? "fast-dev-run" : NULL;
-    if (o->resume && !o->run_dir)
-        return quern_fail(QUERN_INVALID, "--resume needs --run-dir: which run is to go on");
     if (!without) return QUERN_OK;
     if (strcmp(o->on_nonfinite, "rollback") == 0)
         return quern_fail(QUERN_INVALID, "--on-nonfinite rollback: --%s leaves no checkpoint",
@@ -30,12 +41,16 @@ static quern_status check_saves(const options *o) {
 
 quern_status train_check(const options *o) {
     quern_schedule schedule;
+    quern_status status = check_resume(o);
+    if (status != QUERN_OK) return status;
     if (!o->model) return quern_fail(QUERN_INVALID, "train needs --model");
     if (!o->data) return quern_fail(QUERN_INVALID, "train needs --data");
     if (o->ema_warmup && o->ema == 0) return quern_fail(QUERN_INVALID, "--ema-warmup needs --ema");
     if (o->nonfinite_limit && strcmp(o->on_nonfinite, "stop") == 0)
         return quern_fail(QUERN_INVALID, "--nonfinite-limit: --on-nonfinite stop does not read it");
-    quern_status status = profile_check(o);
+    if (strcmp(o->tail, "flush") != 0 && o->accumulate == 1)
+        return quern_fail(QUERN_INVALID, "--tail %s needs --accumulate", o->tail);
+    status = profile_check(o);
     if (status == QUERN_OK) status = check_saves(o);
     if (status == QUERN_OK) status = session_schedule(&schedule, o);
     if (status == QUERN_OK) status = session_device_check(o);
@@ -65,13 +80,29 @@ static bool is_same(const float *a, const float *b, int32_t count) {
     return memcmp(a, b, (size_t)count * sizeof *a) == 0;
 }
 
+/* The library would say which tensor it misses; the user has given an option. */
+static quern_status check_same_model(const options *o, const char *folder) {
+    const char *before = recorded_text(o->recorded, "model");
+    float ema = 0;
+    if (before && strcmp(before, o->model) != 0)
+        return quern_fail(QUERN_INPUT, "--resume: the run in %s has the model %s, not %s", folder,
+                          before, o->model);
+    if (o->ema > 0 && recorded_floats(o->recorded, "ema", &ema, 1) == 1 && ema == 0)
+        return quern_fail(QUERN_INPUT,
+                          "--resume: the run in %s keeps no moving average: --ema cannot begin in "
+                          "the middle",
+                          folder);
+    return QUERN_OK;
+}
+
 /* A set of as many samples passes for the same one in the library: what was measured of it tells
  * more. */
 quern_status train_check_resume(const training *t) {
     const quern_transform *now = &t->data.transform;
     facts f;
     if (!t->options->recorded || !place_has_checkpoints(t->checkpoints)) return QUERN_OK;
-    const quern_status status = facts_from_run(&f, t->options->recorded, t->dir.path);
+    quern_status status = check_same_model(t->options, t->dir.path);
+    if (status == QUERN_OK) status = facts_from_run(&f, t->options->recorded, t->dir.path);
     if (status != QUERN_OK) return status;
     const int32_t count = now->channel_count;
     if (f.class_count == t->data.class_count && f.scale == now->scale && f.channel_count == count &&

@@ -86,6 +86,9 @@ static double schedule_factor(const quern_trainer *t, const task_record *record)
     return quern_schedule_scale(&t->desc.optimizer.schedule, record->step);
 }
 
+/* printf would write the sign of a NaN, which says nothing. */
+static double without_nan_sign(double value) { return isnan(value) ? (double)NAN : value; }
+
 static quern_status attempt_diagnose(quern_trainer *t, const attempt *a,
                                      const task_record *record) {
     if (isfinite(record->norm) && !isfinite(schedule_factor(t, record)))
@@ -97,10 +100,10 @@ static quern_status attempt_diagnose(quern_trainer *t, const attempt *a,
         if (inputs_name(a->feed, &a->microbatches[i], record)) return QUERN_NOT_FINITE;
     if (!isfinite(record->loss) || !isfinite(record->weight))
         return quern_fail(QUERN_NOT_FINITE, "step %" PRId64 ": the loss is %g", record->step,
-                          record->loss / record->weight);
+                          without_nan_sign(record->loss / record->weight));
     if (!is_staged(a)) /* the data is the application's and may have changed */
         return quern_fail(QUERN_NOT_FINITE, "step %" PRId64 ": the gradient's norm is %g",
-                          record->step, record->norm);
+                          record->step, without_nan_sign(record->norm));
     QUERN_TRY(replay(t, a, record));
     return gradients_name(t, record);
 }
