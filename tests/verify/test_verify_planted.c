@@ -142,6 +142,7 @@ TEST_CASE(VerifyPlanted, a_nan_in_one_run_is_out_of_tolerance_and_ends_it_withou
     CHECK_TEXT(r.first.name, "fc1.linear");
     CHECK(isnan(r.first.error) && isnan(r.first.found) && r.first.index == BAD);
     CHECK(isnan(r.worst.error));
+    CHECK_ERROR_HAS("element 6 is nan");
 }
 
 TEST_CASE(VerifyPlanted, a_nan_of_the_model_itself_is_not_finite) {
@@ -179,6 +180,87 @@ TEST_CASE(VerifyPlanted, tolerances_of_the_application_are_the_ones_that_judge) 
     desc.tolerance.activation = 1e-12;
     CHECK_STATUS(quern_verify(&r, &desc), QUERN_INTERNAL);
     CHECK(r.first.role == QUERN_VERIFY_ACTIVATION && r.first.tolerance == 1e-12);
+}
+
+/* SGD, of which F32 moves by a fiftieth too much: far less than a rounding of most weights. */
+static quern_status update_wrongly(const quern_kernel_args *args) {
+    const quern_update *u = args->attributes;
+    for (int32_t k = 0; k < u->segment_count; k++)
+        for (int64_t i = u->segments[k].start; i < u->segments[k].start + u->segments[k].count; i++)
+            if (u->dtype == QUERN_F64)
+                ((double *)u->parameters)[i] -=
+                    u->hyper->learning_rate * ((const double *)u->gradients)[i];
+            else
+                ((float *)u->parameters)[i] -=
+                    (float)(1.02 * u->hyper->learning_rate) * ((const float *)u->gradients)[i];
+    return QUERN_OK;
+}
+
+TEST_CASE(VerifyPlanted, a_wrong_update_is_judged_by_the_change_that_it_makes) {
+    static const quern_update_rule rule = {.name = "off",
+                                           .update = {[QUERN_BACKEND_CPU] = update_wrongly}};
+    quern_verify_result r;
+    quern_verify_desc desc = desc_of(PLANT_NOTHING, NULL);
+    desc.optimizer.rule = &rule;
+    desc.optimizer.learning_rate = 0.01;
+    CHECK_STATUS(quern_verify(&r, &desc), QUERN_INTERNAL);
+    CHECK(r.first.role == QUERN_VERIFY_WEIGHT);
+    CHECK_TEXT(r.first.name, "fc1.weight");
+    CHECK_NEAR(r.first.error, 0.02, 2e-3);
+    CHECK(fabs(r.first.found - r.first.reference) < 1e-4 * fabs(r.first.reference));
+}
+
+typedef struct sequence {
+    char text[32][96];
+    quern_verify_role roles[32];
+    int count;
+} sequence;
+
+static quern_status take_down(void *self, const quern_verify_tensor *t) {
+    sequence *s = self;
+    if (s->count == 32) return quern_fail(QUERN_CALLBACK, "more than 32 tensors");
+    memcpy(s->text[s->count], t->name, sizeof t->name);
+    s->roles[s->count++] = t->role;
+    return QUERN_OK;
+}
+
+TEST_CASE(VerifyPlanted, tensors_come_in_the_order_of_a_step) {
+    static const struct {
+        quern_verify_role role;
+        const char *name;
+    } expected[] = {
+        {QUERN_VERIFY_ACTIVATION, "fc1.linear"},
+        {QUERN_VERIFY_ACTIVATION, "planted1"},
+        {QUERN_VERIFY_ACTIVATION, "relu2"},
+        {QUERN_VERIFY_ACTIVATION, "fc2.linear"},
+        {QUERN_VERIFY_ACTIVATION, "softmax"},
+        {QUERN_VERIFY_ACTIVATION, "valid_count"},
+        {QUERN_VERIFY_LOSS, "softmax"},
+        {QUERN_VERIFY_ACTIVATION_GRADIENT, "softmax"},
+        {QUERN_VERIFY_ACTIVATION_GRADIENT, "fc2"},
+        {QUERN_VERIFY_GRADIENT, "fc2.weight"},
+        {QUERN_VERIFY_GRADIENT, "fc2.bias"},
+        {QUERN_VERIFY_ACTIVATION_GRADIENT, "relu2"},
+        {QUERN_VERIFY_ACTIVATION_GRADIENT, "pla"},
+        {QUERN_VERIFY_ACTIVATION_GRADIENT, "fc1.lin"},
+        {QUERN_VERIFY_GRADIENT, "fc1.weight"},
+        {QUERN_VERIFY_GRADIENT, "fc1.bias"},
+        {QUERN_VERIFY_WEIGHT, "fc1.weight"},
+        {QUERN_VERIFY_WEIGHT, "fc1.bias"},
+        {QUERN_VERIFY_WEIGHT, "fc2.weight"},
+        {QUERN_VERIFY_WEIGHT, "fc2.bias"},
+    };
+    sequence s = {.count = 0};
+    quern_verify_result r;
+    quern_verify_desc desc = desc_of(PLANT_NOTHING, NULL);
+    desc.visit = take_down;
+    desc.visit_self = &s;
+    REQUIRE_OK(quern_verify(&r, &desc));
+    REQUIRE(s.count == sizeof expected / sizeof *expected);
+    for (int i = 0; i < s.count; i++) {
+        CHECK_SAY(s.roles[i] == expected[i].role, "%d: %s", i, quern_verify_role_name(s.roles[i]));
+        CHECK_HAS(s.text[i], expected[i].name);
+    }
 }
 
 /* refusals */

@@ -144,6 +144,9 @@ static quern_status same_graph(const side *a, const side *b) {
                       same ? "the loss" : name);
 }
 
+/* printf shows the sign of a NaN, which means nothing. */
+static double unsigned_nan(double value) { return isnan(value) ? fabs(value) : value; }
+
 static void describe_first(verification *v, const quern_verify_tensor *t) {
     const quern_status status =
         quern_fail(QUERN_INTERNAL,
@@ -151,7 +154,8 @@ static void describe_first(verification *v, const quern_verify_tensor *t) {
                    " is %.9g, in the F64 reference %.9g, relative error%s %.3g, tolerance %.3g",
                    quern_verify_role_name(t->role), t->name, t->shape,
                    t->device == QUERN_DEVICE_CUDA ? "the CUDA device" : "the CPU", t->index,
-                   t->found, t->reference, t->by_norm ? " by norm" : "", t->error, t->tolerance);
+                   unsigned_nan(t->found), t->reference, t->by_norm ? " by norm" : "",
+                   unsigned_nan(t->error), t->tolerance);
     (void)status;
     error_save(&v->first);
 }
