@@ -57,6 +57,7 @@ static const char *const harmless[] = {
     "eval_batch_limit",
     "seconds_limit",
     "best_metric",
+    "best_is_largest",
 };
 
 /* "log-every" and "log_every" are one word. */

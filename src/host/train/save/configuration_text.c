@@ -62,9 +62,8 @@ static const member schedule_members[] = {
 };
 
 static const member save_members[] = {
-    M(quern_save_desc, INT64, every),
-    M(quern_save_desc, INT32, keep_last),
-    M(quern_save_desc, INT32, keep_best),
+    M(quern_save_desc, INT64, every),      M(quern_save_desc, INT32, keep_last),
+    M(quern_save_desc, INT32, keep_best),  M(quern_save_desc, BOOL, best_is_largest),
     M(quern_save_desc, INT64, keep_every),
 };
 
@@ -103,11 +102,32 @@ static void add_schedule(text *t, const quern_schedule *s) {
     text_add(t, "]}");
 }
 
-static void add_optimizer(text *t, const quern_optimizer_desc *d) {
+/* Of the parameters that do not move as all others do. */
+static void add_groups(text *t, const quern_graph *graph) {
+    const char *between = "";
+    text_add(t, ", \"groups\": {");
+    for (const quern_tensor *tensor = graph->tensors; tensor; tensor = tensor->next) {
+        const quern_parameter_desc *p = tensor->parameter;
+        if (tensor->role != ROLE_PARAMETER ||
+            (!p->frozen && !p->no_weight_decay && p->learning_rate_scale == 1))
+            continue;
+        text_add(t, "%s", between);
+        text_add_json_string(t, tensor->name);
+        text_add(t, ": {\"frozen\": %s, \"weight_decay\": %s, \"learning_rate_scale\": ",
+                 p->frozen ? "true" : "false", p->no_weight_decay ? "false" : "true");
+        text_add_json_number(t, (double)p->learning_rate_scale);
+        text_add(t, "}");
+        between = ", ";
+    }
+    text_add(t, "}");
+}
+
+static void add_optimizer(text *t, const quern_optimizer_desc *d, const quern_graph *graph) {
     text_add(t, ", \"optimizer\": {\"rule\": ");
     text_add_json_string(t, optimizer_name(d));
     add_members(t, optimizer_members, COUNT(optimizer_members), d);
     add_schedule(t, &d->schedule);
+    add_groups(t, graph);
     text_add(t, "}");
 }
 
@@ -183,7 +203,7 @@ static void add_all(text *t, const quern_trainer *trainer) {
     add_string(t, "not_finite", policies[d->not_finite]);
     add_transforms(t, d);
     add_metrics(t, d);
-    add_optimizer(t, &d->optimizer);
+    add_optimizer(t, &d->optimizer, trainer->graph);
     add_save(t, &d->save);
     text_add(t, "}");
 }
