@@ -199,6 +199,7 @@ TEST_CASE(Resume, a_finished_run_does_nothing_and_prints_the_same_digest) {
     for (int i = 0; i < 2; i++) {
         const run_result *r = COMMAND(&t, "train", "--resume", "--run-dir", "whole", "--json");
         CHECK_SAY(r->exit_code == 0, "%s", r->error);
+        CHECK_HAS(r->error, "the run was over, ended by steps: nothing was left to train");
         json_t *object = fixture_json(r);
         CHECK_TEXT(fixture_json_text(object, "digest"), digest);
         CHECK_TEXT(fixture_json_text(object, "stop_reason"), "steps");
@@ -291,6 +292,7 @@ TEST_CASE(Resume, another_model_and_a_late_average_are_refused_in_the_words_of_t
     r = COMMAND(&t, "train", "--resume", "--run-dir", "run", "--steps", "5", "--quiet");
     CHECK_SAY(r->exit_code == 0, "%d: %s", r->exit_code, r->error);
     CHECK_HAS(r->out, "5 updates");
+    CHECK(strstr(r->error, "the run was over") == NULL);
     temporary_end(&t);
 }
 

@@ -74,6 +74,16 @@ static quern_status evaluate_end(training *t) {
     return QUERN_OK;
 }
 
+/* Who resumes with a higher limit a run that --patience ended would wonder why nothing happens. */
+static void tell_that_it_was_over(const training *t) {
+    const quern_result *r = &t->result;
+    const char *from = quern_trainer_resumed(t->trainer);
+    if (!from || !r->checkpoint || strcmp(from, r->checkpoint) != 0) return;
+    if (r->reason == QUERN_STOPPED_SIGNAL || r->reason == QUERN_STOPPED_FILE) return;
+    fprintf(stderr, "quern: the run was over, ended by %s: nothing was left to train\n",
+            r->reason == QUERN_STOPPED_CALLBACK ? "--patience" : quern_stop_reason_name(r->reason));
+}
+
 static quern_status run(training *t) {
     if (!t->options->quiet) outputs_print_start(t);
     t->started = true;
@@ -82,6 +92,7 @@ static quern_status run(training *t) {
     if (t->result.checkpoint)
         snprintf(t->checkpoint, sizeof t->checkpoint, "%s", t->result.checkpoint);
     if (status != QUERN_OK || is_abandoned(t)) return status;
+    tell_that_it_was_over(t);
     status = quern_trainer_digest(t->trainer, t->digest);
     if (status == QUERN_OK) status = evaluate_end(t);
     return status == QUERN_OK ? outputs_write_model(t) : status;
