@@ -61,7 +61,7 @@ typedef enum quern_action {
     X(save_durable,   0,                      "event->checkpoint is durable, or it failed")      \
     X(stop_requested, 0,                      "once, when the run begins to end early")           \
     X(exception,      0,                      "the run fails: event->status")                     \
-    X(fit_end,        0,                      "once per fit, after all else")                     \
+    X(fit_end,        0,                      "once per fit, last; its FAIL fires no exception")  \
     X(close,          0,                      "once, in quern_trainer_destroy, in reverse order")
 /* clang-format on */
 #define X(name, actions, text) QUERN_EVENT_##name,

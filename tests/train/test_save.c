@@ -346,7 +346,7 @@ TEST_CASE(Save, one_signal_saves_and_two_do_not) {
     }
 }
 
-/* The learning rate's scale is part of the state. */
+/* The learning rate's scale is part of the state, and so are an evaluation's sums. */
 TEST_CASE(Save, what_changes_behind_it_is_not_in_it) {
     temporary t = {{0}, {0}};
     quern_result r = {0};
@@ -361,6 +361,10 @@ TEST_CASE(Save, what_changes_behind_it_is_not_in_it) {
     CHECK_OK(quern_trainer_save(run.trainer));
     CHECK_OK(quern_trainer_wait(run.trainer, &r));
     CHECK(r.checkpoint != NULL);
+    CHECK_OK(quern_trainer_evaluate(run.trainer, quern_trainer_resolved(run.trainer)->train, NULL,
+                                    0, NULL)); /* leaves its sums */
+    CHECK_OK(quern_trainer_wait(run.trainer, &r));
+    CHECK(r.checkpoint == NULL);
     saved_run_close(&run);
     temporary_end(&t);
 }

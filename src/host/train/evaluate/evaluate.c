@@ -182,6 +182,7 @@ quern_status quern_trainer_evaluate(quern_trainer *t, const quern_dataset *datas
     QUERN_TRY(check_outside(t, dataset, "evaluate"));
     if (capacity > 0 && !scalars)
         return quern_fail(QUERN_INVALID, "evaluate: scalars is NULL, capacity %d", (int)capacity);
+    t->activity++; /* its sums are in the state: what is saved is not this state */
     QUERN_TRY(evaluation_run(t, &(set_pass){.dataset = dataset}, values));
     int32_t found = 0;
     if (found < capacity) scalars[found] = (quern_scalar){"loss", values[0]};
