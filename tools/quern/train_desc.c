@@ -63,7 +63,7 @@ quern_status train_check(const options *o) {
 quern_status train_check_data(const options *o, const samples *s) {
     const int64_t length = quern_dataset_length(s->train);
     if (length == 0) return quern_fail(QUERN_INPUT, "data %s: no samples", o->data);
-    if (o->batch_size > length)
+    if (o->given[OPTION_batch_size] && o->batch_size > length)
         return quern_fail(QUERN_INVALID,
                           "--batch-size: %lld is larger than the training set, %lld samples",
                           (long long)o->batch_size, (long long)length);
