@@ -1,7 +1,6 @@
 /* rows.h - hand-written kernels beside the products: what an epilogue does where the library has
- * none. A matrix is (rows, columns), row-major, of F32, F64, BF16 or F16; sums are in F32, of F64
- * in F64. Deterministic: a column is summed in blocks of rows of fixed size, the blocks' sums in
- * order. */
+ * none. A matrix is (rows, columns), row-major, of F32, F64, BF16 or F16.
+ * Deterministic: yes, sums in the order of fold.h. */
 #ifndef QUERN_KERNELS_CUDA_ROWS_H
 #define QUERN_KERNELS_CUDA_ROWS_H
 
@@ -27,8 +26,7 @@ QUERN_MUST_CHECK quern_status rows_mask(quern_stream *stream, rows_shape shape, 
 /* sums (columns) = the column sums of gy, or += where `accumulate`. */
 QUERN_MUST_CHECK quern_status rows_sum(quern_stream *stream, rows_shape shape, void *sums,
                                        const void *gy, bool accumulate, void *scratch);
-/* What rows_sum needs; false when it does not fit 64 bits. */
-bool rows_sum_scratch(rows_shape shape, size_t *bytes);
+size_t rows_sum_scratch(rows_shape shape);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,231 @@
+/* batch_norm - y = w (x - mean) / sqrt(variance + epsilon) + b per channel.
+ * With inverse = 1 / sqrt(variance + epsilon), n = (x - mean) inverse and m numbers a channel:
+ *   gb = sum gy;   gw = sum gy n;   gx = w inverse (gy - gb / m - n gw / m)
+ * and in evaluation, where mean and variance are constants, gx = w inverse gy.
+ * Shapes   x (N, C, ...), the rest (C). Training uses the batch's mean and (biased) variance, and
+ * writes running = (1 - momentum) running + momentum batch, there with the unbiased variance.
+ * Saved: mean, then inverse.
+ * Cost     3 reads and 1 write of x forward; backward 4 reads and 1 write.
+ * Deterministic: yes, in the order of fold.h.
+ * cuDNN is not used: of row-major images its engines make turned copies first, two more passes than
+ * this, and of F64, odd channel counts and evaluation it has none.
+ * Source: Ioffe, Szegedy, "Batch normalization" (2015). */
+#include "channels.h"
+
+namespace {
+
+size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+
+/* Two numbers a channel, computed as R, then what the folds need. */
+template <typename R> struct parts {
+    R *first, *second;
+    void *fold;
+};
+
+template <typename R> parts<R> parts_of(void *scratch, const channels_shape &s) {
+    const size_t each = aligned((size_t)s.channels * sizeof(R));
+    char *at = (char *)scratch;
+    return {(R *)at, (R *)(at + each), at + 2 * each};
+}
+
+quern_status plan(quern_kernel_plan *plan) {
+    const quern_view *x = &plan->args->in[0];
+    const channels_shape s = channels_of(x);
+    QUERN_TRY(real_check(x->dtype));
+    QUERN_TRY(bytes_of(s.channels, 2 * sizeof(double), &plan->saved_bytes));
+    plan->forward_scratch_bytes =
+        2 * aligned((size_t)s.channels * sizeof(double)) + fold_scratch_bytes(x->count);
+    plan->backward_scratch_bytes = plan->forward_scratch_bytes;
+    return QUERN_OK;
+}
+
+struct square_term : map_op {
+    template <typename R> __device__ R operator()(R x, R mean) const {
+        return (x - mean) * (x - mean);
+    }
+};
+
+struct product_term : map_op {
+    template <typename R> __device__ R operator()(R g, R x, R mean) const { return g * (x - mean); }
+};
+
+template <typename T> struct statistics {
+    typedef real<T> R;
+    const T *weight, *running_mean, *running_variance;
+    T *next_mean, *next_variance; /* NULL: not wanted */
+    R *mean, *scale;              /* in: the batch's mean and variance; out: mean, w inverse */
+    R *saved;                     /* NULL: not wanted */
+    int64_t channels, count;      /* numbers a channel */
+    R epsilon, momentum;
+    bool training;
+};
+
+/* A channel a thread. An empty batch has the running statistics. */
+template <typename T> __global__ void finish_kernel(statistics<T> s) {
+    typedef real<T> R;
+    for (int64_t c = launch_index(); c < s.channels; c += launch_stride()) {
+        const R old_mean = (R)s.running_mean[c], old_variance = (R)s.running_variance[c];
+        const bool batch = s.training && s.count > 0;
+        const R mean = batch ? s.mean[c] : old_mean;
+        const R variance = batch ? s.scale[c] : old_variance;
+        const R unbiased = s.count > 1 ? variance * ((R)s.count / (R)(s.count - 1)) : variance;
+        const R inverse = 1 / sqrt(variance + s.epsilon), keep = 1 - s.momentum;
+        if (s.training && s.next_mean != NULL)
+            s.next_mean[c] = (T)(keep * old_mean + s.momentum * mean);
+        if (s.training && s.next_variance != NULL)
+            s.next_variance[c] = (T)(keep * old_variance + s.momentum * unbiased);
+        s.mean[c] = mean;
+        s.scale[c] = (R)s.weight[c] * inverse;
+        if (s.saved == NULL) continue;
+        s.saved[c] = mean;
+        s.saved[s.channels + c] = inverse;
+    }
+}
+
+template <typename R> struct normalise_op : map_op {
+    R mean, scale, shift;
+    __device__ R operator()(int64_t, R x) const { return (x - mean) * scale + shift; }
+};
+
+template <int GROUP, int WIDTH, typename T>
+__global__ void normalise_kernel(channels_shape s, const T *x, const real<T> *mean,
+                                 const real<T> *scale, const T *bias, T *y) {
+    normalise_op<real<T>> op = {};
+    const int64_t planes = s.images * s.channels;
+    for (int64_t plane = group_index<GROUP>(); plane < planes; plane += group_count<GROUP>()) {
+        const int64_t c = plane % s.channels;
+        op.mean = mean[c];
+        op.scale = scale[c];
+        op.shift = (real<T>)bias[c];
+        group_map<GROUP, WIDTH>(s.area, op, false, y + plane * s.area, x + plane * s.area);
+    }
+}
+
+template <typename T> quern_status measure(const quern_kernel_args *args, const channels_shape &s) {
+    typedef real<T> R;
+    const parts<R> p = parts_of<R>(args->scratch, s);
+    const quern_batch_norm_desc *d = (const quern_batch_norm_desc *)args->attributes;
+    const T *x = (const T *)args->in[0].data;
+    const int64_t count = s.images * s.area;
+    if (args->training && count > 0) {
+        const double each = 1 / (double)count;
+        QUERN_TRY(fold_run<FOLD_SUM>(args->stream, channels_walk(s, 1, 2), fold_self(),
+                                     fold_result<R>{p.first, each, false}, p.fold, x));
+        QUERN_TRY(fold_run<FOLD_SUM>(args->stream, channels_walk(s, 1, 3), square_term(),
+                                     fold_result<R>{p.second, each, false}, p.fold, x,
+                                     (const R *)p.first));
+    }
+    const statistics<T> all = {(const T *)args->in[1].data,
+                               (const T *)args->in[3].data,
+                               (const T *)args->in[4].data,
+                               (T *)args->out[1].data,
+                               (T *)args->out[2].data,
+                               p.first,
+                               p.second,
+                               (R *)args->saved,
+                               s.channels,
+                               count,
+                               (R)d->epsilon,
+                               (R)d->momentum,
+                               args->training};
+    return launch(args->stream, launch_over(s.channels), finish_kernel<T>, all);
+}
+
+quern_status forward(const quern_kernel_args *args) {
+    const channels_shape s = channels_of(&args->in[0]);
+    return real_dispatch(args->in[0].dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        const parts<real<T>> p = parts_of<real<T>>(args->scratch, s);
+        const T *x = (const T *)args->in[0].data, *bias = (const T *)args->in[2].data;
+        T *y = (T *)args->out[0].data;
+        QUERN_TRY((measure<T>(args, s)));
+        return channels_dispatch(
+            s, x,
+            [&](auto group, auto width) {
+                constexpr int GROUP = decltype(group)::value, WIDTH = decltype(width)::value;
+                return launch(args->stream, group_shape<GROUP>(s.images * s.channels),
+                              normalise_kernel<GROUP, WIDTH, T>, s, x, p.first, p.second, bias, y);
+            },
+            y);
+    });
+}
+
+/* gb from the sums of gy, gw from those of gy (x - mean). */
+template <typename T>
+__global__ void parameters_kernel(int64_t channels, const real<T> *sums, const real<T> *products,
+                                  const real<T> *inverse, T *gw, T *gb, bool add_w, bool add_b) {
+    typedef real<T> R;
+    for (int64_t c = launch_index(); c < channels; c += launch_stride()) {
+        const R product = products[c] * inverse[c];
+        if (gw != NULL) gw[c] = (T)(add_w ? (R)gw[c] + product : product);
+        if (gb != NULL) gb[c] = (T)(add_b ? (R)gb[c] + sums[c] : sums[c]);
+    }
+}
+
+template <typename R> struct gradient_op : map_op {
+    R mean, scale, center, tilt;
+    __device__ R operator()(int64_t, R g, R x) const {
+        return scale * (g - center - (x - mean) * tilt);
+    }
+};
+
+template <int GROUP, int WIDTH, typename T>
+__global__ void gradient_kernel(channels_shape s, const T *gy, const T *x, const T *weight,
+                                const real<T> *saved, const real<T> *sums, const real<T> *products,
+                                bool training, bool add, T *gx) {
+    typedef real<T> R;
+    gradient_op<R> op = {};
+    const int64_t planes = s.images * s.channels;
+    const R count = (R)(s.images * s.area);
+    for (int64_t plane = group_index<GROUP>(); plane < planes; plane += group_count<GROUP>()) {
+        const int64_t c = plane % s.channels;
+        const R inverse = saved[s.channels + c];
+        op.mean = saved[c];
+        op.scale = (R)weight[c] * inverse;
+        op.center = training ? sums[c] / count : (R)0;
+        op.tilt = training ? products[c] * inverse * inverse / count : (R)0;
+        group_map<GROUP, WIDTH>(s.area, op, add, gx + plane * s.area, gy + plane * s.area,
+                                x + plane * s.area);
+    }
+}
+
+template <typename T>
+quern_status parameter_gradients(const quern_kernel_args *args, const channels_shape &s) {
+    typedef real<T> R;
+    const parts<R> p = parts_of<R>(args->scratch, s);
+    const T *gy = (const T *)args->grad_out[0].data, *x = (const T *)args->in[0].data;
+    const R *saved = (const R *)args->saved;
+    QUERN_TRY(fold_run<FOLD_SUM>(args->stream, channels_walk(s, 1, 2), fold_self(),
+                                 fold_result<R>{p.first, 1, false}, p.fold, gy));
+    QUERN_TRY(fold_run<FOLD_SUM>(args->stream, channels_walk(s, 2, 4), product_term(),
+                                 fold_result<R>{p.second, 1, false}, p.fold, gy, x, saved));
+    return launch(args->stream, launch_over(s.channels), parameters_kernel<T>, s.channels, p.first,
+                  p.second, saved + s.channels, (T *)args->grad_in[1].data,
+                  (T *)args->grad_in[2].data, args->accumulate[1], args->accumulate[2]);
+}
+
+quern_status backward(const quern_kernel_args *args) {
+    const channels_shape s = channels_of(&args->in[0]);
+    return real_dispatch(args->in[0].dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        const parts<real<T>> p = parts_of<real<T>>(args->scratch, s);
+        const T *gy = (const T *)args->grad_out[0].data, *x = (const T *)args->in[0].data;
+        T *gx = (T *)args->grad_in[0].data;
+        QUERN_TRY((parameter_gradients<T>(args, s)));
+        if (gx == NULL) return QUERN_OK;
+        return channels_dispatch(
+            s, x,
+            [&](auto group, auto width) {
+                constexpr int GROUP = decltype(group)::value, WIDTH = decltype(width)::value;
+                return launch(args->stream, group_shape<GROUP>(s.images * s.channels),
+                              gradient_kernel<GROUP, WIDTH, T>, s, gy, x,
+                              (const T *)args->in[1].data, (const real<T> *)args->saved, p.first,
+                              p.second, args->training, args->accumulate[0], gx);
+            },
+            gy, gx);
+    });
+}
+
+} // namespace
+
+const quern_kernel quern_cuda_batch_norm = {plan, forward, backward, NULL};
