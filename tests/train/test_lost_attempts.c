@@ -69,3 +69,27 @@ TEST_CASE(LostAttempts, a_fit_after_a_bad_label_counts_from_what_is_known) {
         world_close(&w);
     }
 }
+
+static quern_action fail_third(void *self, const quern_event *event) {
+    int *calls = self;
+    (void)event;
+    return ++*calls == 3 ? QUERN_FAIL : QUERN_CONTINUE;
+}
+
+/* The attempt is finished as skipped, and stays in flight: found by fuzzing. */
+TEST_CASE(LostAttempts, an_own_loop_goes_on_behind_a_callback_that_failed_inside_a_step) {
+    world w;
+    quern_result r;
+    int calls = 0;
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    w.desc.train = w.desc.valid = NULL;
+    w.desc.run_ahead = 2;
+    const quern_callback callback = {.name = "third", .self = &calls, .loss_ready = fail_third};
+    const quern_trainer_desc desc = world_with(&w, &callback, 1);
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+    for (int i = 0; i < 6; i++)
+        CHECK_STATUS(step_of(&w, 4 * i), i == 2 ? QUERN_CALLBACK : QUERN_OK);
+    CHECK_OK(quern_trainer_wait(w.trainer, &r));
+    CHECK_SAY(r.step == 5 && r.attempts == 6, "%d steps of %d", (int)r.step, (int)r.attempts);
+    world_close(&w);
+}

@@ -88,6 +88,7 @@ static window_batch batch_take(quern_trainer *t, int32_t slot, const quern_batch
 static quern_status step_issue(quern_trainer *t, const quern_batch *batches, int32_t count) {
     QUERN_TRY(step_feed_get(t, count));
     for (int32_t i = 0; i < count; i++) QUERN_TRY(batch_check(t, &batches[i], count));
+    QUERN_TRY(records_keep_up(t)); /* a callback that failed inside a step has left one more */
     QUERN_TRY(records_make_room(t));
     const int32_t lanes = t->desc.run_ahead + 1;
     const int32_t room = t->step_feed.slot_count / lanes;
