@@ -129,7 +129,8 @@ TEST_CASE(Limits, half_and_half_are_the_whole) {
 
 /* A clock that the test moves: every look at it costs a millisecond. */
 typedef struct slow_clock {
-    int64_t now_ns, step_ns;
+    _Atomic int64_t now_ns; /* a save looks at it from its thread */
+    int64_t step_ns;
 } slow_clock;
 
 static int64_t slow_now(void *self) {

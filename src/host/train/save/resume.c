@@ -13,9 +13,10 @@ typedef struct comparison {
     char reason[512];
 } comparison;
 
-/* What decides which run it is. */
+/* What decides which run it is: sums of one metric are nothing to another. */
 static bool is_identity(const char *key) {
-    return strncmp(key, "data.", 5) == 0 || strcmp(key, "optimizer.rule") == 0;
+    return strncmp(key, "data.", 5) == 0 || strcmp(key, "optimizer.rule") == 0 ||
+           strncmp(key, "metrics", 7) == 0;
 }
 
 static void change_note(void *context, const quern_checkpoint_change *change) {

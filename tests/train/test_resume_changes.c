@@ -1,0 +1,95 @@
+/* A run that is resumed with another batch size, window or list of metrics: what can go on goes on,
+ * and says that its bits are others; what cannot is refused, and says why. */
+#include "quern_test.h"
+#include "saved_run.h"
+#include "temporary.h"
+
+#include <string.h>
+
+static saved_run whole, again;
+
+static void set_batch_size(void *self, quern_trainer_desc *desc) {
+    desc->batch_size = *(const int64_t *)self;
+}
+
+/* Leaves only the checkpoint of `step`. */
+static void save_at(temporary *t, const saved_run_desc *first, int64_t step) {
+    temporary all;
+    saved_run_desc d = *first;
+    REQUIRE(temporary_begin(&all) && temporary_begin(t));
+    d.directory = all.path;
+    REQUIRE_OK(saved_run_whole(&whole, &d));
+    REQUIRE(saved_copy(all.path, t->path, step));
+    temporary_end(&all);
+}
+
+static quern_status resume_as(temporary *t, const saved_run_desc *desc) {
+    saved_run_desc d = *desc;
+    d.directory = t->path;
+    d.resume = true;
+    return saved_run_whole(&again, &d);
+}
+
+/* 9 samples were seen: batches of 4 go on with the third, which holds the last of these again. */
+TEST_CASE(ResumeChanges, another_batch_size_goes_on_with_the_batch_of_the_same_sample) {
+    temporary t = {{0}, {0}};
+    int64_t batch_size = 4;
+    save_at(&t, &(saved_run_desc){.epochs = 1, .every = 1}, 3);
+    REQUIRE_OK(resume_as(
+        &t, &(saved_run_desc){
+                .epochs = 1, .every = 1, .change = set_batch_size, .change_self = &batch_size}));
+    CHECK_HAS(again.log, "batch_size was 3, is 4: the run is no longer bit-identical");
+    CHECK(again.result.epochs == 1 && again.result.samples == 9 + SAVED_SAMPLES - 8);
+    for (int i = 8; i < SAVED_SAMPLES; i++) CHECK(again.samples[i - 8] == whole.samples[i]);
+    temporary_end(&t);
+}
+
+/* The epoch's last windows are larger or smaller; no sample is lost or comes twice. */
+TEST_CASE(ResumeChanges, another_accumulate_counts_every_sample_once) {
+    for (int64_t accumulate = 1; accumulate <= 4; accumulate++) {
+        temporary t = {{0}, {0}};
+        if (accumulate == 2) continue;
+        save_at(&t, &(saved_run_desc){.epochs = 2, .every = 1, .accumulate = 2}, 2);
+        REQUIRE_OK(
+            resume_as(&t, &(saved_run_desc){.epochs = 2, .every = 1, .accumulate = accumulate}));
+        CHECK_HAS(again.log, "accumulate was 2, is ");
+        CHECK_HAS(again.log, ": the run is no longer bit-identical");
+        CHECK(again.result.epochs == 2 && again.result.samples == 2 * SAVED_SAMPLES);
+        CHECK(again.samples[0] == whole.samples[12]);
+        temporary_end(&t);
+    }
+}
+
+/* Windows of 5 leave 2 of 7 batches over at an epoch's end, with 3 samples and 1. */
+TEST_CASE(ResumeChanges, batches_that_wait_have_to_fit) {
+    temporary t = {{0}, {0}};
+    int64_t batch_size = 2;
+    const saved_run_desc carrying = {.epochs = 2, .accumulate = 5, .tail = QUERN_TAIL_CARRY};
+    save_at(&t, &carrying, 1);
+    saved_run_desc d = carrying;
+    d.accumulate = 2;
+    CHECK_STATUS(resume_as(&t, &d), QUERN_INPUT);
+    CHECK_ERROR_HAS("more batches wait for the next epoch than the 1 that this run's windows and");
+    d.accumulate = 5;
+    d.change = set_batch_size;
+    d.change_self = &batch_size;
+    CHECK_STATUS(resume_as(&t, &d), QUERN_INPUT);
+    CHECK_ERROR_HAS("window.0.origin says 3 samples, not 1 … 2");
+    temporary_end(&t);
+}
+
+static void fewer_metrics(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->metric_count--;
+}
+
+/* Sums of one metric are nothing to another. */
+TEST_CASE(ResumeChanges, other_metrics_are_refused) {
+    temporary t = {{0}, {0}};
+    save_at(&t, &(saved_run_desc){.epochs = 1, .every = 1}, 3);
+    CHECK_STATUS(resume_as(&t, &(saved_run_desc){.epochs = 1, .change = fewer_metrics}),
+                 QUERN_INPUT);
+    CHECK_ERROR_HAS("is the checkpoint of another run: metrics");
+    CHECK_ERROR_HAS("high");
+    temporary_end(&t);
+}
