@@ -31,12 +31,20 @@ static bool same_record(const saved_record *a, const saved_record *b) {
            a->epoch == b->epoch && a->batch == b->batch && a->hash == b->hash;
 }
 
-/* Behind the last snapshot of that step; 0 for the run's beginning. */
-static int64_t behind_save(const saved_run *r, int64_t step) {
+/* Behind the last snapshot of that step and epoch: a step is saved again where its epoch ends. A
+ * negative epoch is any. 0 for the run's beginning. */
+static int64_t behind_save(const saved_run *r, int64_t step, int64_t epoch) {
     for (int64_t i = r->record_count; i-- > 0;)
-        if (r->records[i].kind == QUERN_EVENT_save_snapshot && r->records[i].step == step)
+        if (r->records[i].kind == QUERN_EVENT_save_snapshot && r->records[i].step == step &&
+            (epoch < 0 || r->records[i].epoch == epoch))
             return i + 1;
     return 0;
+}
+
+static int64_t loaded_epoch(const saved_run *r) {
+    for (int64_t i = 0; i < r->record_count; i++)
+        if (r->records[i].kind == QUERN_EVENT_load_end) return r->records[i].epoch;
+    return -1;
 }
 
 static const char *describe(char *to, size_t bytes, const saved_run *r, int64_t at) {
@@ -74,7 +82,7 @@ static const char *sample_difference(const saved_run *whole, const saved_run *re
 const char *saved_run_difference(const saved_run *whole, const saved_run *resumed, int64_t step,
                                  bool ordered) {
     static char text[640];
-    const int64_t begin = behind_save(whole, step);
+    const int64_t begin = behind_save(whole, step, loaded_epoch(resumed));
     int64_t a = begin, b = 0, count = 0;
     for (;; a++, b++, count++) {
         a = next_record(whole, a, ordered);

@@ -223,7 +223,9 @@ quern_status file_remove(const quern_host *host, const char *path) {
 /* A directory that is there already is fine; a file of that name is not. */
 static quern_status make_directory(const quern_host *host, const char *path) {
     const quern_files *f = &host->files;
-    const int64_t failure = f->make_directory(f->self, path);
+    int64_t failure = -EINTR;
+    for (int i = 0; failure == -EINTR && i < FILE_INTERRUPTIONS_MAX; i++)
+        failure = f->make_directory(f->self, path);
     if (failure >= 0) return QUERN_OK;
     quern_file_info info;
     if (failure == -EEXIST && f->info(f->self, path, &info) >= 0 && info.is_directory)
