@@ -10,9 +10,9 @@
  *     cudnn_graph_end(&g);
  *
  * Each call also adds its words to `key`, which names the graph in the cache of plans: two graphs
- * with the same key are the same graph, also for another build of this library. So a change in what
- * a call means is a change in its words. Tensors with an id from 1 are buffers, whose pointers a run
- * gives by id; those with a negative id are virtual, values between two operations. */
+ * with the same key are the same graph, also for another build of this library. So a change in
+ * what a call means is a change in its words. Tensors with an id from 1 are buffers, whose pointers
+ * a run gives by id; those with a negative id are virtual, values between two operations. */
 #ifndef QUERN_KERNELS_CUDA_CUDNN_GRAPH_H
 #define QUERN_KERNELS_CUDA_CUDNN_GRAPH_H
 
