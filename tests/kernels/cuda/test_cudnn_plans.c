@@ -1,0 +1,244 @@
+/* Every graph that conv2d builds, planned by cuDNN itself for the description of an H200, on a
+ * machine without a GPU: an engine is found that keeps our promises, its plan is finalised, its
+ * scratch is known, and what is remembered of it loads again without asking the heuristics. */
+#include "quern_test.h"
+
+#include "kernels/cuda/conv2d_direct.h"
+#include "kernels/cuda/rows.h"
+#include "library_device.h"
+#include "support/temporary.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const quern_kernel quern_cuda_conv2d;
+
+static const char h200[] =
+    "{\"maxGridSize\":[2147483647,65535,65535],\"maxBlockSize\":[1024,1024,64],"
+    "\"regsPerBlock\":65536,\"multiProcessorCount\":132,\"warpSize\":32,"
+    "\"maxSharedMemoryPerBlock\":49152,\"maxSharedMemoryPerBlockOptin\":232448,"
+    "\"reservedSharedMemoryPerBlock\":1024,\"maxRegistersPerSM\":65536,\"maxCtasPerSM\":32,"
+    "\"maxThreadsPerBlock\":1024,\"maxThreadsPerSM\":2048,\"pciDeviceId\":0,\"isTccDriver\":0,"
+    "\"supportCoopLaunch\":1,\"totalGlobalMem\":150754820096,\"smClockRateKHz\":1980000,"
+    "\"memClockRateKHz\":3201000,\"l2CacheSize\":62914560,\"cudaDeviceId\":0,\"deviceVer\":900,"
+    "\"driverVer\":13000,\"deviceName\":\"NVIDIA H200\"}";
+
+/* Nothing is run here. */
+static quern_status nothing(void) { return quern_fail(QUERN_INTERNAL, "a kernel was launched"); }
+quern_status conv2d_direct(quern_stream *stream, const conv2d_shape *shape, conv2d_pass pass,
+                           conv2d_data data, bool accumulate) {
+    (void)stream, (void)shape, (void)pass, (void)data, (void)accumulate;
+    return nothing();
+}
+quern_status conv2d_add_bias(quern_stream *stream, const conv2d_shape *shape, void *y,
+                             const void *bias) {
+    (void)stream, (void)shape, (void)y, (void)bias;
+    return nothing();
+}
+quern_status conv2d_sum_bias(quern_stream *stream, const conv2d_shape *shape, void *gb,
+                             const void *gy, bool accumulate, void *scratch) {
+    (void)stream, (void)shape, (void)gb, (void)gy, (void)accumulate, (void)scratch;
+    return nothing();
+}
+size_t conv2d_sum_scratch(const conv2d_shape *shape) {
+    (void)shape;
+    return 0;
+}
+quern_status rows_finish(quern_stream *stream, rows_shape shape, void *y, const void *bias,
+                         bool relu) {
+    (void)stream, (void)shape, (void)y, (void)bias, (void)relu;
+    return nothing();
+}
+quern_status rows_mask(quern_stream *stream, rows_shape shape, void *to, const void *gy,
+                       const void *y) {
+    (void)stream, (void)shape, (void)to, (void)gy, (void)y;
+    return nothing();
+}
+quern_status rows_sum(quern_stream *stream, rows_shape shape, void *sums, const void *gy,
+                      bool accumulate, void *scratch) {
+    (void)stream, (void)shape, (void)sums, (void)gy, (void)accumulate, (void)scratch;
+    return nothing();
+}
+size_t rows_sum_scratch(rows_shape shape) {
+    (void)shape;
+    return 0;
+}
+
+/* The library's own functions, counted. */
+static struct {
+    cudnn_table table;
+    int64_t live, heuristics;
+    int direct; /* passes without an engine */
+} real;
+
+static cudnnStatus_t create_counted(cudnnBackendDescriptorType_t type,
+                                    cudnnBackendDescriptor_t *out) {
+    const cudnnStatus_t status = real.table.cudnnBackendCreateDescriptor(type, out);
+    real.live += status == CUDNN_STATUS_SUCCESS;
+    real.heuristics += type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR;
+    return status;
+}
+
+static cudnnStatus_t destroy_counted(cudnnBackendDescriptor_t descriptor) {
+    real.live--;
+    return real.table.cudnnBackendDestroyDescriptor(descriptor);
+}
+
+static void note(void *self, quern_log_level level, const char *sentence) {
+    (void)self, (void)level;
+    real.direct += strstr(sentence, "computed directly") != NULL;
+}
+
+static quern_host host;
+
+/* The device described to the library in the place of a handle. */
+static quern_status describe(bool allow_tf32) {
+    cuda_libraries *l;
+    host = quern_host_default();
+    host.log = (quern_log_sink){note, NULL};
+    library_device_begin(&(library_device_desc){.host = &host, .allow_tf32 = allow_tf32});
+    quern_status status = libraries_of(&l, NULL);
+    if (status == QUERN_OK) status = cudnn_open(&real.table);
+    if (status != QUERN_OK) return status;
+    l->dnn = real.table;
+    l->dnn.cudnnBackendCreateDescriptor = create_counted;
+    l->dnn.cudnnBackendDestroyDescriptor = destroy_counted;
+    const bool made = create_counted(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &l->dnn_device) ==
+                          CUDNN_STATUS_SUCCESS &&
+                      l->dnn.cudnnBackendSetAttribute(
+                          l->dnn_device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                          sizeof h200, h200) == CUDNN_STATUS_SUCCESS &&
+                      l->dnn.cudnnBackendFinalize(l->dnn_device) == CUDNN_STATUS_SUCCESS;
+    return made ? QUERN_OK : quern_fail(QUERN_INTERNAL, "cuDNN does not take the description");
+}
+
+typedef struct layer {
+    const char *name;
+    int64_t n, c, h, k, r;
+    int32_t stride, padding, dilation, groups;
+    bool bias, first; /* first: no gradient of x is wanted */
+} layer;
+
+static quern_view view(quern_dtype dtype, int32_t rank, const int64_t *dim) {
+    quern_view v = {.dtype = dtype, .rank = rank, .count = 1};
+    for (int32_t i = rank - 1; i >= 0; i--) {
+        v.dim[i] = dim[i];
+        v.stride[i] = v.count;
+        v.count *= dim[i];
+    }
+    return v;
+}
+
+static quern_status plan_layer(const layer *l, quern_dtype dtype, quern_kernel_plan *plan) {
+    const quern_conv2d_desc desc = {
+        {l->stride, l->stride}, {l->padding, l->padding}, {l->dilation, l->dilation}, l->groups};
+    const int64_t extent = l->dilation * (l->r - 1) + 1;
+    const int64_t o = (l->h + 2 * l->padding - extent) / l->stride + 1;
+    const quern_view in[3] = {view(dtype, 4, (const int64_t[]){l->n, l->c, l->h, l->h}),
+                              view(dtype, 4, (const int64_t[]){l->k, l->c / l->groups, l->r, l->r}),
+                              l->bias ? view(dtype, 1, (const int64_t[]){l->k})
+                                      : (quern_view){.rank = -1}};
+    const quern_view out = view(dtype, 4, (const int64_t[]){l->n, l->k, o, o});
+    const quern_kernel_args args = {.attributes = &desc,
+                                    .input_count = 3,
+                                    .output_count = 1,
+                                    .in = in,
+                                    .out = &out,
+                                    .training = true,
+                                    .deterministic = true};
+    *plan = (quern_kernel_plan){.args = &args, .backward = true};
+    plan->wanted = (l->first ? 0u : 1u) | 2u | (l->bias ? 4u : 0u);
+    const quern_status status = quern_cuda_conv2d.plan(plan);
+    plan->args = NULL;
+    return status;
+}
+
+/* Plans it, and plans it again from what was remembered. */
+static void check_layer(const layer *l, quern_dtype dtype, bool tf32, int most_direct) {
+    quern_kernel_plan plans[2] = {{0}, {0}};
+    int64_t heuristics[2] = {0};
+    for (int i = 0; i < 2; i++) {
+        real.heuristics = 0;
+        real.direct = 0;
+        REQUIRE_OK(describe(tf32));
+        CHECK_STATUS(plan_layer(l, dtype, &plans[i]), QUERN_OK);
+        heuristics[i] = real.heuristics;
+        CHECK_SAY(real.direct <= most_direct, "%s in %s: %d passes without an engine", l->name,
+                  quern_dtype_name(dtype), real.direct);
+        if (plans[i].plan != NULL) quern_cuda_conv2d.drop(plans[i].plan);
+        library_device_end();
+        CHECK_SAY(real.live == 0, "%s: %d descriptors are alive", l->name, (int)real.live);
+    }
+    CHECK(heuristics[0] > 0);
+    /* what found no engine is looked for again, as is a bias that does not ride */
+    CHECK_SAY(heuristics[1] < heuristics[0] && heuristics[1] <= (l->bias ? 1 : 0) + 2 * real.direct,
+              "%s in %s: %d then %d heuristics", l->name, quern_dtype_name(dtype),
+              (int)heuristics[0], (int)heuristics[1]);
+    CHECK(plans[0].forward_scratch_bytes <= LIBRARY_WORKSPACE_LIMIT);
+    CHECK(plans[0].backward_scratch_bytes <= LIBRARY_WORKSPACE_LIMIT);
+    CHECK(plans[0].forward_scratch_bytes == plans[1].forward_scratch_bytes);
+    CHECK(plans[0].backward_scratch_bytes == plans[1].backward_scratch_bytes);
+}
+
+static const layer lenet[] = {
+    {"LeNet 1", 128, 1, 28, 6, 5, 1, 2, 1, 1, true, true},
+    {"LeNet 2", 128, 6, 14, 16, 5, 1, 0, 1, 1, true, false},
+};
+static const layer odd[] = {
+    {"groups, stride, dilation", 7, 12, 33, 20, 3, 2, 2, 2, 4, true, false},
+    {"depthwise", 5, 17, 19, 17, 3, 1, 1, 1, 17, false, false},
+    {"one pixel", 1, 3, 1, 5, 1, 1, 0, 1, 1, true, false},
+    {"even window", 3, 5, 12, 7, 4, 3, 1, 1, 1, true, false},
+};
+static const layer resnet[] = {
+    {"stem", 32, 3, 224, 64, 7, 2, 3, 1, 1, false, true},
+    {"stage 1, 3x3", 32, 64, 56, 64, 3, 1, 1, 1, 1, false, false},
+    {"stage 2, 1x1 / 2", 32, 256, 56, 512, 1, 2, 0, 1, 1, false, false},
+    {"stage 1, 1x1 in", 32, 256, 56, 64, 1, 1, 0, 1, 1, false, false},
+    {"stage 1, 1x1 out", 32, 64, 56, 256, 1, 1, 0, 1, 1, false, false},
+    {"stage 2, 3x3 / 2", 32, 128, 56, 128, 3, 2, 1, 1, 1, false, false},
+    {"stage 2, 3x3", 32, 128, 28, 128, 3, 1, 1, 1, 1, false, false},
+    {"stage 3, 3x3 / 2", 32, 256, 28, 256, 3, 2, 1, 1, 1, false, false},
+    {"stage 3, 1x1 / 2", 32, 512, 28, 1024, 1, 2, 0, 1, 1, false, false},
+    {"stage 4, 3x3", 32, 512, 7, 512, 3, 1, 1, 1, 1, false, false},
+    {"stage 4, 1x1 out", 32, 512, 7, 2048, 1, 1, 0, 1, 1, false, false},
+};
+
+typedef struct fixture {
+    temporary folder;
+} fixture;
+
+/* False: the test is skipped, or has failed. */
+static bool fixture_begin(fixture *f) {
+    void *driver = dlopen(QUERN_TEST_DRIVER, RTLD_NOW | RTLD_GLOBAL);
+    CHECK_SAY(driver != NULL, "%s", driver == NULL ? dlerror() : "");
+    if (driver == NULL || !temporary_begin(&f->folder)) return false;
+    setenv("QUERN_CACHE", f->folder.path, 1);
+    return true;
+}
+
+static void fixture_end(fixture *f) {
+    setenv("QUERN_CACHE", "", 1);
+    temporary_end(&f->folder);
+}
+
+#define CHECK_LAYERS(layers, count, dtype, tf32, most_direct)                                      \
+    do {                                                                                           \
+        fixture f;                                                                                 \
+        if (!fixture_begin(&f)) return;                                                            \
+        for (size_t i = 0; i < (count); i++) check_layer(&(layers)[i], dtype, tf32, most_direct);  \
+        fixture_end(&f);                                                                           \
+    } while (0)
+#define COUNT(layers) (sizeof(layers) / sizeof(layers)[0])
+
+TEST_CASE(CudnnPlans, lenet_in_f32) { CHECK_LAYERS(lenet, COUNT(lenet), QUERN_F32, false, 0); }
+TEST_CASE(CudnnPlans, lenet_in_f64) { CHECK_LAYERS(lenet, COUNT(lenet), QUERN_F64, false, 0); }
+TEST_CASE(CudnnPlans, odd_shapes_in_f32) { CHECK_LAYERS(odd, COUNT(odd), QUERN_F32, false, 0); }
+TEST_CASE(CudnnPlans, odd_shapes_in_bf16) { CHECK_LAYERS(odd, COUNT(odd), QUERN_BF16, false, 0); }
+TEST_CASE(CudnnPlans, resnet50_in_f32) { CHECK_LAYERS(resnet, COUNT(resnet), QUERN_F32, false, 0); }
+TEST_CASE(CudnnPlans, resnet50_in_tf32) { CHECK_LAYERS(resnet, COUNT(resnet), QUERN_F32, true, 0); }
+TEST_CASE(CudnnPlans, resnet50_in_bf16) {
+    CHECK_LAYERS(resnet, COUNT(resnet), QUERN_BF16, false, 0);
+}
+TEST_CASE(CudnnPlans, resnet50_in_f16) { CHECK_LAYERS(resnet, COUNT(resnet), QUERN_F16, false, 0); }
