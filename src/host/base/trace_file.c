@@ -97,11 +97,12 @@ quern_status quern_trace_file_create(quern_trace_file **out, const char *path,
     *out = NULL;
     quern_host resolved = host != NULL ? *host : (quern_host){0};
     QUERN_TRY(host_resolve(&resolved));
-    const size_t bytes = sizeof(quern_trace_file) + strlen(path) + 1;
+    const size_t path_bytes = strlen(path) + 1;
+    const size_t bytes = sizeof(quern_trace_file) + path_bytes;
     quern_trace_file *f;
     QUERN_TRY(memory_allocate(&resolved, &f, 1, bytes, "a trace file"));
     f->host = resolved;
-    strcpy(f->path, path);
+    memcpy(f->path, path, path_bytes);
     pthread_mutex_init(&f->lock, NULL);
     f->start_ns = resolved.clock.monotonic_ns(resolved.clock.self);
     const quern_status status = file_writer_open(&f->writer, &f->host, f->path, QUERN_FILE_CREATE);

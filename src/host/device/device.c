@@ -84,7 +84,10 @@ static quern_status check_processor(const quern_backend *backend) {
 static quern_status open_backend(quern_device *d, const quern_device_desc *desc) {
     QUERN_TRY(choose_backend(&d->backend, desc->kind, &d->host));
     QUERN_TRY(check_processor(d->backend));
+    /* choose_backend succeeds only with a backend; the analyzer does not know that quern_fail never
+     * returns QUERN_OK, here and in destroy. */
     if (d->host.trace.begin == quern_host_default().trace.begin)
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
         trace_choose(&d->host, d->backend->kind == QUERN_BACKEND_CUDA);
     const backend_open_desc open = {
         .index = desc->index,
@@ -93,8 +96,7 @@ static quern_status open_backend(quern_device *d, const quern_device_desc *desc)
         .tune = desc->tune,
         .host = &d->host,
     };
-    /* choose_backend succeeds only with a backend; the analyzer does not know that quern_fail never
-     * returns QUERN_OK, here and in destroy. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     QUERN_TRY(d->backend->open(&d->memory, &open));
     QUERN_TRY(d->backend->info(d->memory, &d->info));
     return d->backend->stream_create(d->memory, &d->stream, "quern");
