@@ -28,8 +28,10 @@ typedef struct quern_device_desc {
     bool allow_tf32;             /* CUDA: products and convolutions of F32 may round their inputs
                                     to 10 bits of mantissa. The CPU does not read it. */
     bool tune;                   /* CUDA: algorithms are measured when a program is compiled, and
-                                    remembered; default: the libraries' own first choice, or what
-                                    an earlier run remembered. The CPU does not read it. */
+                                    remembered (in $QUERN_CACHE, else in quern below the user's
+                                    cache folder; set to nothing: not at all); default: the
+                                    libraries' own first choice, or what an earlier run remembered.
+                                    The CPU does not read it. */
     bool trace_ops;              /* each op is waited for, so that its range in the trace is its
                                     time and has its bytes as value. Steps get slow, and nothing is
                                     captured; the results stay the same bits. */
