@@ -4,6 +4,7 @@
 #include "temporary.h"
 #include "world.h"
 
+#include <stdatomic.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -135,7 +136,7 @@ typedef struct slow_clock {
 
 static int64_t slow_now(void *self) {
     slow_clock *c = self;
-    return c->now_ns += c->step_ns;
+    return atomic_fetch_add(&c->now_ns, c->step_ns) + c->step_ns;
 }
 
 typedef struct timed {

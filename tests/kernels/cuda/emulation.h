@@ -79,12 +79,12 @@ template <typename T> class cell {
     operator T() const {
         T value = T();
         if (note_read(s_, at_))
-            memcpy((void *)&value, s_->data.data() + at_ * sizeof(T), sizeof(T));
+            memcpy((void *)&value, s_->data.data() + (size_t)at_ * sizeof(T), sizeof(T));
         return value;
     }
     T operator=(T value) {
         if (note_write(s_, at_))
-            memcpy(s_->data.data() + at_ * sizeof(T), (const void *)&value, sizeof(T));
+            memcpy(s_->data.data() + (size_t)at_ * sizeof(T), (const void *)&value, sizeof(T));
         return value;
     }
     T operator=(const cell &other) { return *this = (T)other; }
