@@ -174,6 +174,7 @@ struct quern_trainer {
     quern_status lost; /* returned by a wait for the stream: what was issued before has not run, and
                           what came behind it counts from a wrong state, until it is uploaded */
     error_text lost_text;
+    bool dropping; /* an attempt failed: the records of those behind it are not theirs */
 
     const quern_callback **callbacks; /* in run order */
     bool subscribed[QUERN_EVENT_COUNT];

@@ -146,6 +146,7 @@ quern_status state_upload(quern_trainer *t) {
     QUERN_ENSURE(t->in_flight_count == 0);
     QUERN_TRY(trainer_wait_stream(t));
     t->lost = QUERN_OK;
+    t->dropping = false;
     for (int i = 0; i < RUN_AHEAD_MAX + 2; i++) t->pinned->ring[i].attempt = -1; /* taken back */
     t->pinned->state = (task_state){.run = {.seed = t->device->seed, .attempt = t->attempts},
                                     .step = t->step,

@@ -16,7 +16,7 @@ int64_t trainer_not_finite_limit(const quern_trainer *t) {
 quern_status trainer_wait_stream(quern_trainer *t) {
     t->host_waits++;
     const quern_status status = t->backend->stream_wait(t->stream);
-    if (status == QUERN_OK || t->lost != QUERN_OK) return status;
+    if (status == QUERN_OK || t->lost != QUERN_OK || t->in_flight_count == 0) return status;
     t->lost = status;
     error_save(&t->lost_text);
     return status;
@@ -42,9 +42,12 @@ static quern_status record_take(quern_trainer *t, attempt *a, task_record *recor
     const quern_status status = t->backend->event_wait(t->events[number % lanes]);
     *a = t->in_flight[number % lanes];
     t->in_flight_count--;
-    *record = t->pinned->ring[number % t->record.ring_count];
-    if (status == QUERN_OK && record->attempt == number) return QUERN_OK;
+    if (status == QUERN_OK && !t->dropping) {
+        *record = t->pinned->ring[number % t->record.ring_count];
+        if (record->attempt == number) return QUERN_OK;
+    }
     t->frozen = true; /* the state is uploaded again before anything else is issued */
+    t->dropping = true;
     if (status != QUERN_OK) return status;
     if (t->lost != QUERN_OK) {
         error_restore(&t->lost_text);

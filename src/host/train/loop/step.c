@@ -112,7 +112,8 @@ static quern_status step_issue(quern_trainer *t, const quern_batch *batches, int
  * before the failing update. INPUT is a kernel's: an index that the batch should not have held. fit
  * starts anew. */
 quern_status failure_keep(quern_trainer *t, quern_status status) {
-    if (status != QUERN_NOT_FINITE && status != QUERN_DEVICE_LOST && status != QUERN_INPUT)
+    const bool lost = status != QUERN_OK && t->dropping;
+    if (status != QUERN_NOT_FINITE && status != QUERN_DEVICE_LOST && status != QUERN_INPUT && !lost)
         return status;
     t->failure = status;
     t->reason = QUERN_STOPPED_FAILURE;
@@ -141,6 +142,7 @@ static quern_status step_run(quern_trainer *t, const quern_batch *batches, int32
     if (count < 1 || count > WINDOW_MAX)
         return quern_fail(QUERN_INVALID, "step: count is %" PRId32 ", not 1 … %d", count,
                           WINDOW_MAX);
+    if (t->lost != QUERN_OK) QUERN_TRY(failure_keep(t, records_drain(t)));
     if (t->frozen) QUERN_TRY(state_upload(t));
     if (t->log_begin_ns == 0) time_begin(t);
     return failure_keep(t, step_issue(t, batches, count));
