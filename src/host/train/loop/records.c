@@ -144,7 +144,7 @@ static quern_status record_tell(quern_trainer *t, const attempt *a, const task_r
 
 static quern_status record_read(quern_trainer *t) {
     attempt a;
-    task_record record;
+    task_record record = {0};
     quern_status status = record_take(t, &a, &record);
     if (status == QUERN_OK && record.outcome != QUERN_OUTCOME_FROZEN) {
         record_account(t, &a, &record);
@@ -173,7 +173,7 @@ quern_status records_drain(quern_trainer *t) {
 void records_drain_silently(quern_trainer *t) {
     while (t->in_flight_count > 0) {
         attempt a;
-        task_record record;
+        task_record record = {0};
         if (record_take(t, &a, &record) == QUERN_OK) record_account(t, &a, &record);
         slots_return(&a);
     }
