@@ -2,7 +2,8 @@
 #   quern           libquern.so, soname, only the QUERN_API symbols are visible
 #   quern_static    libquern.a, one relocatable object with the private BLAS inside: everything but
 #                   quern_* is made local, so an application may link its own BLAS beside it
-#   quern_internal  an archive of the plain objects, for the tests: they reach internal functions
+#   quern_internal  an archive of the plain objects, for the tests: they reach internal functions;
+#                   the private BLAS stands beside it in a shared library, quern_blas
 
 target_include_directories(quern_objects PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
@@ -46,8 +47,8 @@ if(QUERN_CPU_ARCH)
 endif()
 set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${kernel_options}")
 
-set(private_libraries ${QUERN_BLAS_ARCHIVE} ZLIB::ZLIB PkgConfig::JANSSON
-    ${tensorboard_libraries} Threads::Threads m ${CMAKE_DL_LIBS})
+set(private_libraries ZLIB::ZLIB PkgConfig::JANSSON ${tensorboard_libraries} Threads::Threads m
+    ${CMAKE_DL_LIBS})
 
 # The serial BLAS is made safe for several threads: src/kernels/cpu/blas_memory.c says how and why.
 set(blas_wrap --wrap=blas_memory_alloc --wrap=blas_memory_free -u __wrap_blas_memory_alloc)
@@ -61,18 +62,23 @@ set_target_properties(quern PROPERTIES
   LINKER_LANGUAGE C)
 target_include_directories(quern PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
-target_link_libraries(quern PRIVATE ${private_libraries})
+target_link_libraries(quern PRIVATE ${QUERN_BLAS_ARCHIVE} ${private_libraries})
 target_link_options(quern PRIVATE -Wl,--exclude-libs,ALL -Wl,--as-needed ${blas_wrap_link})
 if(NOT QUERN_SANITIZE)
   target_link_options(quern PRIVATE -Wl,--no-undefined)
 endif()
 
+# The tests share one copy of the private BLAS; a copy in each would be some 25 MB an executable.
+add_library(quern_blas SHARED src/kernels/cpu/blas_memory.c)
+set_target_properties(quern_blas PROPERTIES OUTPUT_NAME quern-blas LINKER_LANGUAGE C)
+target_link_libraries(quern_blas PRIVATE ${QUERN_BLAS_ARCHIVE} Threads::Threads m)
+target_link_options(quern_blas PRIVATE ${blas_wrap_link} -Wl,-u,cblas_sgemm,-u,cblas_dgemm)
+
 add_library(quern_internal STATIC $<TARGET_OBJECTS:quern_objects>)
 set_target_properties(quern_internal PROPERTIES LINKER_LANGUAGE C OUTPUT_NAME quern-internal)
 target_include_directories(quern_internal PUBLIC
   ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
-target_link_libraries(quern_internal PUBLIC ${private_libraries})
-target_link_options(quern_internal PUBLIC ${blas_wrap_link})
+target_link_libraries(quern_internal PUBLIC quern_blas ${private_libraries})
 
 set(QUERN_STATIC_ARCHIVE ${CMAKE_CURRENT_BINARY_DIR}/libquern.a)
 add_custom_command(OUTPUT ${QUERN_STATIC_ARCHIVE}
