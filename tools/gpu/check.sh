@@ -6,8 +6,8 @@
 # registry, no GoogleTest, no OpenBLAS.
 #
 #   pack      where Quern is built: builds the preset `cuda` and packs what the other commands need
-#             into build/gpu/pack.tar.xz: test executables (BLAS and GoogleTest are in them), the
-#             command, the libraries beside it, Fashion-MNIST, the commit. Carry that file along.
+#             into build/gpu/pack.tar.xz: test executables (GoogleTest is in them), the command, the
+#             libraries beside them, Fashion-MNIST, the commit. Carry that file along.
 #   build     unpacks it, or builds here when there is none; says what the machine is
 #   tests     every test, QUERN_REQUIRE_GPU=1: a skip is a failure; then a run that is killed and
 #             resumed must end in the same bits as one that was not
@@ -53,7 +53,7 @@ need_build() {
 copy_built() {
     cp "$built/tools/quern/quern" "$built/tools/bench/bench_train" "$built/tests/gpu/test_gpu" \
         "$1/bin/"
-    cp -L "$built/libquern.so.0.1" "$built/libquern-cuda.so" "$1/lib/"
+    cp -L "$built/libquern.so.0.1" "$built/libquern-blas.so" "$built/libquern-cuda.so" "$1/lib/"
 }
 
 command_pack() {
