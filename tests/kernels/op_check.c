@@ -1,6 +1,7 @@
 /* op_check.c - see op_case.h for what is checked, op_world.h for how one call is made. */
 #include "op_check.h"
 
+#include "half.h"
 #include "op_world.h"
 #include "tolerances.h"
 #include <math.h>
@@ -206,19 +207,64 @@ static void check_repeats(const op_world *first, quern_dtype real) {
     }
 }
 
-/* A real type that the backend lacks is refused by plan, with the type's name. */
-static void check_unsupported(const op_case *c, const op_session *session) {
-    static const bool copies[QUERN_OP_ID_COUNT] = {[QUERN_OP_ID_contiguous] = true,
-                                                   [QUERN_OP_ID_concat] = true,
-                                                   [QUERN_OP_ID_gather] = true,
-                                                   [QUERN_OP_ID_embedding] = true};
-    op_world w = {0};
-    const quern_status status = world_create(&w, current.op, c, QUERN_BF16, session);
-    if (!copies[current.op] || w.plan.backward) {
-        HELD(status == QUERN_UNSUPPORTED, "%s: BF16 is not refused", c->label);
-        CHECK_ERROR_HAS("BF16");
+/* 16-bit storage: from inputs that it holds, outputs are the F32 kernel's, rounded once; gradients
+ * follow what it has rounded. */
+static void half_inputs(op_world *half, op_world *f32) {
+    for (int32_t i = 0; i < half->input_count; i++) {
+        if (half->in[i].data == NULL) continue;
+        view_write(&half->in[i], half->values[i]);
+        view_read(&half->in[i], half->values[i]);
+        memcpy(f32->values[i], half->values[i], (size_t)half->in[i].count * sizeof(double));
     }
-    world_destroy(&w);
+    for (int32_t o = 0; o < half->output_count; o++) {
+        if (half->grad_out[o].data == NULL) continue;
+        view_write(&half->grad_out[o], half->weights[o]);
+        view_read(&half->grad_out[o], half->weights[o]);
+        memcpy(f32->weights[o], half->weights[o], (size_t)half->out[o].count * sizeof(double));
+    }
+}
+
+static void check_half_bits(const char *label, const quern_view *half, const quern_view *f32) {
+    double *left = read_view(half), *right = read_view(f32);
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < half->count; i++) {
+        const float y = (float)right[i];
+        const double expected = half->dtype == QUERN_F16 ? (double)half_value(half_bits(y))
+                                : half->dtype == QUERN_BF16
+                                    ? (double)bfloat16_value(bfloat16_bits(y))
+                                    : right[i];
+        wrong += !(left[i] == expected) && !(isnan(left[i]) && isnan(expected));
+    }
+    HELD(wrong == 0, "%s: %s: %d numbers are not the F32 ones, rounded", label,
+         quern_dtype_name(half->dtype), (int)wrong);
+    free(left);
+    free(right);
+}
+
+static void check_half(const op_case *c, quern_dtype real, const op_session *session) {
+    const double tolerance = real == QUERN_F16 ? TOL_CUDA_F16 : TOL_CUDA_BF16;
+    op_world half = {0}, f32 = {0};
+    if (!HELD(world_create(&half, current.op, c, real, session) == QUERN_OK, "%s: plan: %s",
+              c->label, quern_error()) ||
+        !HELD(world_create(&f32, current.op, c, QUERN_F32, session) == QUERN_OK, "%s: plan: %s",
+              c->label, quern_error()))
+        goto done;
+    half_inputs(&half, &f32);
+    if (!run_both(&half, quern_dtype_name(real)) || !run_both(&f32, "F32")) goto done;
+    for (int32_t o = 0; o < half.output_count; o++)
+        check_half_bits(c->label, &half.out[o], &f32.out[o]);
+    for (int32_t i = 0; i < half.input_count; i++)
+        if (half.grad_in[i].data != NULL)
+            compare_views(c->label, "a 16-bit gradient", i, &half.grad_in[i], &f32.grad_in[i],
+                          tolerance);
+    if (half.plan.backward) check_accumulate(&half, tolerance);
+    half.inplace = true;
+    run_both(&half, "in place");
+    for (int32_t o = 0; o < half.output_count; o++)
+        check_half_bits(c->label, &half.out[o], &f32.out[o]);
+done:
+    world_destroy(&f32);
+    world_destroy(&half);
 }
 
 void op_check(const op_case *c) {
@@ -237,7 +283,8 @@ void op_check(const op_case *c) {
     check_precision(&f32, &f64);
     check_repeats(&f64, QUERN_F64);
     check_repeats(&f32, QUERN_F32);
-    check_unsupported(c, &session);
+    check_half(c, QUERN_F16, &session);
+    check_half(c, QUERN_BF16, &session);
     if (f64.plan.backward) {
         check_accumulate(&f32, TOL_ACCUMULATE_F32);
         check_accumulate(&f64, TOL_ACCUMULATE_F64);
