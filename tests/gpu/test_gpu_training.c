@@ -7,7 +7,6 @@
 
 #include "train/world.h"
 
-#include <stdio.h>
 #include <string.h>
 
 typedef struct run {
@@ -40,18 +39,8 @@ static const world_desc on_cuda = {
     .cuda = true, .train_length = 58, .valid_length = 10, .dropout = true};
 static const quern_trainer_desc defaults = {0};
 
-/* Whether the module that was built has all the kernels that these tests need. */
-static bool has_kernels(void) {
-    run r;
-    const quern_trainer_desc one = {.step_limit = 1};
-    if (fit(&on_cuda, &one, &r) != QUERN_UNSUPPORTED) return true;
-    static char reason[1024];
-    snprintf(reason, sizeof reason, "%s", quern_error());
-    gpu_leave_out(reason);
-    return false;
-}
 #define NEEDS_DEVICE                                                                               \
-    if (!gpu_has_device() || !has_kernels()) return
+    if (!gpu_has_device()) return
 
 static void check_same(const quern_trainer_desc *change) {
     run first, second;

@@ -8,11 +8,14 @@
  * Each pass is a cuDNN graph over the row-major images as they lie: its strides say so, and an
  * engine that wants channels innermost turns them around in its own scratch. A gradient that is
  * added to what is there is a graph of its own, with beta = 1. Where the library has no engine that
- * keeps our promises (cudnn_plan.h), or a pointer is not on 16 bytes, conv2d_direct.h computes it.
+ * keeps our promises (cudnn_plan.h), or a pointer is not on 16 bytes, or there is no library,
+ * conv2d_direct.h computes it.
  * Deterministic: yes where it is asked for: only such engines are taken. */
 #include "conv2d_direct.h"
 #include "cudnn_plan.h"
 #include "device.h"
+
+#include <stdio.h>
 
 enum { ID_X = 1, ID_WEIGHT, ID_Y, ID_BIAS, ID_BEFORE_BIAS = -1 };
 
@@ -93,6 +96,13 @@ static cudnn_plan_desc limits_of(const conv2d *c, bool deterministic) {
     return (cudnn_plan_desc){.deterministic = deterministic, .no_tensor_cores = full};
 }
 
+/* The first such convolution is named for all. */
+static void tell_no_engine(cuda_libraries *l, const cudnn_graph *g) {
+    char why[CUDNN_GRAPH_KEY_BYTES + 64];
+    snprintf(why, sizeof why, "it has no engine that may be used for %s", g->key);
+    libraries_tell_direct(l, why);
+}
+
 static quern_status plan_pass(conv2d *c, conv2d_pass pass, bool accumulate, bool deterministic) {
     cudnnDataType_t type;
     cudnn_graph g;
@@ -101,11 +111,7 @@ static quern_status plan_pass(conv2d *c, conv2d_pass pass, bool accumulate, bool
     cudnn_graph_begin(&g, c->libraries, "conv2d");
     build_pass(&g, &c->shape, pass, accumulate, ID_Y, type, type);
     const quern_status status = cudnn_plan_create(&c->passes[pass][accumulate], &g, &limits);
-    if (status == QUERN_OK && c->passes[pass][accumulate] == NULL)
-        cuda_services()->log(c->libraries->host, QUERN_LOG_WARNING,
-                             "cuDNN has no engine that may be used for this convolution; it is "
-                             "computed directly, which is slow (%s)",
-                             g.key);
+    if (status == QUERN_OK && c->passes[pass][accumulate] == NULL) tell_no_engine(c->libraries, &g);
     cudnn_graph_end(&g);
     return status;
 }
@@ -131,7 +137,9 @@ static bool is_empty(const conv2d_shape *s) {
 
 static quern_status plan_passes(conv2d *c, const quern_kernel_plan *plan) {
     const quern_kernel_args *args = plan->args;
-    QUERN_TRY(libraries_need_dnn(c->libraries));
+    bool there;
+    QUERN_TRY(libraries_find_dnn(c->libraries, &there));
+    if (!there) return QUERN_OK;
     if (args->in[2].rank >= 0) QUERN_TRY(plan_with_bias(c, args->deterministic));
     if (c->with_bias == NULL) QUERN_TRY(plan_pass(c, CONV2D_FORWARD, false, args->deterministic));
     for (int accumulate = 0; accumulate < 2; accumulate++) {

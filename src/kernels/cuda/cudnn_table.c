@@ -5,8 +5,12 @@
 static quern_status status_of(cudnnStatus_t code) {
     if (code == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) return QUERN_DEVICE_MEMORY;
     if (code == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED) return QUERN_HOST_MEMORY;
+    if (code == CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH ||
+        code == CUDNN_STATUS_SERIALIZATION_VERSION_MISMATCH ||
+        code == CUDNN_STATUS_SUBLIBRARY_LOADING_FAILED)
+        return QUERN_UNSUPPORTED;
     switch ((int)code / 1000) {
-    case 1: return QUERN_DEVICE_LOST; /* not initialized, and the loading of parts of the library */
+    case 1: return QUERN_DEVICE_LOST; /* not initialized */
     case 3: return QUERN_UNSUPPORTED;
     case 5: return QUERN_DEVICE_LOST;
     default: return QUERN_INTERNAL;

@@ -53,13 +53,35 @@ quern_status libraries_need_blas(cuda_libraries *l) {
     return cublaslt_check(&l->blas, code, "cublasLtCreate", l->device);
 }
 
-quern_status libraries_need_dnn(cuda_libraries *l) {
-    if (l->dnn_handle != NULL || l->dnn_device != NULL) return QUERN_OK;
+static quern_status open_dnn(cuda_libraries *l) {
     QUERN_TRY(cudnn_open(&l->dnn));
+    const size_t version = l->dnn.cudnnGetVersion();
+    if (version < LIBRARY_CUDNN_LEAST)
+        return cuda_fail(QUERN_UNSUPPORTED, "it has version number %zu, the least is %d", version,
+                         LIBRARY_CUDNN_LEAST);
     const cudnnStatus_t code = l->dnn.cudnnCreate(&l->dnn_handle);
     if (code == CUDNN_STATUS_SUCCESS) return QUERN_OK;
     l->dnn_handle = NULL;
     return cudnn_check(&l->dnn, code, "cudnnCreate", l->device);
+}
+
+quern_status libraries_find_dnn(cuda_libraries *l, bool *there) {
+    *there = l->dnn_handle != NULL || l->dnn_device != NULL;
+    if (*there || l->dnn_absent) return QUERN_OK;
+    const quern_status status = open_dnn(l);
+    *there = status == QUERN_OK;
+    if (status != QUERN_UNSUPPORTED) return status;
+    l->dnn_absent = true;
+    libraries_tell_direct(l, cuda_services()->error());
+    return QUERN_OK;
+}
+
+void libraries_tell_direct(cuda_libraries *l, const char *why) {
+    if (l->told_direct) return;
+    l->told_direct = true;
+    cuda_services()->log(l->host, QUERN_LOG_WARNING,
+                         "cuDNN is not used: %s; convolutions are computed directly, which is slow",
+                         why);
 }
 
 void libraries_tell_unusable(cuda_libraries *l, const char *path, const char *why) {

@@ -17,11 +17,13 @@ typedef struct cuda_libraries {
     char device[128];  /* part of every key: "NVIDIA H200 sm_90" */
     char folder[1024]; /* of remembered algorithms and plans; "": nothing is remembered on disk */
     bool allow_tf32, tune;
-    bool told; /* that a remembered file could not be used: said once */
+    bool told;        /* that a remembered file could not be used: said once */
+    bool told_direct; /* that convolutions are computed without cuDNN: said once */
     cublaslt_table blas;
     cublasLtHandle_t blas_handle; /* NULL: not yet needed */
     algorithm_cache algorithms;
     cudnn_table dnn;
+    bool dnn_absent;          /* cuDNN was looked for in vain */
     cudnnHandle_t dnn_handle; /* NULL: not yet needed, or plans are made without a device */
     cudnnBackendDescriptor_t dnn_device; /* describes the device in the place of a handle; tests */
 } cuda_libraries;
@@ -31,7 +33,14 @@ QUERN_MUST_CHECK quern_status libraries_of(cuda_libraries **out, const quern_str
 
 /* After OK the table and the handle are there. */
 QUERN_MUST_CHECK quern_status libraries_need_blas(cuda_libraries *libraries);
-QUERN_MUST_CHECK quern_status libraries_need_dnn(cuda_libraries *libraries);
+
+/* The oldest cuDNN whose graphs are built here. */
+#define LIBRARY_CUDNN_LEAST 90000
+/* *there: the table and the handle are. Not there: cuDNN cannot be loaded, or is too old, and that
+ * has been said. */
+QUERN_MUST_CHECK quern_status libraries_find_dnn(cuda_libraries *libraries, bool *there);
+/* Warns, the first time, that convolutions are computed by the kernels of conv2d_direct.h. */
+void libraries_tell_direct(cuda_libraries *libraries, const char *why);
 
 /* Warns, the first time, that a remembered file is not used and will be written anew. */
 void libraries_tell_unusable(cuda_libraries *libraries, const char *path, const char *why);

@@ -48,7 +48,7 @@ static nvtxStringHandle_t registered(const char *text) {
     if (e->text[0] != 0) return e->handle;
     if (nvtx.name_count >= NAMES_MAX || text[0] == 0) return NULL;
     nvtx.name_count++;
-    strcpy(e->text, text);
+    memcpy(e->text, text, strlen(text) + 1);
     e->handle = nvtxDomainRegisterStringA(nvtx.domain, text);
     return e->handle;
 }
@@ -58,7 +58,7 @@ static uint32_t category_of(const char *text) {
     for (uint32_t i = 0; i < nvtx.category_count; i++)
         if (strcmp(nvtx.categories[i], text) == 0) return i + 1;
     if (nvtx.category_count == CATEGORIES_MAX || strlen(text) >= NAME_BYTES) return 0;
-    strcpy(nvtx.categories[nvtx.category_count++], text);
+    memcpy(nvtx.categories[nvtx.category_count++], text, strlen(text) + 1);
     nvtxDomainNameCategoryA(nvtx.domain, nvtx.category_count, text);
     return nvtx.category_count;
 }

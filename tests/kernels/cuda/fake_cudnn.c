@@ -304,31 +304,50 @@ static cudnnStatus_t get_attribute(cudnnBackendDescriptor_t object,
     return CUDNN_STATUS_SUCCESS;
 }
 
-static cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan,
-                             cudnnBackendDescriptor_t pack) {
-    ENTER();
+cudnnStatus_t fake_cudnn_describe(cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t pack,
+                                  fake_cudnn_run *out) {
     const attribute *ids = get(of(pack), CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
     const attribute *pointers = get(of(pack), CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
     const attribute *scratch = get(of(pack), CUDNN_ATTR_VARIANT_PACK_WORKSPACE);
-    if (handle == NULL || !of(plan)->finalised || !of(pack)->finalised || ids == NULL ||
-        pointers == NULL || ids->count != pointers->count || scratch == NULL ||
+    if (!of(plan)->finalised || !of(pack)->finalised || ids == NULL || pointers == NULL ||
+        ids->count != pointers->count || ids->count > FAKE_CUDNN_POINTERS || scratch == NULL ||
         scratch->value.pointer[0] == NULL)
         return CUDNN_STATUS_BAD_PARAM;
-    for (int64_t i = 0; i < pointers->count; i++)
-        if ((uintptr_t)pointers->value.pointer[i] % 16 != 0)
-            return CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER;
-    memset(scratch->value.pointer[0], 0xFF, scratch_of(of(plan)));
+    *out = (fake_cudnn_run){.graph = of(plan)->graph,
+                            .count = ids->count,
+                            .scratch = scratch->value.pointer[0],
+                            .scratch_bytes = scratch_of(of(plan))};
+    for (int64_t i = 0; i < out->count; i++) {
+        out->ids[i] = ids->value.integer[i];
+        out->pointers[i] = pointers->value.pointer[i];
+        if ((uintptr_t)out->pointers[i] % 16 != 0) return CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER;
+    }
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t fake_cudnn_perform(const fake_cudnn_run *run) {
+    memset(run->scratch, 0xFF, run->scratch_bytes);
     fake_cudnn.executed++;
-    fake_cudnn.last_engine = of(plan)->graph.engine;
-    return fake_cudnn_compute(&of(plan)->graph, ids->value.integer, pointers->value.pointer,
-                              ids->count)
+    fake_cudnn.last_engine = run->graph.engine;
+    return fake_cudnn_compute(&run->graph, run->ids, run->pointers, run->count)
                ? CUDNN_STATUS_SUCCESS
                : CUDNN_STATUS_BAD_PARAM_NULL_POINTER;
 }
 
+static cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan,
+                             cudnnBackendDescriptor_t pack) {
+    ENTER();
+    fake_cudnn_run run;
+    if (handle == NULL) return CUDNN_STATUS_BAD_PARAM;
+    const cudnnStatus_t status = fake_cudnn_describe(plan, pack, &run);
+    return status == CUDNN_STATUS_SUCCESS ? fake_cudnn_perform(&run) : status;
+}
+
 quern_status cudnn_open(cudnn_table *out) {
     if (fake_library_enter(&fake_cudnn.library))
-        return quern_fail(QUERN_UNSUPPORTED, "libcudnn cannot be loaded: planned");
+        return quern_fail(QUERN_HOST_MEMORY, "libcudnn cannot be loaded: planned");
+    if (fake_cudnn.absent)
+        return quern_fail(QUERN_UNSUPPORTED, "libcudnn.so.9 cannot be loaded: it is absent");
     *out = (cudnn_table){
         .cudnnCreate = create,
         .cudnnDestroy = destroy,

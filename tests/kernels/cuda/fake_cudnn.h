@@ -18,6 +18,7 @@ typedef struct fake_cudnn_state {
     fake_library library;
     uint32_t refused; /* bit i: plans of engine i cannot be finalised */
     bool silent;      /* the heuristics propose nothing */
+    bool absent;      /* the library cannot be loaded */
     int64_t planned, loaded, executed;
     int32_t last_engine; /* of the last execution */
     size_t version;
@@ -42,6 +43,19 @@ typedef struct fake_cudnn_graph {
     int32_t engine, count;
     fake_cudnn_operation operations[2];
 } fake_cudnn_graph;
+
+/* An execution, with all that its descriptors said when it was asked for. */
+enum { FAKE_CUDNN_POINTERS = 8 };
+typedef struct fake_cudnn_run {
+    fake_cudnn_graph graph;
+    int64_t count, ids[FAKE_CUDNN_POINTERS];
+    void *pointers[FAKE_CUDNN_POINTERS], *scratch;
+    size_t scratch_bytes;
+} fake_cudnn_run;
+/* What cudnnBackendExecute checks; what it then does. */
+cudnnStatus_t fake_cudnn_describe(cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t pack,
+                                  fake_cudnn_run *out);
+cudnnStatus_t fake_cudnn_perform(const fake_cudnn_run *run);
 
 /* False: a size does not fit. */
 bool fake_cudnn_check(const fake_cudnn_operation *operation);

@@ -1,11 +1,10 @@
 /* fake_products.c - the double of cuBLASLt on the fake device: a product joins its stream's queue
  * like a kernel, with all that its descriptors said when it was issued, and reads its matrices when
- * its turn comes. There is no cuDNN. */
+ * its turn comes. */
 #include "fake_device.h"
 #include "fake_parts.h"
 
 #include "fake_cublaslt.h"
-#include "kernels/cuda/cudnn_table.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -78,9 +77,4 @@ quern_status cublaslt_open(cublaslt_table *out) {
     *out = inner;
     out->cublasLtMatmul = matmul;
     return QUERN_OK;
-}
-
-quern_status cudnn_open(cudnn_table *out) {
-    memset(out, 0, sizeof *out);
-    return cuda_fail(QUERN_UNSUPPORTED, "the fake device has no cuDNN");
 }

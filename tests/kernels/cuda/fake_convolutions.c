@@ -1,0 +1,55 @@
+/* fake_convolutions.c - the double of cuDNN on the fake device: a graph of operations joins the
+ * queue of its handle's stream like a kernel, and reads its tensors when its turn comes. */
+#include "fake_device.h"
+#include "fake_parts.h"
+
+#include "fake_cudnn.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+quern_status cudnn_open_double(cudnn_table *out); /* fake_cudnn.c's cudnn_open */
+
+static cudaStream_t current; /* of the one handle that a device has */
+
+static void run(dim3 grid, dim3 block, size_t shared_bytes, void **arguments) {
+    (void)grid, (void)block, (void)shared_bytes;
+    if (fake_cudnn_perform(arguments[0]) != CUDNN_STATUS_SUCCESS)
+        fake_misuse("a graph of cuDNN without all its pointers");
+}
+
+static const fake_kernel graph_kernel = {
+    FAKE_KERNEL_MAGIC, "a graph of cuDNN", 1, {sizeof(fake_cudnn_run)}, run};
+
+static cudnnStatus_t set_stream(cudnnHandle_t handle, cudaStream_t stream) {
+    if (handle == NULL) return CUDNN_STATUS_BAD_PARAM;
+    current = stream;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+static cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan,
+                             cudnnBackendDescriptor_t pack) {
+    fake_cudnn_run r;
+    if (handle == NULL) return CUDNN_STATUS_BAD_PARAM;
+    const cudnnStatus_t status = fake_cudnn_describe(plan, pack, &r);
+    if (status != CUDNN_STATUS_SUCCESS) return status;
+    void *arguments[] = {&r};
+    const cudaError_t code = cuda_driver.cudaLaunchKernel(&graph_kernel, (dim3){1, 1, 1},
+                                                          (dim3){1, 1, 1}, arguments, 0, current);
+    return code == cudaSuccess ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_EXECUTION_FAILED;
+}
+
+quern_status cudnn_open(cudnn_table *out) {
+    QUERN_TRY(cudnn_open_double(out));
+    out->cudnnSetStream = set_stream;
+    out->cudnnBackendExecute = execute;
+    return QUERN_OK;
+}
+
+/* What is left behind in the library fails the whole executable. */
+__attribute__((destructor)) static void end(void) {
+    if (fake_cudnn.library.live == 0 && fake_cudnn.library.misuse[0] == 0) return;
+    fprintf(stderr, "Failure: the double of cuDNN: %s, %lld objects alive\n",
+            fake_cudnn.library.misuse, (long long)fake_cudnn.library.live);
+    _exit(1);
+}
