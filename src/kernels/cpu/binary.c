@@ -47,16 +47,16 @@ typedef struct term_work {
 static void add_chunk(void *context, int64_t chunk) {
     const term_work *work = context;
     const walk *w = work->walk;
-    const cpu_range range = cpu_parallel_range(chunk, w->count);
-    walk_cursor cursor = {.rank = w->rank, .axis = {0, 1, 2, 3, 4, 5, 6, 7}};
-    const int64_t length = w->dim[w->rank - 1];
+    const cpu_range range = cpu_parallel_range(chunk, w->axes.count);
+    walk_cursor cursor = {.rank = w->axes.rank, .axis = {0, 1, 2, 3, 4, 5, 6, 7}};
+    const int64_t length = w->axes.dim[w->axes.rank - 1];
     double buffer[BLOCK];
     for (int64_t i = range.start; i < range.end;) {
         walk_row row = {.count = cpu_min(cpu_min(BLOCK, length - i % length), range.end - i)};
         walk_seek(w, &cursor, i);
-        for (int32_t o = 1; o < w->operand_count; o++) {
+        for (int32_t o = 1; o < w->axes.operand_count; o++) {
             row.data[o] = w->data[o] + cursor.offset[o] * (int64_t)w->bytes[o];
-            row.stride[o] = w->stride[o][w->rank - 1];
+            row.stride[o] = w->axes.stride[o][w->axes.rank - 1];
         }
         row.data[0] = buffer;
         work->term(&row);
@@ -70,7 +70,7 @@ static void input_backward(const quern_kernel_args *args, const binary_op *op, i
     if (target->data == NULL) return;
     const walk w = gradient_walk(args, target);
     const walk_function term = op->gradient[input][target->dtype == QUERN_F32 ? 0 : 1];
-    if (target->count != w.count) {
+    if (target->count != w.axes.count) {
         reduce_run(&w, args->stream,
                    &(reduce_job){.dtype = target->dtype,
                                  .term = term,
@@ -80,7 +80,7 @@ static void input_backward(const quern_kernel_args *args, const binary_op *op, i
                                  .scratch = args->scratch});
     } else if (args->accumulate[input]) {
         term_work work = {&w, term, target->dtype};
-        cpu_parallel(args->stream, w.count, add_chunk, &work);
+        cpu_parallel(args->stream, w.axes.count, add_chunk, &work);
     } else {
         walk_run(&w, args->stream, term);
     }

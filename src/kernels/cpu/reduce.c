@@ -39,16 +39,16 @@ static double combine_max(double a, double b) { return b > a || b != b ? b : a; 
 static double combine_min(double a, double b) { return b < a || b != b ? b : a; }
 
 static reduce_layout layout_of(const walk *w) {
-    const int32_t last = w->rank - 1;
-    reduce_layout l = {.target_count = 1, .reduced_count = 1, .length = w->dim[last]};
-    for (int32_t i = 0; i < w->rank; i++) {
-        const bool keep = w->stride[0][i] != 0;
-        *(keep ? &l.target_count : &l.reduced_count) *= w->dim[i];
+    const int32_t last = w->axes.rank - 1;
+    reduce_layout l = {.target_count = 1, .reduced_count = 1, .length = w->axes.dim[last]};
+    for (int32_t i = 0; i < w->axes.rank; i++) {
+        const bool keep = w->axes.stride[0][i] != 0;
+        *(keep ? &l.target_count : &l.reduced_count) *= w->axes.dim[i];
         if (i == last) l.inner_kept = keep;
         walk_cursor *cursor = keep ? &l.kept : &l.reduced;
         if (i != last) cursor->axis[cursor->rank++] = i;
     }
-    if (w->count == 0) return l;
+    if (w->axes.count == 0) return l;
     if (l.inner_kept) {
         l.tiles = cpu_chunk_count(l.length, TILE);
         l.item_count = l.target_count / l.length * l.tiles;
@@ -56,7 +56,7 @@ static reduce_layout layout_of(const walk *w) {
         l.group = cpu_rows_per_chunk(l.reduced_count);
         l.item_count = cpu_chunk_count(l.target_count, l.group);
     }
-    l.slice_count = cpu_min(ITEMS_WANTED / l.item_count, w->count / SLICE_ELEMENTS);
+    l.slice_count = cpu_min(ITEMS_WANTED / l.item_count, w->axes.count / SLICE_ELEMENTS);
     l.slice_count = larger(1, cpu_min(l.slice_count, l.reduced_count / RUN));
     return l;
 }
@@ -76,12 +76,12 @@ static cpu_range slice_range(const reduce_layout *l, int64_t slice) {
 /* The row at the sum of two cursors, `first` elements into the innermost axis. */
 static walk_row row_at(const walk *w, const walk_cursor *a, const walk_cursor *b, int64_t first,
                        int64_t count) {
-    const int32_t last = w->rank - 1;
+    const int32_t last = w->axes.rank - 1;
     walk_row row = {.count = count, .factor = w->factor};
-    for (int32_t o = 1; o < w->operand_count; o++) {
-        const int64_t element = a->offset[o] + b->offset[o] + first * w->stride[o][last];
+    for (int32_t o = 1; o < w->axes.operand_count; o++) {
+        const int64_t element = a->offset[o] + b->offset[o] + first * w->axes.stride[o][last];
         row.data[o] = w->data[o] + element * (int64_t)w->bytes[o];
-        row.stride[o] = w->stride[o][last];
+        row.stride[o] = w->axes.stride[o][last];
     }
     return row;
 }
@@ -196,7 +196,7 @@ void reduce_run(const walk *w, quern_stream *stream, const reduce_job *job) {
     reduce_work work = {w, job, layout_of(w), NULL};
     const reduce_layout *l = &work.layout;
     const fold_functions *fold = &folds[job->fold];
-    if (w->count == 0) {
+    if (w->axes.count == 0) {
         for (int64_t k = 0; k < l->target_count; k++) finish(&work, k, fold->initial);
         return;
     }

@@ -1,22 +1,18 @@
 /* walk.h - one pass over several views of one shape, row by row.
  *
- * A walk has a shape and operands that broadcast to it (stride 0 along an axis they lack). Closing
- * it drops axes of size 1 and merges neighbours that every operand steps through evenly, so a walk
- * over contiguous views is one long row. A row function gets pieces of the innermost axis:
- * row->data[i] points at operand i's first element, row->stride[i] is its step in elements.
+ * A row function gets pieces of the innermost of the axes (../walk_axes.h): row->data[i] points at
+ * operand i's first element, row->stride[i] is its step in elements. Once closed, a walk over
+ * contiguous views is one long row.
  * Pieces are cut at fixed borders, so which row function call computes an element never depends on
  * the thread count. */
 #ifndef QUERN_KERNELS_CPU_WALK_H
 #define QUERN_KERNELS_CPU_WALK_H
 
 #include "../kernel.h"
-
-enum { WALK_OPERANDS = 5 };
+#include "../walk_axes.h"
 
 typedef struct walk {
-    int32_t rank, operand_count; /* rank >= 1 once closed */
-    int64_t dim[QUERN_RANK_MAX], count;
-    int64_t stride[WALK_OPERANDS][QUERN_RANK_MAX]; /* in elements */
+    walk_axes axes;
     char *data[WALK_OPERANDS];
     size_t bytes[WALK_OPERANDS]; /* of one element */
     double factor;               /* handed to the row function; 1 unless set */
@@ -32,7 +28,7 @@ typedef struct walk_row {
 typedef void (*walk_function)(const walk_row *row);
 
 void walk_begin(walk *w, const quern_view *shape);
-void walk_add(walk *w, const quern_view *operand); /* aligned at the last axis, as in NumPy */
+void walk_add(walk *w, const quern_view *operand);
 void walk_close(walk *w);
 void walk_run(const walk *w, quern_stream *stream, walk_function function);
 
@@ -47,8 +43,5 @@ void walk_next(const walk *w, walk_cursor *cursor);
 
 /* to[i] += from[i] in F32 or F64. */
 void row_add(quern_dtype dtype, void *to, const void *from, int64_t count);
-
-/* A contiguous view of other dims on the same data. */
-quern_view view_with_dims(const quern_view *view, int32_t rank, const int64_t *dim);
 
 #endif

@@ -37,11 +37,11 @@ static inline quern_status binary_plan(quern_kernel_plan *plan) {
 
 template <typename Op> quern_status binary_forward(const quern_kernel_args *args) {
     const quern_view *y = &args->out[0], *a = &args->in[0], *b = &args->in[1];
-    walk w = walk_begin(y);
-    walk_add(&w, y);
-    walk_add(&w, a);
-    walk_add(&w, b);
-    walk_close(&w);
+    walk w = walk_axes_of(y);
+    walk_axes_add(&w, y);
+    walk_axes_add(&w, a);
+    walk_axes_add(&w, b);
+    walk_axes_close(&w);
     return real_dispatch(y->dtype, [&](auto zero) {
         typedef decltype(zero) T;
         return walk_run(args->stream, w, binary_value<Op>(), false, (T *)y->data,
@@ -56,10 +56,10 @@ template <typename Op, int INPUT> quern_status binary_input(const quern_kernel_a
     const quern_view *b = args->in[1].data != NULL ? &args->in[1] : g;
     const quern_view *y = args->out[0].data != NULL ? &args->out[0] : g;
     const bool add = args->accumulate[INPUT];
-    walk w = walk_begin(g);
+    walk w = walk_axes_of(g);
     const quern_view *const operands[] = {target, g, a, b, y};
-    for (const quern_view *operand : operands) walk_add(&w, operand);
-    walk_close(&w);
+    for (const quern_view *operand : operands) walk_axes_add(&w, operand);
+    walk_axes_close(&w);
     return real_dispatch(target->dtype, [&](auto zero) {
         typedef decltype(zero) T;
         const binary_gradient<Op, INPUT> op = {};

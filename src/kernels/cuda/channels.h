@@ -26,7 +26,7 @@ static inline walk channels_walk(const channels_shape &s, int32_t whole, int32_t
         w.stride[o][1] = is_whole ? s.area : 1;
         w.stride[o][2] = is_whole ? 1 : 0;
     }
-    walk_close(&w);
+    walk_axes_close(&w);
     return w;
 }
 

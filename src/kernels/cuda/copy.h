@@ -21,10 +21,10 @@ template <typename F> quern_status copy_dispatch(quern_dtype dtype, F f) {
 /* to = from, views of one shape and dtype, or to += from in a real type. */
 static inline quern_status copy_view(quern_stream *stream, const quern_view *to,
                                      const quern_view *from, bool add) {
-    walk w = walk_begin(to);
-    walk_add(&w, to);
-    walk_add(&w, from);
-    walk_close(&w);
+    walk w = walk_axes_of(to);
+    walk_axes_add(&w, to);
+    walk_axes_add(&w, from);
+    walk_axes_close(&w);
     const auto run = [&](auto zero) {
         typedef decltype(zero) T;
         return walk_run(stream, w, copy_op(), add, (T *)to->data, (const T *)from->data);

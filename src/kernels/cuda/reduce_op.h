@@ -21,9 +21,9 @@ static inline quern_view reduce_kept_view(const quern_kernel_args *args, const q
 
 /* A walk over x's shape with these operands; the first is the output. */
 template <typename... Views> walk reduce_walk(const quern_view *x, const Views *...operand) {
-    walk w = walk_begin(x);
-    (walk_add(&w, operand), ...);
-    walk_close(&w);
+    walk w = walk_axes_of(x);
+    (walk_axes_add(&w, operand), ...);
+    walk_axes_close(&w);
     return w;
 }
 

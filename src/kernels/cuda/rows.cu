@@ -54,7 +54,7 @@ quern_status rows_sum(quern_stream *stream, rows_shape shape, void *sums, const 
               shape.rows * shape.columns,
               {shape.rows, shape.columns},
               {{0, 1}, {shape.columns, 1}}};
-    walk_close(&w);
+    walk_axes_close(&w);
     return real_dispatch(shape.dtype, [&](auto zero) {
         typedef decltype(zero) T;
         return fold_run<FOLD_SUM>(stream, w, fold_self(), fold_result<T>{(T *)sums, 1, accumulate},

@@ -1,85 +1,17 @@
 /* walk.h - out[…] = op(i, in[…]…) over views of one shape, strided or broadcast.
  *
- * A walk has a shape and operands that broadcast to it (stride 0 along an axis they lack), operand
- * 0 being the output. Closing it drops axes of size 1 and merges neighbours that every operand
- * steps through evenly, so a walk over contiguous views has one axis, and a division per element
- * for each axis more. Where the innermost axis allows, a thread does 16 bytes at a time. */
+ * A walk is the closed axes (../walk_axes.h) of its operands, operand 0 being the output. Each axis
+ * beyond one costs a division per element. Where the innermost axis allows, a thread does 16 bytes
+ * at a time. */
 #ifndef QUERN_KERNELS_CUDA_WALK_H
 #define QUERN_KERNELS_CUDA_WALK_H
 
+#include "../walk_axes.h"
 #include "map.h"
 
 #include <utility>
 
-constexpr int WALK_OPERANDS = 5;
-
-struct walk {
-    int32_t rank, operand_count; /* rank >= 1 once closed */
-    int64_t count, dim[QUERN_RANK_MAX];
-    int64_t stride[WALK_OPERANDS][QUERN_RANK_MAX]; /* in elements */
-};
-
-static inline walk walk_begin(const quern_view *shape) {
-    walk w = {};
-    w.rank = shape->rank;
-    w.count = shape->count;
-    for (int32_t i = 0; i < shape->rank; i++) w.dim[i] = shape->dim[i];
-    return w;
-}
-
-/* Aligned at the last axis, as in NumPy. */
-static inline void walk_add(walk *w, const quern_view *operand) {
-    const int32_t o = w->operand_count++, missing = w->rank - operand->rank;
-    for (int32_t i = missing; i < w->rank; i++)
-        w->stride[o][i] = operand->dim[i - missing] == 1 ? 0 : operand->stride[i - missing];
-}
-
-static inline bool walk_mergeable(const walk *w, int32_t outer, int32_t inner) {
-    for (int32_t o = 0; o < w->operand_count; o++)
-        if (w->stride[o][outer] != w->stride[o][inner] * w->dim[inner]) return false;
-    return true;
-}
-
-static inline void walk_move_axis(walk *w, int32_t to, int32_t from) {
-    w->dim[to] = w->dim[from];
-    for (int32_t o = 0; o < w->operand_count; o++) w->stride[o][to] = w->stride[o][from];
-}
-
-static inline void walk_close(walk *w) {
-    int32_t kept = 0;
-    for (int32_t i = 0; i < w->rank; i++) {
-        if (w->dim[i] == 1) continue;
-        walk_move_axis(w, kept, i);
-        if (kept > 0 && walk_mergeable(w, kept - 1, kept)) {
-            const int64_t merged = w->dim[kept - 1] * w->dim[kept];
-            walk_move_axis(w, kept - 1, kept);
-            w->dim[kept - 1] = merged;
-        } else {
-            kept++;
-        }
-    }
-    if (kept == 0) { /* a single element: any stride will do */
-        w->dim[0] = 1;
-        for (int32_t o = 0; o < w->operand_count; o++) w->stride[o][0] = 1;
-        kept = 1;
-    }
-    w->rank = kept;
-}
-
-/* A contiguous view of other dims on the same data. */
-static inline quern_view view_with_dims(const quern_view *view, int32_t rank, const int64_t *dim) {
-    quern_view out = {};
-    out.data = view->data;
-    out.count = 1;
-    out.rank = rank;
-    out.dtype = view->dtype;
-    for (int32_t i = rank - 1; i >= 0; i--) {
-        out.dim[i] = dim[i];
-        out.stride[i] = out.count;
-        out.count *= dim[i];
-    }
-    return out;
-}
+typedef walk_axes walk;
 
 /* The operands' offsets of element `index`, in row-major order of the walk. Divisions of 32 bits
  * where they do, because those of 64 take several times as long. */
