@@ -111,8 +111,10 @@ typedef struct quern_trainer_desc {
     const char *stop_file; /* the run ends when this file is there, looked for every 100 ms, when
                               fit begins and at each epoch's end; it is removed then */
     bool handle_signals;   /* during fit: SIGINT, SIGTERM end every such run of the process with a
-                              save (a second one at once, without), SIGHUP saves; the handlers
-                              before are put back when the last of them ends */
+                              save, SIGHUP saves. A second one ends them at once: no evaluation, no
+                              save; one under way is given up (save_durable tells so) behind the
+                              file operation at hand, and the older checkpoints stay. The handlers
+                              before are put back when the last of the runs ends */
     int64_t log_every;     /* updates; default 50 */
     int32_t run_ahead;     /* attempts the host may be ahead of the device; default 2, 1 … 8 */
 

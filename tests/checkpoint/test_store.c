@@ -130,8 +130,10 @@ static void save_and_list(const retention_policy *policy, int64_t count, char *t
         if (step % 5 == 1) { /* also over a restart */
             checkpoint_store_destroy(store);
             REQUIRE_OK(checkpoint_store_create(
-                &store, &(checkpoint_store_desc){&host, FIXTURE_DIRECTORY,
-                                                 fixture_content(&f, 0, 0), *policy}));
+                &store, &(checkpoint_store_desc){.host = &host,
+                                                 .directory = FIXTURE_DIRECTORY,
+                                                 .largest = fixture_content(&f, 0, 0),
+                                                 .retention = *policy}));
         }
         checkpoint_content content = *fixture_content(&f, step, step);
         content.metric_value = step == 5 ? (double)NAN : fabs((double)step - 6.0);
@@ -221,7 +223,10 @@ TEST_CASE(CheckpointStore, contents_that_no_file_can_hold_are_refused) {
     power_disk_begin(&disk);
     const quern_host host = power_disk_host(&disk);
     checkpoint_content content = *fixture_content(&f, 1, 1);
-    checkpoint_store_desc desc = {&host, FIXTURE_DIRECTORY, &content, {.keep_last = 2}};
+    checkpoint_store_desc desc = {.host = &host,
+                                  .directory = FIXTURE_DIRECTORY,
+                                  .largest = &content,
+                                  .retention = {.keep_last = 2}};
     f.model[1].name = "fc.weight";
     CHECK_STATUS(checkpoint_store_create(&store, &desc), QUERN_INTERNAL);
     CHECK_ERROR_HAS("two tensors of a checkpoint are named fc.weight");

@@ -10,6 +10,7 @@ static quern_action note_end(void *self, const quern_event *event) {
     const int n = ++e->fired[event->kind];
     if (event->kind == QUERN_EVENT_stop_requested)
         snprintf(e->reason, sizeof e->reason, "%s", event->reason);
+    if (event->kind == QUERN_EVENT_save_durable) e->save_status = event->status;
     if (event->kind == QUERN_EVENT_step_end && n == e->save_at)
         CHECK_OK(quern_event_request(event, QUERN_REQUEST_SAVE));
     if (event->kind == e->kind && n == e->nth)

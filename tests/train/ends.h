@@ -8,8 +8,9 @@ typedef struct ends {
     int fired[QUERN_EVENT_COUNT];
     quern_event_kind kind; /* `number` is raised so many `times` at the nth of these */
     int nth, number, times;
-    int save_at;     /* a save is asked for at the nth step_end; 0: none */
-    char reason[32]; /* stop_requested's */
+    int save_at;              /* a save is asked for at the nth step_end; 0: none */
+    char reason[32];          /* stop_requested's */
+    quern_status save_status; /* the last save_durable's */
 } ends;
 
 quern_callback ends_callback(ends *e);

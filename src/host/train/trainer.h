@@ -163,11 +163,10 @@ struct quern_trainer {
     atomic_int stop_flag;
     bool stopping, end_eval;
     bool signals_entered;
-    bool at_once; /* a second signal: no evaluation, no save */
-    int signal;   /* SIGINT, SIGTERM; 0: none came */
-    signal_counts signals_seen;
-    int64_t stop_file_due_ns; /* when it is looked for again */
-    bool stop_file_told;      /* that it cannot be */
+    int signal;                                /* SIGINT, SIGTERM; 0: none came */
+    signal_counts signals_begun, signals_seen; /* when the fit began; when it looked */
+    int64_t stop_file_due_ns;                  /* when it is looked for again */
+    bool stop_file_told;                       /* that it cannot be */
     quern_stop_reason reason;
     quern_status failure; /* sticky: of the device */
     error_text failure_text;
@@ -355,8 +354,8 @@ bool stop_cut_evaluation(const quern_trainer *t);
 QUERN_MUST_CHECK quern_status trainer_poll_stop(quern_trainer *t);
 QUERN_MUST_CHECK quern_status trainer_poll_stop_now(quern_trainer *t);
 QUERN_MUST_CHECK quern_status trainer_poll_stop_own_loop(quern_trainer *t);
-/* Whether a second signal has come by now. */
-bool trainer_at_once(quern_trainer *t);
+/* Whether a second signal has come by now: no evaluation, no save. The writer's thread asks too. */
+bool trainer_at_once(const quern_trainer *t);
 
 /* evaluation_set.c */
 QUERN_MUST_CHECK quern_status evaluation_sets_check(const quern_trainer_desc *d);

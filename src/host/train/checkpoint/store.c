@@ -24,19 +24,42 @@ struct checkpoint_store {
     size_t manifest_bytes;
     retention retention;
     int64_t last_step; /* -1: nothing written yet */
+    bool (*gives_up)(void *self);
+    void *gives_up_self;
 };
+
+/* Bytes between two looks at whether the write is given up. */
+#define PIECE_BYTES ((size_t)4 << 20)
+
+static bool is_given_up(const checkpoint_store *store) {
+    return store->gives_up != NULL && store->gives_up(store->gives_up_self);
+}
+
+static quern_status go_on(const checkpoint_store *store) {
+    if (!is_given_up(store)) return QUERN_OK;
+    return quern_fail(QUERN_IO, "writing %s was given up: the run was told to end at once",
+                      store->written);
+}
 
 /* A file being written, and the digest of what went into it. */
 typedef struct stream {
+    const checkpoint_store *store;
     digest digest;
     int64_t bytes;
     file_writer writer;
 } stream;
 
 static quern_status stream_add(stream *s, const void *from, size_t bytes) {
-    digest_add(&s->digest, from, bytes);
+    for (size_t at = 0; at < bytes;) {
+        const uint8_t *piece = (const uint8_t *)from + at;
+        const size_t size = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
+        QUERN_TRY(go_on(s->store));
+        digest_add(&s->digest, piece, size);
+        QUERN_TRY(file_writer_write(&s->writer, piece, size));
+        at += size;
+    }
     s->bytes += (int64_t)bytes;
-    return file_writer_write(&s->writer, from, bytes);
+    return QUERN_OK;
 }
 
 static quern_status write_entries(checkpoint_store *store, stream *s,
@@ -46,6 +69,7 @@ static quern_status write_entries(checkpoint_store *store, stream *s,
                                       NULL, 0));
     QUERN_TRY(stream_add(s, store->header, bytes));
     for (int64_t i = 0; i < count; i++) QUERN_TRY(stream_add(s, entries[i].data, entries[i].bytes));
+    QUERN_TRY(go_on(store));
     return file_writer_sync(&s->writer);
 }
 
@@ -60,7 +84,7 @@ static void path_leave(checkpoint_store *store) { *strrchr(store->path, '/') = '
 static quern_status write_tensors(checkpoint_store *store, const char *name,
                                   const quern_safetensors_entry *entries, int64_t count,
                                   checkpoint_file *out) {
-    stream s = {0};
+    stream s = {.store = store};
     digest_begin(&s.digest);
     path_enter(store, name);
     quern_status status =
@@ -80,7 +104,9 @@ static quern_status write_manifest(checkpoint_store *store, const checkpoint_con
     file_writer w;
     path_enter(store, MANIFEST_FILE);
     quern_status status = file_writer_open(&w, store->host, store->path, QUERN_FILE_CREATE_NEW);
+    if (status == QUERN_OK) status = go_on(store);
     if (status == QUERN_OK) status = file_writer_write(&w, t.data, t.length);
+    if (status == QUERN_OK) status = go_on(store);
     if (status == QUERN_OK) status = file_writer_sync(&w);
     const quern_status closed = file_writer_close(&w);
     path_leave(store);
@@ -95,7 +121,9 @@ static quern_status write_partial(checkpoint_store *store, const checkpoint_cont
     QUERN_TRY(write_tensors(store, MODEL_FILE, content->model, content->model_count, &model));
     QUERN_TRY(write_tensors(store, STATE_FILE, content->state, content->state_count, &state));
     QUERN_TRY(write_manifest(store, content, &model, &state));
-    return directory_sync(store->host, store->path);
+    QUERN_TRY(go_on(store));
+    QUERN_TRY(directory_sync(store->host, store->path));
+    return go_on(store);
 }
 
 static char *set_path(const checkpoint_store *store, char *to, int64_t step, generation_kind kind) {
@@ -116,6 +144,7 @@ static quern_status step_aside(checkpoint_store *store, int64_t step) {
     return path_rename(store->host, store->written, aside);
 }
 
+/* From here on nothing is given up: it would only take longer to undo. */
 static quern_status publish(checkpoint_store *store, int64_t step) {
     bool replaces = false;
     QUERN_TRY(path_exists(store->host, store->written, &replaces));
@@ -185,7 +214,8 @@ void checkpoint_store_retire(checkpoint_store *store) {
     if (store->last_step < 0) return;
     remove_or_warn(store, set_path(store, store->other, store->last_step, GENERATION_REPLACED));
     remove_or_warn(store, set_path(store, store->other, store->last_step, GENERATION_RETIRED));
-    for (int64_t step; retention_take(&store->retention, store->last_step, &step);)
+    for (int64_t step;
+         !is_given_up(store) && retention_take(&store->retention, store->last_step, &step);)
         retire_step(store, step);
 }
 
@@ -249,6 +279,8 @@ quern_status checkpoint_store_create(checkpoint_store **out, const checkpoint_st
     QUERN_TRY(memory_allocate(desc->host, &store, 1, sizeof *store, "a checkpoint store"));
     store->host = desc->host;
     store->last_step = -1;
+    store->gives_up = desc->gives_up;
+    store->gives_up_self = desc->gives_up_self;
     const quern_status status = create(store, desc);
     if (status != QUERN_OK) {
         checkpoint_store_destroy(store);

@@ -22,6 +22,10 @@ typedef struct checkpoint_store_desc {
                                           written later has no more tensors, bytes of header or
                                           callback bytes than this one. */
     retention_policy retention;
+    /* Asked between two file operations, on the thread that writes: true gives the write up. NULL:
+     * it always goes on. One operation under way, an fsync for instance, cannot be cut short. */
+    bool (*gives_up)(void *self);
+    void *gives_up_self;
 } checkpoint_store_desc;
 
 /* INVALID, IO, INPUT, HOST_MEMORY. */
@@ -31,12 +35,14 @@ void checkpoint_store_destroy(checkpoint_store *store);
 
 /* The protocol: step-<n>.partial is made; both files are written and synced, the manifest last,
  * then the directory itself; an older step-<n> is renamed aside; the new one gets its name; the
- * parent is synced. A failure (IO: path, operation, cause) leaves every older checkpoint. */
+ * parent is synced. A failure (IO: path, operation, cause) leaves every older checkpoint; so does a
+ * write that is given up (IO too), which is possible until the new one has its name. */
 QUERN_MUST_CHECK quern_status checkpoint_store_write(checkpoint_store *store,
                                                      const checkpoint_content *content);
 
 /* Removes what the policy does not keep, after a write that succeeded. What cannot be removed is
- * logged, stays, and is not tried again before the next create. */
+ * logged, stays, and is not tried again before the next create; what a store that gives up leaves
+ * is removed behind the next write. */
 void checkpoint_store_retire(checkpoint_store *store);
 
 /* Where the last successful write put it; valid until the next. */

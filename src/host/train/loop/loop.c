@@ -137,7 +137,7 @@ static quern_status fit_run(quern_trainer *t) {
     while (!run_over(t)) QUERN_TRY(epoch_run(t));
     QUERN_TRY(limit_finish(t));
     t->due &= stop_was_asked(t) ? QUERN_REQUEST_EVALUATION : 0; /* the next fit begins with it */
-    return trainer_at_once(t) ? QUERN_OK : save_finish(t);
+    return save_finish(t);
 }
 
 /* Not the one that a resumed checkpoint was saved in. */

@@ -9,22 +9,25 @@ enum { STOP_FILE_PERIOD_NS = 100000000 };
 
 quern_status stop_start(quern_trainer *t) {
     t->signal = 0;
-    t->at_once = false;
     t->stop_file_due_ns = 0;
     if (!t->desc.handle_signals) return QUERN_OK;
     QUERN_TRY(signals_enter());
+    t->signals_begun = t->signals_seen = signals_read();
     t->signals_entered = true;
-    t->signals_seen = signals_read();
     return QUERN_OK;
+}
+
+/* Those that say that the run is to end. */
+static unsigned ending_between(signal_counts before, signal_counts now) {
+    return (now.terminate - before.terminate) + (now.interrupt - before.interrupt);
 }
 
 /* How many new ones say that the run is to end. */
 static unsigned signals_note(quern_trainer *t) {
     const signal_counts now = signals_read(), seen = t->signals_seen;
     const unsigned terminate = now.terminate - seen.terminate;
-    const unsigned ending = terminate + (now.interrupt - seen.interrupt);
+    const unsigned ending = ending_between(seen, now);
     t->signals_seen = now;
-    if (ending > 1 || (ending > 0 && t->signal != 0)) t->at_once = true;
     if (ending > 0 && t->signal == 0) t->signal = terminate > 0 ? SIGTERM : SIGINT;
     return ending;
 }
@@ -100,11 +103,8 @@ quern_status trainer_poll_stop_own_loop(quern_trainer *t) {
     return trainer_begin_stop(t, QUERN_STOPPED_REQUEST);
 }
 
-bool trainer_at_once(quern_trainer *t) {
-    const signal_counts now = signals_read(), seen = t->signals_seen;
-    const bool again = now.interrupt != seen.interrupt || now.terminate != seen.terminate;
-    if (t->signals_entered && t->signal != 0 && again) t->at_once = true;
-    return t->at_once;
+bool trainer_at_once(const quern_trainer *t) {
+    return t->signals_entered && ending_between(t->signals_begun, signals_read()) >= 2;
 }
 
 /* A lock-free store: a signal handler may call this. */

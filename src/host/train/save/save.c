@@ -70,6 +70,10 @@ static quern_status check_metric(quern_trainer *t) {
                       name);
 }
 
+/* On the writer's thread. A fit ends with nothing left to be written, so that no signal of a later
+ * one meets what an earlier one saved. */
+static bool writer_gives_up(void *self) { return trainer_at_once(self); }
+
 static quern_status writer_create(quern_trainer *t) {
     trainer_save *save = t->save;
     const quern_save_desc *d = &t->desc.save;
@@ -81,7 +85,9 @@ static quern_status writer_create(quern_trainer *t) {
                   .retention = {.keep_last = d->keep_last,
                                 .keep_best = d->keep_best,
                                 .best_is_largest = d->best_is_largest,
-                                .keep_every = d->keep_every}},
+                                .keep_every = d->keep_every},
+                  .gives_up = writer_gives_up,
+                  .gives_up_self = t},
         .slot_count = d->two_snapshots ? 2 : 1,
     };
     QUERN_TRY(checkpoint_snapshot_bytes(content, &save->block_bytes));
@@ -218,10 +224,10 @@ static bool is_saved(const quern_trainer *t) {
 quern_status save_finish(quern_trainer *t) {
     if (!saves(t)) return QUERN_OK;
     QUERN_TRY(save_wait(t));
-    if (is_saved(t)) return QUERN_OK;
+    if (is_saved(t) || trainer_at_once(t)) return QUERN_OK;
     QUERN_TRY(save_run(t));
     QUERN_TRY(save_wait(t));
-    if (t->save->durable) return QUERN_OK;
+    if (t->save->durable || trainer_at_once(t)) return QUERN_OK;
     return quern_fail(QUERN_IO, "the last state could not be saved: %s", t->save->failure.text);
 }
 

@@ -20,9 +20,11 @@ void save_release(quern_trainer *t);
 QUERN_MUST_CHECK quern_status save_poll(quern_trainer *t);
 /* Takes a snapshot with its events; the writer goes on from there. No attempt is in flight. */
 QUERN_MUST_CHECK quern_status save_run(quern_trainer *t);
-/* The run ends in order: what is not saved yet is; IO when the last state could not be. */
+/* The run ends: what is not saved yet is, unless it is to end at once; IO when the last state could
+ * not be. */
 QUERN_MUST_CHECK quern_status save_finish(quern_trainer *t);
-/* Until nothing is left to be written, with the events of that. */
+/* Until nothing is left to be written, with the events of that. A second signal makes the writer
+ * give up what is not durable behind the file operation under way, which nothing can cut short. */
 QUERN_MUST_CHECK quern_status save_wait(quern_trainer *t);
 /* The run has failed: waits for what was handed to the writer, saves nothing. */
 void save_settle(quern_trainer *t);
