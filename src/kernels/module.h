@@ -54,7 +54,8 @@ static inline uint64_t module_op_table_hash(void) {
             hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
     const size_t sizes[] = {sizeof(quern_backend),     sizeof(quern_kernel_args),
                             sizeof(quern_kernel_plan), sizeof(quern_host),
-                            sizeof(quern_update),      sizeof(task_state)};
+                            sizeof(quern_update),      sizeof(task_state),
+                            sizeof(task_gather),       TASK_COUNT};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         hash = (hash ^ sizes[i]) * UINT64_C(1099511628211);
     return hash;

@@ -13,10 +13,13 @@
  *   average    the parameters' moving average follows them, when applied
  *   commit     pending state (running statistics) becomes state, when applied
  *   record     the attempt's record goes to the ring, the window is closed, attempt + 1
- * open         counts the microbatches of a window, from which random draws follow */
+ * open         counts the microbatches of a window, from which random draws follow
+ * gather       a batch of a data set that the device holds is written into the inputs; in front of
+ *              a microbatch's forward pass, and behind its open */
 #ifndef QUERN_KERNELS_TASK_H
 #define QUERN_KERNELS_TASK_H
 
+#include "field_plan.h"
 #include <quern/event.h>
 #include <quern/kernel.h>
 #include <quern/update.h>
@@ -44,7 +47,8 @@ typedef struct task_record { /* host-visible memory, a ring indexed by attempt *
 } task_record;
 
 #define TASK_LIST(X)                                                                               \
-    X(open) X(weigh) X(seed) X(norm) X(decide) X(average) X(commit) X(record) X(accumulate)
+    X(open)                                                                                        \
+    X(weigh) X(seed) X(norm) X(decide) X(average) X(commit) X(record) X(accumulate) X(gather)
 
 #define X(name) TASK_##name,
 typedef enum task_id { TASK_LIST(X) TASK_COUNT } task_id;
@@ -107,5 +111,41 @@ typedef struct task_accumulate { /* sums[i] += value[i] */
     quern_view value;            /* F32, F64, I32 or I64 */
     double constant;             /* added to sums[0] when value.data is NULL */
 } task_accumulate;
+
+/* Which batch of which epoch: written by the host before what gathers it is launched. */
+typedef struct task_batch { /* host-visible memory */
+    int64_t epoch, first_position;
+} task_batch;
+
+typedef struct task_pick { /* of a row */
+    int64_t sample;
+    field_draw draw;
+} task_pick;
+
+typedef struct task_field { /* of the set, and the input that it becomes: whole device blocks */
+    const void *from;
+    void *to;
+    field_plan plan;
+} task_field;
+
+/* The batch is at batches[attempt % lane_count * window + microbatch] of `run`: everything else
+ * follows from it as on the host (sampler.h, field_plan.h), so that several attempts can be
+ * recorded in one capture and the host says only where their data begins. */
+typedef struct task_gather { /* args->scratch: a task_pick a row */
+    const task_batch *batches;
+    int64_t lane_count, window;
+    quern_run *run;
+    bool advance;   /* run.attempt + 1 behind it: for passes that no attempt counts */
+    int64_t length; /* of the set */
+    bool shuffle;
+    uint64_t seed;
+    int64_t sample_count; /* rows to be written */
+    int32_t field_count;
+    const task_field *fields; /* host memory */
+} task_gather;
+
+static inline QUERN_HD const task_batch *gather_batch(const task_gather *t) {
+    return &t->batches[t->run->attempt % t->lane_count * t->window + t->run->microbatch];
+}
 
 #endif

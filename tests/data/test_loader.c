@@ -1,5 +1,5 @@
 #include "../../src/host/data/loader.h"
-#include "../../src/host/data/sampler.h"
+#include "../../src/kernels/sampler.h"
 
 #include "fault_host.h"
 #include "memory_files.h"

@@ -1,4 +1,4 @@
-#include "../../src/host/data/sampler.h"
+#include "../../src/kernels/sampler.h"
 
 #include "quern_test.h"
 

@@ -5,7 +5,7 @@
 #define QUERN_DATA_BINDING_H
 
 #include "loader.h"
-#include "sampler.h"
+#include "../../kernels/sampler.h"
 #include "transform.h"
 
 #include <stdatomic.h>
