@@ -116,7 +116,10 @@ typedef struct quern_trainer_desc {
                               file operation at hand, and the older checkpoints stay. The handlers
                               before are put back when the last of the runs ends */
     int64_t log_every;     /* updates; default 50 */
-    int32_t run_ahead;     /* attempts the host may be ahead of the device; default 2, 1 … 8 */
+    int32_t run_ahead;     /* attempts the host may be ahead of the device, 1 … 128; default 2 on
+                              the CPU, on a device 128 where their staging memory is not too much.
+                              Half of them are read back with one wait; a stop lets those that have
+                              been issued run to their end */
 
     quern_optimizer_desc optimizer;
     quern_not_finite not_finite;

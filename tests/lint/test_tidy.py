@@ -55,6 +55,8 @@ APPEND = [
     ("src/host/base/text.c", "static int table[3];\n", "mutable static"),
     ("src/host/base/text.c", 'void f(void) { printf("x"); }\n', "library code calls printf"),
     ("src/host/base/text.c", "void f(void) { abort(); }\n", "library code calls abort"),
+    ("src/host/base/text.c", "int f(d *d) { return d->stream_wait(d); }\n", "not counted"),
+    ("src/host/base/text.c", "int f(d *d) { return d->event_wait(d); }\n", "not counted"),
     ("include/quern/ops.def", 'QUERN_OP(tanh, NO_DESC, "y")\n', "no test row for the op tanh"),
     ("include/quern/ops.h", "int by_hand;\n", "ops.h:1: differs from what"),
     ("notes.md", "a file at the top\n", "notes.md:1: the top level is closed"),

@@ -63,7 +63,7 @@ TEST_CASE(Resolve, numbers_out_of_range_are_refused) {
     } while (0)
     REFUSE(batch_size, -1, "batch_size is -1");
     REFUSE(worker_count, -2, "worker_count is -2");
-    REFUSE(run_ahead, 9, "run_ahead is 9, not 0 … 8");
+    REFUSE(run_ahead, 129, "run_ahead is 129, not 0 … 128");
     REFUSE(epoch_count, -1, "epoch_count is -1");
     REFUSE(step_limit, -1, "step_limit is -1");
     REFUSE(log_every, -5, "log_every is -5");

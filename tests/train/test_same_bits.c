@@ -63,9 +63,14 @@ TEST_CASE(SameBits, workers_or_none) {
         check_same(&plain, &defaults, &plain, &(quern_trainer_desc){.worker_count = workers});
 }
 
-TEST_CASE(SameBits, run_ahead_of_one_to_eight) {
-    for (int32_t ahead = 1; ahead <= 8; ahead++)
-        check_same(&plain, &defaults, &plain, &(quern_trainer_desc){.run_ahead = ahead});
+static const int32_t aheads[] = {1, 2, 3, 4, 5, 6, 7, 8, 64, 127, 128};
+enum { AHEADS = sizeof aheads / sizeof aheads[0] };
+
+TEST_CASE(SameBits, however_far_the_host_runs_ahead) {
+    for (int i = 0; i < AHEADS; i++)
+        for (int64_t log_every = 1; log_every <= 100; log_every *= 10)
+            check_same(&plain, &defaults, &plain,
+                       &(quern_trainer_desc){.run_ahead = aheads[i], .log_every = log_every});
 }
 
 TEST_CASE(SameBits, however_often_it_logs) {

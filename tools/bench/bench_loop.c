@@ -136,6 +136,12 @@ static quern_status instant_wait(backend_event *event) {
     return QUERN_OK;
 }
 
+static quern_status instant_query(backend_event *event, bool *out_done) {
+    (void)event;
+    *out_done = true;
+    return QUERN_OK;
+}
+
 static double host_round(bench *b) {
     quern_trainer *t = b->trainer;
     const quern_backend *real = t->backend;
@@ -145,11 +151,12 @@ static double host_round(bench *b) {
     device.fill = instant_fill;
     device.event_record = instant_record;
     device.event_wait = instant_wait;
-    t->backend = &device;
+    device.event_query = instant_query;
+    t->backend = b->device->backend = &device;
     instant = b;
     t->step = t->attempts; /* as the instant device counts them */
     const double seconds = fit_round(b);
-    t->backend = real;
+    t->backend = b->device->backend = real;
     t->frozen = true;
     return seconds;
 }

@@ -88,8 +88,8 @@ quern_status parameters_allocate(quern_parameters *p, bool gradients) {
     if (gradients) QUERN_TRY(block(p, &p->gradients, p->trainable_count));
     QUERN_TRY(block(p, &p->buffers, p->buffer_count));
     QUERN_TRY(block(p, &p->pending, p->buffer_count));
-    const quern_device *device = p->graph->device;
-    return device->backend->stream_wait(device->stream);
+    quern_device *device = p->graph->device;
+    return device_wait_stream(device, device->stream);
 }
 
 static void block_release(quern_parameters *p, void *data, int64_t count) {

@@ -260,7 +260,8 @@ static quern_status step_issue(const quern_program *p, program_step *step, progr
                 step_bytes(step, args));
     quern_status s =
         p->backend->call(stream, step->backward ? kernel->backward : kernel->forward, args);
-    if (s == QUERN_OK && p->graph->device->trace_ops) s = p->backend->stream_wait(stream);
+    if (s == QUERN_OK && p->graph->device->trace_ops)
+        s = device_wait_stream(p->graph->device, stream);
     trace_end(p->host);
     return s == QUERN_OK ? s
                          : error_prefix(s, "%s (%s)", step->node->node->name, step->node->op->name);

@@ -36,7 +36,7 @@ void quern_program_destroy(quern_program *p) {
     if (!p) return;
     if (p->owned) {
         /* what is still running reads this memory; its failure has nobody left to hear it */
-        const quern_status s = p->backend->stream_wait(p->graph->device->stream);
+        const quern_status s = device_wait_stream(p->graph->device, p->graph->device->stream);
         (void)s;
     }
     owned_release(p);
@@ -172,7 +172,7 @@ quern_status quern_program_write(quern_program *p, const quern_tensor *tensor, c
     p->owned->passes = 0; /* what forward saved belongs to the former batch */
     QUERN_TRY(view_check(p, tensor, &view, bytes, "input"));
     if (bytes) QUERN_TRY(p->backend->copy(p->graph->device->stream, view.data, host, bytes));
-    return p->backend->stream_wait(p->graph->device->stream);
+    return device_wait_stream(p->graph->device, p->graph->device->stream);
 }
 
 /* What has not been computed from the inputs at hand is garbage, and backward would follow it. */
@@ -187,7 +187,8 @@ quern_status quern_program_forward(quern_program *p, int64_t attempt) {
     quern_stream *stream = p->graph->device->stream;
     struct owned_blocks *own = p->owned;
     own->passes = 0;
-    QUERN_TRY(p->backend->stream_wait(stream)); /* host_state is read by the copy below */
+    QUERN_TRY(
+        device_wait_stream(p->graph->device, stream)); /* host_state is read by the copy below */
     *own->host_state = (task_state){.run = {p->graph->device->seed, attempt, 0}};
     QUERN_TRY(p->backend->copy(stream, own->state, own->host_state, sizeof *own->state));
     QUERN_TRY(program_issue(p, PROGRAM_FORWARD, stream));
@@ -213,7 +214,7 @@ quern_status quern_program_backward(quern_program *p, bool accumulate) {
 static quern_status read_view(quern_program *p, const quern_view *view, void *to, size_t bytes) {
     quern_stream *stream = p->graph->device->stream;
     if (bytes) QUERN_TRY(p->backend->copy(stream, to, view->data, bytes));
-    return p->backend->stream_wait(stream);
+    return device_wait_stream(p->graph->device, stream);
 }
 
 quern_status quern_program_read(quern_program *p, const quern_tensor *tensor, void *to,

@@ -11,7 +11,7 @@
 
 enum { STAGE = 16384 };
 
-static const quern_device *device_of(const quern_parameters *p) { return p->graph->device; }
+static quern_device *device_of(const quern_parameters *p) { return p->graph->device; }
 
 static quern_stream *stream_of(const quern_parameters *p) {
     return p->stream ? p->stream : device_of(p)->stream;
@@ -34,7 +34,7 @@ static quern_status fill_piece(const quern_parameters *p, const draw *d, stage *
     }
     QUERN_TRY(device_of(p)->backend->copy(stream_of(p), (char *)base + (size_t)start * element,
                                           from, (size_t)count * element));
-    return device_of(p)->backend->stream_wait(stream_of(p));
+    return device_wait_stream(device_of(p), stream_of(p));
 }
 
 static quern_status fill_tensor(const quern_parameters *p, const quern_tensor *t, stage *s) {
@@ -85,7 +85,7 @@ void quern_parameters_destroy(quern_parameters *parameters) {
     if (!parameters) return;
     const quern_host *host = parameters->graph->host;
     /* Work issued earlier (the clearing of these blocks, a program's pass) still writes to them. */
-    const quern_status last = device_of(parameters)->backend->stream_wait(stream_of(parameters));
+    const quern_status last = device_wait_stream(device_of(parameters), stream_of(parameters));
     (void)last;
     parameters_release(parameters);
     memory_release(host, parameters, 1, sizeof *parameters);
@@ -113,9 +113,8 @@ static quern_status check(const quern_parameters *p, const quern_tensor *tensor,
 
 static quern_status copy_and_wait(const quern_parameters *p, void *to, const void *from,
                                   size_t bytes) {
-    const quern_backend *backend = device_of(p)->backend;
-    if (bytes > 0) QUERN_TRY(backend->copy(stream_of(p), to, from, bytes));
-    return backend->stream_wait(stream_of(p));
+    if (bytes > 0) QUERN_TRY(device_of(p)->backend->copy(stream_of(p), to, from, bytes));
+    return device_wait_stream(device_of(p), stream_of(p));
 }
 
 quern_status quern_parameters_read(quern_parameters *parameters, const quern_tensor *tensor,

@@ -18,7 +18,7 @@ int64_t schedule_decay(const quern_schedule *schedule, int64_t span);
 
 /* The factor for update n lies at values[n % count]. Not moved once created. */
 typedef struct schedule_ring {
-    const quern_device *device;
+    quern_device *device;
     quern_schedule schedule;
     double *values; /* device memory, of the caller: schedule_ring_count doubles */
     double *staged; /* pinned, same layout */
@@ -29,7 +29,7 @@ typedef struct schedule_ring {
 
 /* 1 when the factor never changes. */
 int64_t schedule_ring_count(const quern_schedule *resolved);
-QUERN_MUST_CHECK quern_status schedule_ring_create(schedule_ring *out, const quern_device *device,
+QUERN_MUST_CHECK quern_status schedule_ring_create(schedule_ring *out, quern_device *device,
                                                    const quern_schedule *resolved, double *values);
 /* For updates issued from now on: all that was written ahead is made again. What was issued before
  * has run to its end. */

@@ -10,7 +10,7 @@ int64_t schedule_ring_count(const quern_schedule *resolved) {
     return resolved->kind == QUERN_SCHEDULE_CONSTANT && resolved->warmup <= 1 ? 1 : RING;
 }
 
-quern_status schedule_ring_create(schedule_ring *out, const quern_device *device,
+quern_status schedule_ring_create(schedule_ring *out, quern_device *device,
                                   const quern_schedule *resolved, double *values) {
     const int64_t count = schedule_ring_count(resolved);
     void *staged = NULL;
@@ -49,7 +49,7 @@ quern_status schedule_ring_feed(schedule_ring *ring, quern_stream *stream, int64
     if (ring->count == 1) return ring->end == 0 ? append(ring, stream, 1) : QUERN_OK;
     const int64_t half = ring->count / 2;
     if (step < ring->end - ring->count || step >= ring->end) {
-        QUERN_TRY(ring->device->backend->stream_wait(stream));
+        QUERN_TRY(device_wait_stream(ring->device, stream));
         ring->end = step / half * half;
         QUERN_TRY(append(ring, stream, half));
         return append(ring, stream, half);

@@ -61,7 +61,7 @@ quern_status quern_optimizer_create(quern_optimizer **out, quern_parameters *par
                                                              .state = o->state,
                                                              .stream = o->stream,
                                                              .not_finite_limit = INT64_MAX});
-    if (s == QUERN_OK) s = device->backend->stream_wait(o->stream);
+    if (s == QUERN_OK) s = device_wait_stream(device, o->stream);
     if (s == QUERN_OK)
         *out = o;
     else
@@ -74,7 +74,7 @@ void quern_optimizer_destroy(quern_optimizer *optimizer) {
     if (!o) return;
     const quern_backend *backend = o->device->backend;
     /* What was issued still uses the blocks below; after a failure it is dropped. */
-    const quern_status last = backend->stream_wait(o->stream);
+    const quern_status last = device_wait_stream(o->device, o->stream);
     (void)last;
     optimizer_release(&o->bound);
     for (int32_t i = 0; i < RUN_AHEAD; i++)
@@ -92,7 +92,7 @@ quern_optimizer_desc quern_optimizer_resolved(const quern_optimizer *optimizer) 
 static quern_status catch_up(quern_optimizer *o, int64_t behind) {
     while (o->issued - o->seen > behind) {
         const int64_t slot = o->seen % RUN_AHEAD;
-        QUERN_TRY(o->device->backend->event_wait(o->events[slot]));
+        QUERN_TRY(device_wait_event(o->device, o->events[slot]));
         const task_record r = o->ring[slot];
         o->seen++;
         o->step = r.step;

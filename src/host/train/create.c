@@ -31,28 +31,30 @@ static size_t sum_bytes(const quern_trainer *t) {
     return (size_t)(t->train_sum_count + t->eval_sum_count) * sizeof(double);
 }
 
+static size_t pinned_bytes(const quern_trainer *t) {
+    return sizeof *t->pinned + (size_t)t->record.ring_count * sizeof t->pinned->ring[0];
+}
+
 static quern_status blocks_create(quern_trainer *t) {
     void *pinned = NULL, *sums = NULL;
+    t->record.ring_count = t->desc.run_ahead + 2;
     QUERN_TRY(device_block(t, &t->arena_block, t->planned.activation_bytes));
     QUERN_TRY(device_block(t, &t->input_block, t->planned.input_bytes));
     QUERN_TRY(device_block(t, &t->state, sizeof *t->state));
     QUERN_TRY(device_block(t, &t->sums, sum_bytes(t)));
-    QUERN_TRY(t->backend->allocate_pinned(t->device->memory, &pinned, sizeof *t->pinned));
-    t->pinned = pinned;
-    memset(t->pinned, 0, sizeof *t->pinned);
+    QUERN_TRY(t->backend->allocate_pinned(t->device->memory, &pinned, pinned_bytes(t)));
+    t->pinned = memset(pinned, 0, pinned_bytes(t));
     t->pinned->skip = 1;
     QUERN_TRY(t->backend->allocate_pinned(t->device->memory, &sums, sum_bytes(t)));
     t->sums_read = sums;
     if (sums) memset(sums, 0, sum_bytes(t));
-    for (int32_t i = 0; i <= t->desc.run_ahead; i++)
-        QUERN_TRY(t->backend->event_create(t->device->memory, &t->events[i]));
-    return QUERN_OK;
+    return flight_create(t);
 }
 
 static quern_status update_prepare(quern_trainer *t) {
     QUERN_TRY(state_upload(t));
-    t->record = (task_record_args){
-        .state = t->state, .ring = t->pinned->ring, .ring_count = RUN_AHEAD_MAX + 2};
+    t->record.state = t->state;
+    t->record.ring = t->pinned->ring;
     t->record_args =
         (quern_kernel_args){.attributes = &t->record, .run = &t->state->run, .stream = t->stream};
     return optimizer_bind(&t->optimizer,
@@ -73,6 +75,7 @@ static quern_status feeds_create(quern_trainer *t) {
                       .worker_count = d->worker_count};
     if (!d->train) {
         desc = (feed_desc){.kind = UNIT_TRAIN, .slot_count = d->run_ahead + 1};
+        t->step_window = 1;
         return feed_create(t, &t->step_feed, &desc);
     }
     QUERN_TRY(feed_create(t, &t->train_feed, &desc));
@@ -157,7 +160,7 @@ void quern_trainer_destroy(quern_trainer *t) {
     records_drain_silently(t);
     save_release(t); /* what was handed over is written; callbacks may be looked at until then */
     callbacks_close(t);
-    const quern_status rest = t->backend->stream_wait(t->stream);
+    const quern_status rest = device_wait_stream(t->device, t->stream);
     if (rest != QUERN_OK) log_write(t->host, QUERN_LOG_WARNING, "%s", quern_error());
     feed_release(t, &t->train_feed);
     feed_release(t, &t->eval_feed);
@@ -166,10 +169,9 @@ void quern_trainer_destroy(quern_trainer *t) {
     for (trainer_unit *u = t->units; u; u = u->next) unit_release(t, u);
     unit_release(t, &t->closing);
     optimizer_release(&t->optimizer);
-    for (int32_t i = 0; i <= RUN_AHEAD_MAX; i++)
-        if (t->events[i]) t->backend->event_destroy(t->events[i]);
+    flight_release(t);
     if (t->sums_read) t->backend->release_pinned(t->device->memory, t->sums_read, sum_bytes(t));
-    if (t->pinned) t->backend->release_pinned(t->device->memory, t->pinned, sizeof *t->pinned);
+    if (t->pinned) t->backend->release_pinned(t->device->memory, t->pinned, pinned_bytes(t));
     device_release(t, t->sums, sum_bytes(t));
     device_release(t, t->state, sizeof *t->state);
     device_release(t, t->input_block, t->planned.input_bytes);

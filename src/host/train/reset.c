@@ -11,7 +11,8 @@ static void counters_reset(quern_trainer *t) {
     t->due = 0;
     t->last_unit = NULL;
     t->fit_begin_ns = t->log_begin_ns = t->evaluate_ns = t->log_evaluate_ns = 0;
-    t->train_ns = t->train_ns_before = t->host_waits = t->fit_samples = 0;
+    t->train_ns = t->train_ns_before = t->fit_samples = 0;
+    t->waits_before = device_host_waits(t->device);
     t->begun = (trainer_begun){0};
     t->ended = 0;
     t->reason = QUERN_STOPPED_EPOCHS;

@@ -168,7 +168,6 @@ static void fill_defaults(quern_trainer_desc *d) {
     if (d->worker_count > 0 && d->prefetch == 0) d->prefetch = 2;
     limits_fill_defaults(d);
     if (d->log_every == 0) d->log_every = 50;
-    if (d->run_ahead == 0) d->run_ahead = 2;
 }
 
 quern_status trainer_resolve(quern_trainer *t, const quern_trainer_desc *desc) {
@@ -179,6 +178,7 @@ quern_status trainer_resolve(quern_trainer *t, const quern_trainer_desc *desc) {
     t->desc = *desc;
     t->graph = desc->graph;
     fill_defaults(&t->desc);
+    if (t->desc.run_ahead == 0) t->desc.run_ahead = run_ahead_default(t);
     QUERN_TRY(save_resolve(&t->desc));
     QUERN_TRY(copy_lists(t));
     QUERN_TRY(planned_steps_count(&t->desc, &t->planned_steps));

@@ -4,13 +4,15 @@
  *   resolve.c   the desc's defaults and checks      planned_steps.c  how many updates will come
  *   plan.c      every byte before any is taken      create.c         create and destroy
  *   unit.c      one compiled batch size, captured   feed.c           a loader and its slots
+ *   run_ahead.c how many attempts may be in flight
  *   average.c   the parameters' moving average      learning_rate.c  reads it and scales it
  *   reset.c     all as create made it
  * loop/         a fit, from the outside in: loop (epochs, the ends), limits, window (fetches an
- *               attempt's batches), attempt (issues it), records (reads what came of it), trigger
- *               (at which update something is due), boundary (does it, between two windows), stop
- *               and signals; emit (callbacks: order, legality), diagnose (names what is not
- *               finite); step: the application's own loop on the same attempts
+ *               attempt's batches), attempt (issues it), flight (those issued, and how far the
+ *               device is), records (reads what came of each), trigger (at which update something
+ *               is due), boundary (does it, between two windows), stop and signals; emit
+ *               (callbacks: order, legality), diagnose (names what is not finite); step: the
+ *               application's own loop on the same attempts
  * evaluate/     a pass over a set, predict; the sets of a fit, and their evaluation
  * metric/       kinds of metrics, statistics of the loss, the application's own, scalars of events
  * save/         what the state is; saves, resumes, goes back
@@ -41,7 +43,7 @@
 
 #include <stdatomic.h>
 
-#define RUN_AHEAD_MAX 8
+#define RUN_AHEAD_MAX 128
 #define METRIC_MAX 64
 #define WINDOW_MAX 4096 /* microbatches of a window */
 
@@ -67,9 +69,9 @@ typedef struct loss_window {
 
 /* What the host and the device hand each other. */
 typedef struct trainer_pinned {
-    task_state state; /* the state that a run begins with */
-    int32_t skip;     /* 1 */
-    task_record ring[RUN_AHEAD_MAX + 2];
+    task_state state;   /* the state that a run begins with */
+    int32_t skip;       /* 1 */
+    task_record ring[]; /* record.ring_count */
 } trainer_pinned;
 
 /* The counters when this fit began, in whichever process; its limits count from here. */
@@ -101,8 +103,9 @@ struct quern_trainer {
     trainer_pinned *pinned;
     task_record_args record;
     quern_kernel_args record_args;
-    backend_event *events[RUN_AHEAD_MAX + 1]; /* of attempts, and of evaluation batches */
-    double *sums, *sums_read;                 /* device; pinned: training, then evaluation */
+    backend_event **events;   /* [lanes]; of attempts, and of evaluation batches */
+    double *sums, *sums_read; /* device; pinned: training, then evaluation */
+    bool sums_current;        /* the copy behind the newest attempt is as the device has them */
     int64_t train_sum_count, eval_sum_count;
     metric_place train_places[METRIC_MAX], eval_places[METRIC_MAX];
 
@@ -110,10 +113,14 @@ struct quern_trainer {
     const quern_dataset *eval_bound; /* what eval_feed's loader reads */
 
     /* issued */
-    attempt in_flight[RUN_AHEAD_MAX + 1]; /* ring, by attempt */
+    attempt *in_flight; /* ring, by attempt */
+    int32_t lanes;      /* of the ring: run_ahead + 1 */
     int32_t in_flight_count;
     int32_t window_capacity; /* microbatches that an attempt in flight has room for */
+    int32_t step_window;     /* and that the own loop's slots have */
     int64_t attempts_issued;
+    int64_t marked, reached; /* those before: an event stands behind them; they are known to have
+                                run */
     bool skip_next, skip_batch;
     bool windows; /* units are made for windows of several batches too */
     attempt open; /* fit's, being filled */
@@ -157,7 +164,8 @@ struct quern_trainer {
     bool time_over;
     bool resumed; /* the state is a checkpoint's, and no fit has come to its end since */
     int64_t fit_begin_ns, log_begin_ns, evaluate_ns, log_evaluate_ns, fit_samples;
-    int64_t train_ns, host_waits;
+    int64_t train_ns;
+    int64_t waits_before; /* of the device, when it began */
 
     /* how it ends */
     atomic_int stop_flag;
@@ -173,7 +181,9 @@ struct quern_trainer {
     quern_status lost; /* returned by a wait for the stream: what was issued before has not run, and
                           what came behind it counts from a wrong state, until it is uploaded */
     error_text lost_text;
-    bool dropping; /* an attempt failed: the records of those behind it are not theirs */
+    int64_t
+        mended_before; /* of the device, when the oldest in flight was issued into an empty ring */
+    bool dropping;     /* an attempt failed: the records of those behind it are not theirs */
 
     const quern_callback **callbacks; /* in run order */
     bool subscribed[QUERN_EVENT_COUNT];
@@ -281,8 +291,6 @@ void *window_held_memory(const quern_trainer *t, int32_t held, int32_t input);
 
 /* attempt.c: copies the data, issues, fires the events inside the step. `a` is copied. */
 QUERN_MUST_CHECK quern_status attempt_issue(quern_trainer *t, const attempt *a);
-/* The place of the next attempt in flight, to be filled. */
-attempt *attempt_next(quern_trainer *t);
 /* Its units, compiled when a size first comes. */
 QUERN_MUST_CHECK quern_status attempt_units(quern_trainer *t, attempt *a);
 /* Its gradients once more, without events: to be looked at. */
@@ -290,9 +298,33 @@ QUERN_MUST_CHECK quern_status attempt_repeat(quern_trainer *t, const attempt *a)
 /* The state on the device becomes what is known, unfrozen, with an empty window. */
 QUERN_MUST_CHECK quern_status state_upload(quern_trainer *t);
 
+/* flight.c */
+QUERN_MUST_CHECK quern_status flight_create(quern_trainer *t);
+void flight_release(quern_trainer *t);
+/* The place of the next attempt, to be filled. */
+attempt *attempt_next(quern_trainer *t);
+/* It has been issued; `a` is copied. */
+QUERN_MUST_CHECK quern_status flight_add(quern_trainer *t, const attempt *a);
+int64_t flight_oldest(const quern_trainer *t);
+/* So many share an event, and are read with one wait. */
+int32_t flight_group(const quern_trainer *t);
+/* Waits until this one has run. The failure is of any that shares its event. */
+QUERN_MUST_CHECK quern_status flight_reach(quern_trainer *t, int64_t number);
+/* Something has been issued behind the newest that whoever reaches it is to wait for too. */
+QUERN_MUST_CHECK quern_status flight_mark_again(quern_trainer *t);
+/* A wait since the oldest was issued has returned a failure, and what came behind has run. */
+bool flight_mended(const quern_trainer *t);
+/* The oldest is in flight no more; it stays as it is until its lane is needed. */
+const attempt *flight_take(quern_trainer *t);
+
+/* run_ahead.c: of a desc that does not say; the rest of it is resolved. */
+int32_t run_ahead_default(const quern_trainer *t);
+
 /* records.c */
-/* Reads until no more than run_ahead are in flight. */
+/* Once more than run_ahead are in flight, reads half of what may be. */
 QUERN_MUST_CHECK quern_status records_keep_up(quern_trainer *t);
+/* The same with at most `lanes` of the ring. */
+QUERN_MUST_CHECK quern_status records_keep_below(quern_trainer *t, int32_t lanes);
 /* Reads as long as the next attempt to be issued could lie behind a trigger. */
 QUERN_MUST_CHECK quern_status records_make_room(quern_trainer *t);
 QUERN_MUST_CHECK quern_status records_drain(quern_trainer *t);
@@ -302,7 +334,6 @@ void records_drain_silently(quern_trainer *t);
 QUERN_MUST_CHECK quern_status records_log(quern_trainer *t);
 /* So many attempts in a row that are not finite are skipped by the device; one more freezes it. */
 int64_t trainer_not_finite_limit(const quern_trainer *t);
-/* Waits, counted. */
 QUERN_MUST_CHECK quern_status trainer_wait_stream(quern_trainer *t);
 
 /* trigger.c: the first update at which something is due, behind the known ones. */

@@ -60,8 +60,10 @@ typedef struct fake_device {
     int64_t fired[FAKE_CALL_COUNT]; /* of which failed by plan */
     int64_t operations;             /* that the device has run */
     int64_t pageable_waits;         /* copies to pageable memory: the host waited unasked */
-    cudaError_t sticky;             /* an error that only a new process gets rid of */
-    char misuse[256];               /* the first thing that no caller may do; "": none */
+    int64_t host_waits; /* calls in which a host waits: each of a stream, of an event that has not
+                           come, of the two kinds that the names do not say (those copies, frees) */
+    cudaError_t sticky; /* an error that only a new process gets rid of */
+    char misuse[256];   /* the first thing that no caller may do; "": none */
 } fake_device;
 extern fake_device fake;
 

@@ -88,6 +88,7 @@ static cudaError_t memory_malloc(void **pointer, size_t bytes) {
 static cudaError_t memory_free(void *pointer) {
     cudaError_t code;
     const bool well = fake_enter(FAKE_cudaFree, &code);
+    fake.host_waits++;
     fake_drain_all();
     if (!fake_memory_release(pointer, FAKE_BLOCK) && well) code = cudaErrorInvalidValue;
     return fake_leave(code);
@@ -103,6 +104,7 @@ static cudaError_t host_alloc(void **pointer, size_t bytes, unsigned int flags) 
 static cudaError_t free_host(void *pointer) {
     cudaError_t code;
     const bool well = fake_enter(FAKE_cudaFreeHost, &code);
+    fake.host_waits++;
     fake_drain_all();
     if (!fake_memory_release(pointer, FAKE_PINNED) && well) code = cudaErrorInvalidValue;
     return fake_leave(code);
@@ -140,6 +142,7 @@ static cudaError_t stream_synchronize(cudaStream_t stream) {
     fake_stream *s = fake_object_find(stream, FAKE_STREAM);
     if (s == NULL) return fake_leave(cudaErrorInvalidResourceHandle);
     if (breaks_capture(s)) return fake_leave(cudaErrorStreamCaptureUnsupported);
+    fake.host_waits++;
     fake_stream_drain(s);
     return fake_leave(cudaSuccess);
 }
@@ -188,6 +191,7 @@ static cudaError_t event_synchronize(cudaEvent_t event) {
     ENTER(cudaEventSynchronize);
     fake_event *e = fake_object_find(event, FAKE_EVENT);
     if (e == NULL) return fake_leave(cudaErrorInvalidResourceHandle);
+    fake.host_waits += e->completed != e->recorded;
     if (e->recorder != NULL) fake_event_reach(e, e->recorder, e->recorded);
     return fake_leave(cudaSuccess);
 }
@@ -225,6 +229,7 @@ static cudaError_t memcpy_async(void *to, const void *from, size_t bytes, enum c
     fake_stream_issue(s, &op);
     if (to_pageable) {
         fake.pageable_waits++;
+        fake.host_waits++;
         fake_stream_drain(s);
     }
     return fake_leave(cudaSuccess);

@@ -23,12 +23,12 @@ typedef struct sweep {
     int32_t slots[RUN_AHEAD_MAX + 1];
 } sweep;
 
-static quern_status oldest_wait(quern_trainer *t, sweep *s) {
-    const int64_t lane = s->done % (t->desc.run_ahead + 1);
-    t->host_waits++;
-    QUERN_TRY(t->backend->event_wait(t->events[lane]));
-    loader_release(s->feed->loader, s->slots[lane]);
-    s->done++;
+/* One wait for half of those under way. */
+static quern_status older_wait(quern_trainer *t, sweep *s) {
+    const int64_t target = s->done + flight_group(t);
+    QUERN_TRY(device_wait_event(t->device, t->events[(target - 1) % t->lanes]));
+    for (; s->done < target; s->done++)
+        loader_release(s->feed->loader, s->slots[s->done % t->lanes]);
     return QUERN_OK;
 }
 
@@ -46,7 +46,7 @@ static quern_status output_copy(quern_trainer *t, sweep *s, const trainer_unit *
 }
 
 static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *batch) {
-    const int64_t lane = s->issued % (t->desc.run_ahead + 1);
+    const int64_t lane = s->issued % t->lanes;
     trainer_unit *unit = NULL;
     QUERN_TRY(unit_get(&unit, t, s->kind, batch->sample_count));
     QUERN_TRY(feed_upload(t, s->feed, batch->slot, unit));
@@ -79,7 +79,7 @@ static quern_status batches_run(quern_trainer *t, sweep *s) {
         loader_batch batch;
         s->cut = s->events && t->stopping && !all_issued(s);
         if (all_issued(s) || (s->events && t->stopping)) return QUERN_OK;
-        if (s->issued - s->done > t->desc.run_ahead) QUERN_TRY(oldest_wait(t, s));
+        if (s->issued - s->done == t->lanes) QUERN_TRY(older_wait(t, s));
         QUERN_TRY(loader_next(s->feed->loader, &batch));
         if (batch.end) return QUERN_OK;
         QUERN_TRY(batch_issue(t, s, &batch));

@@ -6,8 +6,6 @@
  * forward and backward pass; then norm, decision and update. */
 #include "../trainer.h"
 
-#include <string.h>
-
 /* An attempt on its way. A failing callback leaves it to be finished as skipped, so that the
  * device's counters stay in step with the host's. */
 typedef struct passage {
@@ -89,10 +87,6 @@ static quern_status window_issue(quern_trainer *t, passage *p) {
     return segments_issue(t, p, &t->closing, TURN_ONLY, 0, SEGMENT_NORM, SEGMENT_UPDATE);
 }
 
-attempt *attempt_next(quern_trainer *t) {
-    return &t->in_flight[t->attempts_issued % (t->desc.run_ahead + 1)];
-}
-
 quern_status attempt_units(quern_trainer *t, attempt *a) {
     if (a->count > 1) QUERN_TRY(units_open_windows(t));
     for (int32_t i = 0; i < a->count; i++) {
@@ -103,18 +97,8 @@ quern_status attempt_units(quern_trainer *t, attempt *a) {
     return QUERN_OK;
 }
 
-static void in_flight_add(quern_trainer *t, const attempt *a) {
-    attempt *to = attempt_next(t);
-    window_batch *own = to->microbatches;
-    if (own != a->microbatches) memcpy(own, a->microbatches, (size_t)a->count * sizeof *own);
-    *to = *a;
-    to->microbatches = own;
-    t->in_flight_count++;
-    t->attempts_issued++;
-}
-
 quern_status attempt_issue(quern_trainer *t, const attempt *a) {
-    QUERN_ENSURE(t->in_flight_count <= t->desc.run_ahead);
+    QUERN_ENSURE(t->in_flight_count < t->lanes);
     QUERN_ENSURE(a->count >= 1 && a->count <= t->window_capacity);
     trace_begin(t->host, "train", "step", t->attempts_issued);
     passage p = {.attempt = a};
@@ -122,12 +106,10 @@ quern_status attempt_issue(quern_trainer *t, const attempt *a) {
     if (status == QUERN_OK) status = optimizer_feed(&t->optimizer, t->step);
     if (status == QUERN_OK) status = skip_upload(t);
     if (status == QUERN_OK) status = window_issue(t, &p);
-    const int64_t event = t->attempts_issued % (t->desc.run_ahead + 1);
-    const quern_status recorded = t->backend->event_record(t->events[event], t->stream);
-    in_flight_add(t, a);
+    const quern_status marked = flight_add(t, a);
     trace_end(t->host);
     if (status != QUERN_OK) return status;
-    if (p.failed == QUERN_OK) return recorded;
+    if (p.failed == QUERN_OK) return marked;
     error_restore(&p.text);
     return p.failed;
 }
@@ -147,14 +129,16 @@ quern_status state_upload(quern_trainer *t) {
     QUERN_TRY(trainer_wait_stream(t));
     t->lost = QUERN_OK;
     t->dropping = false;
-    for (int i = 0; i < RUN_AHEAD_MAX + 2; i++) t->pinned->ring[i].attempt = -1; /* taken back */
+    for (int64_t i = 0; i < t->record.ring_count; i++)
+        t->pinned->ring[i].attempt = -1; /* taken back */
     t->pinned->state = (task_state){.run = {.seed = t->device->seed, .attempt = t->attempts},
                                     .step = t->step,
                                     .learning_rate = t->last.learning_rate,
                                     .not_finite = t->last.not_finite};
     t->frozen = false;
     t->since_log = (loss_sums){0}; /* with the device's sums, which begin anew too */
-    t->attempts_issued = t->attempts;
+    t->attempts_issued = t->marked = t->reached = t->attempts;
+    t->sums_current = false;
     QUERN_TRY(t->backend->copy(t->stream, t->state, &t->pinned->state, sizeof *t->state));
     const size_t bytes = (size_t)(t->train_sum_count + t->eval_sum_count) * sizeof(double);
     return t->backend->fill(t->stream, t->sums, 0, bytes);

@@ -81,6 +81,7 @@ typedef struct attempt {
     bool skip;    /* a callback said so while it was filled */
     int64_t sample_count;
     int64_t batch, next_batch; /* of the epoch: the first, the one behind */
+    int64_t marked_by;         /* the attempt behind which stands the event that this one shares */
 } attempt;
 
 #endif

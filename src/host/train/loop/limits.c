@@ -112,7 +112,7 @@ void limits_look(quern_trainer *t) {
 static int64_t samples_issued(const quern_trainer *t) {
     int64_t samples = t->samples;
     for (int32_t i = 1; i <= t->in_flight_count; i++)
-        samples += t->in_flight[(t->attempts_issued - i) % (t->desc.run_ahead + 1)].sample_count;
+        samples += t->in_flight[(t->attempts_issued - i) % t->lanes].sample_count;
     return samples;
 }
 

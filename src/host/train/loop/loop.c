@@ -158,7 +158,7 @@ static void fit_start(quern_trainer *t) {
     limits_start(t);
     t->evaluate_ns = t->log_evaluate_ns = 0;
     t->fit_samples = t->since_log.samples = 0; /* a failure may have left some unlogged */
-    t->host_waits = 0;
+    t->waits_before = device_host_waits(t->device);
     t->fit_begin_ns = t->log_begin_ns = trainer_now(t);
 }
 
@@ -234,7 +234,7 @@ void trainer_fill_result(quern_trainer *t, quern_result *out) {
         .signal = t->signal,
         .checkpoint = save_path(t),
         .peak_bytes = t->planned.peak_bytes,
-        .host_waits = t->host_waits,
+        .host_waits = device_host_waits(t->device) - t->waits_before,
     };
 }
 

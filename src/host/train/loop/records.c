@@ -1,8 +1,8 @@
 /* records.c - what the device reports of each attempt, read back up to run_ahead attempts late,
  * and all that follows from it: counters, sums, update_end, step_end, log, failure.
  *
- * The lag is exact (the record of attempt a is read right after attempt a + run_ahead has been
- * issued, or earlier where a trigger could fall), so the order of all events is a function of the
+ * The lag is exact: with run_ahead + 1 in flight the older half is read, and before a trigger could
+ * fall all are, each time with one wait at most. So the order of all events is a function of the
  * run alone, never of timing. */
 #include "../trainer.h"
 
@@ -14,16 +14,11 @@ int64_t trainer_not_finite_limit(const quern_trainer *t) {
 }
 
 quern_status trainer_wait_stream(quern_trainer *t) {
-    t->host_waits++;
-    const quern_status status = t->backend->stream_wait(t->stream);
+    const quern_status status = device_wait_stream(t->device, t->stream);
     if (status == QUERN_OK || t->lost != QUERN_OK || t->in_flight_count == 0) return status;
     t->lost = status;
     error_save(&t->lost_text);
     return status;
-}
-
-static int64_t oldest_in_flight(const quern_trainer *t) {
-    return t->attempts_issued - t->in_flight_count;
 }
 
 static void slots_return(const attempt *a) {
@@ -32,20 +27,24 @@ static void slots_return(const attempt *a) {
             loader_release(a->feed->loader, a->microbatches[i].slot);
 }
 
+/* Of an attempt whose event has come. With a failure: one before the failing one has left its
+ * record, and what it did counts. Where somebody's wait has let something run behind a failure,
+ * only an event of its own tells whose record it is. */
+static bool record_find(const quern_trainer *t, const attempt *a, int64_t number,
+                        quern_status status, task_record *record) {
+    const bool sure = !flight_mended(t) || (status == QUERN_OK && a->marked_by == number);
+    if (t->dropping || !sure || status == QUERN_DEVICE_LOST) return false;
+    *record = t->pinned->ring[number % t->record.ring_count];
+    return record->attempt == number &&
+           (status == QUERN_OK || record->outcome != QUERN_OUTCOME_FROZEN);
+}
+
 /* Waits for the oldest attempt in flight. Its slot stays the caller's. */
 static quern_status record_take(quern_trainer *t, attempt *a, task_record *record) {
-    const int64_t number = oldest_in_flight(t);
-    const int64_t lanes = t->desc.run_ahead + 1;
-    bool done = false; /* then asking for it is no wait */
-    if (t->backend->event_query(t->events[number % lanes], &done) == QUERN_OK && !done)
-        t->host_waits++;
-    const quern_status status = t->backend->event_wait(t->events[number % lanes]);
-    *a = t->in_flight[number % lanes];
-    t->in_flight_count--;
-    if (status == QUERN_OK && !t->dropping) {
-        *record = t->pinned->ring[number % t->record.ring_count];
-        if (record->attempt == number) return QUERN_OK;
-    }
+    const int64_t number = flight_oldest(t);
+    const quern_status status = flight_reach(t, number);
+    *a = *flight_take(t);
+    if (record_find(t, a, number, status, record)) return QUERN_OK;
     t->frozen = true; /* the state is uploaded again before anything else is issued */
     t->dropping = true;
     if (status != QUERN_OK) return status;
@@ -142,6 +141,32 @@ static quern_status record_tell(quern_trainer *t, const attempt *a, const task_r
     return trigger_logs(t) ? records_log(t) : QUERN_OK;
 }
 
+static size_t sums_bytes(const quern_trainer *t) {
+    return (size_t)t->train_sum_count * sizeof(double);
+}
+
+static quern_status sums_copy(quern_trainer *t) {
+    if (t->sums_current) return QUERN_OK;
+    QUERN_TRY(t->backend->copy(t->stream, t->sums_read, t->sums, sums_bytes(t)));
+    t->sums_current = true;
+    return QUERN_OK;
+}
+
+/* One wait for many. A failure is told where the record of the attempt it came with is read. */
+static void await(quern_trainer *t, int64_t number) {
+    const quern_status status = flight_reach(t, number);
+    (void)status;
+}
+
+/* Where all is waited for something is due, a log most of all: its sums come with the same wait. */
+static void await_all(quern_trainer *t) {
+    const bool fetch = t->train_sum_count > 0 && !t->sums_current;
+    quern_status status = QUERN_OK;
+    if (fetch) status = sums_copy(t);
+    if (fetch && status == QUERN_OK) status = flight_mark_again(t);
+    if (status == QUERN_OK) await(t, t->attempts_issued - 1);
+}
+
 static quern_status record_read(quern_trainer *t) {
     attempt a;
     task_record record = {0};
@@ -154,18 +179,28 @@ static quern_status record_read(quern_trainer *t) {
     return status;
 }
 
-quern_status records_keep_up(quern_trainer *t) {
-    while (t->in_flight_count > t->desc.run_ahead) QUERN_TRY(record_read(t));
+quern_status records_keep_below(quern_trainer *t, int32_t lanes) {
+    if (t->in_flight_count < lanes) return QUERN_OK;
+    const int32_t group = flight_group(t), kept = lanes > group ? lanes - group : 0;
+    await(t, t->attempts_issued - kept - 1);
+    while (t->in_flight_count > kept) QUERN_TRY(record_read(t));
     return QUERN_OK;
 }
 
+quern_status records_keep_up(quern_trainer *t) { return records_keep_below(t, t->lanes); }
+
+static bool is_before_trigger(const quern_trainer *t) {
+    return t->in_flight_count > 0 && t->step + t->in_flight_count >= trigger_next(t);
+}
+
 quern_status records_make_room(quern_trainer *t) {
-    while (t->in_flight_count > 0 && t->step + t->in_flight_count >= trigger_next(t))
-        QUERN_TRY(record_read(t));
+    if (is_before_trigger(t)) await_all(t);
+    while (is_before_trigger(t)) QUERN_TRY(record_read(t));
     return QUERN_OK;
 }
 
 quern_status records_drain(quern_trainer *t) {
+    if (t->in_flight_count > 0) await_all(t);
     while (t->in_flight_count > 0) QUERN_TRY(record_read(t));
     return QUERN_OK;
 }
@@ -178,16 +213,18 @@ void records_drain_silently(quern_trainer *t) {
         slots_return(&a);
     }
     /* The failure has been told: the stream is well again for others who use the device. */
-    (void)t->backend->stream_wait(t->stream);
+    const quern_status rest = device_wait_stream(t->device, t->stream);
+    (void)rest;
 }
 
 /* The device's sums since the last log become the host's, and start again from zero. */
 static quern_status metrics_read(quern_trainer *t) {
     if (t->train_sum_count == 0) return QUERN_OK;
-    const size_t bytes = (size_t)t->train_sum_count * sizeof(double);
-    QUERN_TRY(t->backend->copy(t->stream, t->sums_read, t->sums, bytes));
-    QUERN_TRY(t->backend->fill(t->stream, t->sums, 0, bytes));
-    QUERN_TRY(trainer_wait_stream(t));
+    const bool waited = t->sums_current;
+    QUERN_TRY(sums_copy(t));
+    QUERN_TRY(t->backend->fill(t->stream, t->sums, 0, sums_bytes(t)));
+    if (!waited) QUERN_TRY(trainer_wait_stream(t));
+    t->sums_current = false;
     for (int64_t i = 0; i < t->train_sum_count; i++) {
         t->log_metrics[i] = t->sums_read[i];
         t->epoch_metrics[i] += t->sums_read[i];

@@ -5,11 +5,19 @@
 #include <inttypes.h>
 #include <string.h>
 
+enum { STAGED_BATCHES = 256 };
+
+/* Windows that may be in flight: fewer where each needs many slots. */
+static int32_t step_lanes(const quern_trainer *t, int32_t window) {
+    const int32_t few = t->lanes < 3 ? t->lanes : 3, room = STAGED_BATCHES / window;
+    if (room >= t->lanes) return t->lanes;
+    return room > few ? room : few;
+}
+
 /* Slots for windows of `count` batches, as many as may be in flight: made when they first come. */
 static quern_status step_feed_get(quern_trainer *t, int32_t count) {
     feed *f = &t->step_feed;
-    const int32_t lanes = t->desc.run_ahead + 1;
-    if (f->slot_count >= lanes * count) return QUERN_OK;
+    if (f->slot_count > 0 && t->step_window >= count) return QUERN_OK;
     trainer_unit *unit = NULL;
     QUERN_TRY(unit_get(&unit, t, UNIT_TRAIN, t->desc.batch_size));
     if (count > 1) {
@@ -21,7 +29,9 @@ static quern_status step_feed_get(quern_trainer *t, int32_t count) {
         QUERN_TRY(window_reserve(t, count));
     }
     feed_release(t, f);
-    return feed_create(t, f, &(feed_desc){.kind = UNIT_TRAIN, .slot_count = lanes * count});
+    t->step_window = count;
+    return feed_create(
+        t, f, &(feed_desc){.kind = UNIT_TRAIN, .slot_count = step_lanes(t, count) * count});
 }
 
 static int32_t field_find(const quern_batch *batch, const char *name) {
@@ -88,11 +98,11 @@ static window_batch batch_take(quern_trainer *t, int32_t slot, const quern_batch
 static quern_status step_issue(quern_trainer *t, const quern_batch *batches, int32_t count) {
     QUERN_TRY(step_feed_get(t, count));
     for (int32_t i = 0; i < count; i++) QUERN_TRY(batch_check(t, &batches[i], count));
-    QUERN_TRY(records_keep_up(t)); /* a callback that failed inside a step has left one more */
+    const int32_t lanes = step_lanes(t, t->step_window);
+    QUERN_TRY(
+        records_keep_below(t, lanes)); /* a callback that failed inside a step left one more */
     QUERN_TRY(records_make_room(t));
-    const int32_t lanes = t->desc.run_ahead + 1;
-    const int32_t room = t->step_feed.slot_count / lanes;
-    const int32_t first = (int32_t)(t->attempts_issued % lanes) * room;
+    const int32_t first = (int32_t)(t->attempts_issued % lanes) * t->step_window;
     attempt a = {.feed = &t->step_feed,
                  .microbatches = attempt_next(t)->microbatches,
                  .batch = t->attempts_issued};
@@ -105,7 +115,7 @@ static quern_status step_issue(quern_trainer *t, const quern_batch *batches, int
                                           .attempts = t->attempts_issued,
                                           .batch = a.batch}));
     QUERN_TRY(attempt_issue(t, &a));
-    return records_keep_up(t);
+    return records_keep_below(t, lanes);
 }
 
 /* The first failure of the own loop is kept, and every later call returns it: the weights are those

@@ -181,7 +181,7 @@ void window_clear(quern_trainer *t) {
 quern_status window_reserve(quern_trainer *t, int32_t capacity) {
     QUERN_ENSURE(t->in_flight_count == 0);
     if (capacity <= t->window_capacity) return QUERN_OK;
-    for (int32_t i = 0; i <= t->desc.run_ahead; i++) {
+    for (int32_t i = 0; i < t->lanes; i++) {
         window_batch *larger = NULL; /* what there was stays usable when there is no more */
         QUERN_TRY(arena_allocate(&t->memory, &larger, capacity, sizeof(window_batch), "windows"));
         t->in_flight[i].microbatches = larger;

@@ -64,7 +64,7 @@ static quern_status program_run(side *s, quern_program *program, const verify_ba
     QUERN_TRY(batch_write(batch, s->graph, program));
     QUERN_TRY(quern_program_forward(program, 0));
     QUERN_TRY(quern_program_backward(program, false));
-    return s->device->backend->stream_wait(s->device->stream);
+    return device_wait_stream(s->device, s->device->stream);
 }
 
 quern_status side_run(side *s, const verify_batch *batch) {
@@ -130,7 +130,7 @@ quern_status side_write_gradient(side *s, const quern_tensor *tensor, const doub
     QUERN_ENSURE(view.dtype == QUERN_F64 && view.count == count);
     if (count == 0) return QUERN_OK;
     QUERN_TRY(s->device->backend->copy(stream, view.data, values, (size_t)count * sizeof *values));
-    return s->device->backend->stream_wait(stream);
+    return device_wait_stream(s->device, stream);
 }
 
 void side_release(side *s) {

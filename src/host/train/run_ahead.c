@@ -1,0 +1,34 @@
+/* run_ahead.c - how far the host may be ahead of the device where the desc does not say.
+ *
+ * On the CPU both share the same cores: two attempts hide what the host does between them. A device
+ * is kept busy by many, and one wait then serves many records; but each needs its batches' staging
+ * slots and descriptors, which bound it. A stop lets what has been issued run to its end. */
+#include "trainer.h"
+
+enum { LEAST = 2, BATCHES = 1 << 14 };
+static const size_t STAGED_BYTES = (size_t)256 << 20;
+
+/* Of one batch of every input; 0 when that does not fit, which is told elsewhere. */
+static size_t batch_bytes(const quern_trainer *t) {
+    size_t total = 0;
+    for (const quern_tensor *tensor = t->graph->tensors; tensor; tensor = tensor->next) {
+        quern_view view;
+        size_t bytes = 0;
+        if (tensor->role != ROLE_INPUT) continue;
+        if (shape_view(&tensor->shape, t->desc.batch_size, &view) != QUERN_OK ||
+            !count_bytes(view.count, quern_dtype_bytes(view.dtype), &bytes) ||
+            !size_add(total, bytes, &total))
+            return 0;
+    }
+    return total;
+}
+
+int32_t run_ahead_default(const quern_trainer *t) {
+    if (t->backend->kind == QUERN_BACKEND_CPU) return LEAST;
+    const size_t bytes = batch_bytes(t);
+    int64_t batches = BATCHES;
+    if (bytes > 0 && STAGED_BYTES / bytes < BATCHES) batches = (int64_t)(STAGED_BYTES / bytes);
+    const int64_t windows = batches / t->desc.accumulate;
+    if (windows > RUN_AHEAD_MAX) return RUN_AHEAD_MAX;
+    return windows > LEAST ? (int32_t)windows : LEAST;
+}

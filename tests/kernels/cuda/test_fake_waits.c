@@ -1,0 +1,175 @@
+/* How often the host waits for a device that runs late, and what it allocates there, while it
+ * trains: by the library's own count and, call by call, by the fake device's. */
+#include "fake_device.h"
+#include "host/device/device.h"
+#include "quern_test.h"
+
+#include "train/world.h"
+
+#include <string.h>
+
+enum { SAMPLES = 1600, LOGS = 8 };
+
+typedef struct long_set {
+    float x[SAMPLES][WORLD_FEATURES];
+    int32_t label[SAMPLES];
+    quern_dataset *set;
+} long_set;
+
+static quern_status long_set_open(long_set *s, quern_device *device) {
+    for (int i = 0; i < SAMPLES; i++) {
+        for (int j = 0; j < WORLD_FEATURES; j++)
+            s->x[i][j] = (float)((i * 7 + j * 13) % 31) / 31 - 0.5f;
+        s->label[i] = i % WORLD_CLASSES;
+    }
+    return quern_dataset_arrays(
+        &s->set, device,
+        &(quern_arrays_desc){.length = SAMPLES,
+                             .field_count = 2,
+                             .fields = {{.name = "x", .rank = 1, .dim = {WORLD_FEATURES}},
+                                        {.name = "label", .dtype = QUERN_I32}},
+                             .data = {s->x, s->label}});
+}
+
+/* Both counts at every log. */
+typedef struct waits {
+    const quern_device *device;
+    int64_t step[LOGS], counted[LOGS], seen[LOGS];
+    int count;
+} waits;
+
+static void waits_note(waits *n, int64_t step) {
+    if (n->count == LOGS) return;
+    n->step[n->count] = step;
+    n->counted[n->count] = device_host_waits(n->device);
+    n->seen[n->count++] = fake.host_waits;
+}
+
+static quern_action note_log(void *self, const quern_event *event) {
+    waits_note(self, event->step);
+    return QUERN_CONTINUE;
+}
+
+/* From one log to the next, 100 updates further: at most `most`, by both counts. */
+static void waits_check(const waits *n, int logs, int64_t most) {
+    CHECK_SAY(n->count >= logs, "%d logs", n->count);
+    for (int i = 1; i < n->count && n->step[i] % 100 == 0; i++) {
+        const int64_t counted = n->counted[i] - n->counted[i - 1],
+                      seen = n->seen[i] - n->seen[i - 1];
+        CHECK_SAY(n->step[i] - n->step[i - 1] == 100 && counted == seen && seen <= most && seen > 0,
+                  "%d updates up to %d: %d waits counted, %d seen",
+                  (int)(n->step[i] - n->step[i - 1]), (int)n->step[i], (int)counted, (int)seen);
+    }
+}
+
+/* Calls that make something on the device, or pinned. */
+static int64_t made(void) {
+    static const fake_call calls[] = {FAKE_cudaMalloc, FAKE_cudaHostAlloc,
+                                      FAKE_cudaGraphInstantiate, FAKE_cudaEventCreateWithFlags,
+                                      FAKE_cudaStreamCreateWithFlags};
+    int64_t count = 0;
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) count += fake.count[calls[i]];
+    return count;
+}
+
+typedef struct fit_counts {
+    waits noted;
+    quern_result result;
+    int64_t counted, seen, made, pageable;
+    int32_t run_ahead;
+} fit_counts;
+
+static quern_status fit(const quern_trainer_desc *change, fit_counts *out) {
+    world w;
+    static long_set data;
+    fake.schedule = FAKE_LATE; /* else there is nothing to wait for */
+    memset(out, 0, sizeof *out);
+    quern_status s = world_open(&w, &(world_desc){.cuda = true, .dropout = true});
+    if (s != QUERN_OK) return s;
+    out->noted.device = w.device;
+    s = long_set_open(&data, w.device);
+    const quern_callback callback = {.name = "waits", .self = &out->noted, .log = note_log};
+    quern_trainer_desc desc = world_with(&w, &callback, 1);
+    desc.train = data.set;
+    desc.step_limit = change->step_limit;
+    desc.log_every = change->log_every;
+    desc.run_ahead = change->run_ahead;
+    desc.no_capture = change->no_capture;
+    desc.worker_count = change->worker_count;
+    desc.evaluate_every = change->evaluate_every;
+    if (s == QUERN_OK) s = quern_trainer_create(&w.trainer, &desc);
+    if (s == QUERN_OK) {
+        out->run_ahead = quern_trainer_resolved(w.trainer)->run_ahead;
+        const int64_t before = fake.host_waits, things = made(), pageable = fake.pageable_waits;
+        s = quern_trainer_fit(w.trainer, &out->result);
+        out->seen = fake.host_waits - before;
+        out->made = made() - things;
+        out->pageable = fake.pageable_waits - pageable;
+    }
+    world_close(&w);
+    quern_dataset_destroy(data.set);
+    return s;
+}
+
+TEST_CASE(FakeWaits, at_most_two_in_a_hundred_updates_with_a_log_in_each) {
+    fit_counts c;
+    REQUIRE_OK(fit(&(quern_trainer_desc){.log_every = 100, .step_limit = 300}, &c));
+    CHECK(c.run_ahead == 128 && c.result.step == 300);
+    waits_check(&c.noted, 3, 2);
+    CHECK_SAY(c.result.host_waits == c.seen, "%d waits counted in the fit, %d seen",
+              (int)c.result.host_waits, (int)c.seen);
+    CHECK(c.made == 0 && c.pageable == 0);
+}
+
+TEST_CASE(FakeWaits, what_is_counted_is_what_the_device_has_seen) {
+    static const quern_trainer_desc ways[] = {
+        {.log_every = 50},    {.log_every = 7},    {.log_every = 1},
+        {.run_ahead = 1},     {.run_ahead = 3},    {.run_ahead = 17, .log_every = 1000},
+        {.no_capture = true}, {.worker_count = 2}, {.evaluate_every = 30},
+    };
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        fit_counts c;
+        quern_trainer_desc change = ways[i];
+        change.step_limit = 80;
+        REQUIRE_OK(fit(&change, &c));
+        CHECK_SAY(c.result.host_waits == c.seen && c.seen > 0, "way %d: %d waits counted, %d seen",
+                  (int)i, (int)c.result.host_waits, (int)c.seen);
+        CHECK_SAY(c.made == 0 && c.pageable == 0, "way %d: %d things made, %d unasked waits",
+                  (int)i, (int)c.made, (int)c.pageable);
+    }
+}
+
+/* The older half of the ring with one wait: 3 of them for 128 updates that 64 may run ahead. */
+TEST_CASE(FakeWaits, one_wait_reads_half_of_what_is_in_flight) {
+    fit_counts c;
+    REQUIRE_OK(
+        fit(&(quern_trainer_desc){.log_every = 1000, .step_limit = 128, .run_ahead = 63}, &c));
+    CHECK_SAY(c.result.host_waits >= 3 && c.result.host_waits <= 7, "%d waits",
+              (int)c.result.host_waits);
+}
+
+TEST_CASE(FakeWaits, an_own_loop_waits_as_seldom) {
+    world w;
+    waits n = {0};
+    fake.schedule = FAKE_LATE;
+    REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true}));
+    n.device = w.device;
+    const quern_callback callback = {.name = "waits", .self = &n, .log = note_log};
+    quern_trainer_desc desc = world_with(&w, &callback, 1);
+    desc.train = desc.valid = NULL;
+    desc.log_every = 100;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+    const int64_t things = made();
+    for (int i = 0; i < 201; i++) {
+        const int at = 4 * (i % 2);
+        CHECK_OK(quern_trainer_step(w.trainer,
+                                    &(quern_batch){.sample_count = 4,
+                                                   .field_count = 2,
+                                                   .names = {"x", "label"},
+                                                   .data = {w.train_x[at], &w.train_label[at]}}));
+    }
+    waits_check(&n, 2, 2);
+    CHECK(made() == things);
+    CHECK_OK(quern_trainer_wait(w.trainer, NULL));
+    world_close(&w);
+}
