@@ -23,6 +23,8 @@ typedef struct backend_device backend_device;
 typedef struct backend_event backend_event;
 typedef struct backend_capture backend_capture;
 
+typedef struct collectives collectives; /* collectives.h */
+
 typedef struct backend_open_desc {
     int32_t index, thread_count;
     bool allow_tf32, tune;
@@ -70,6 +72,7 @@ typedef struct quern_backend {
     const quern_kernel *const *kernels;        /* [QUERN_OP_ID_COUNT] */
     const quern_kernel_function *tasks;        /* [TASK_COUNT] */
     const quern_kernel_function *update_rules; /* [QUERN_OPTIMIZER_COUNT] */
+    const collectives *collectives;            /* what several ranks do together */
 } quern_backend;
 
 extern const quern_backend quern_backend_cpu;

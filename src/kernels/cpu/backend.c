@@ -3,6 +3,7 @@
 #include "stream.h"
 
 #include "../../host/base/memory.h"
+#include "collective.h"
 #include "cpu.h"
 
 static int32_t cpu_count(char *reason, size_t reason_bytes) {
@@ -88,4 +89,5 @@ const quern_backend quern_backend_cpu = {
     .kernels = cpu_kernels,
     .tasks = cpu_tasks,
     .update_rules = cpu_update_rules,
+    .collectives = &cpu_collectives,
 };
