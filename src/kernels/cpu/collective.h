@@ -32,8 +32,6 @@ quern_status cpu_barrier(const quern_kernel_args *args);
 
 extern const collectives cpu_collectives;
 
-/* UNSUPPORTED for a dtype that the CPU does not compute in. */
-QUERN_MUST_CHECK quern_status collective_reducible(quern_dtype dtype);
 /* to[i] = own[i] and piece r's [i], in this order, r from 0 to others - 1; `to` may be `own` or
  * the first piece. */
 void collective_reduce(void *to, const void *own, const char *pieces, int32_t others, int64_t count,

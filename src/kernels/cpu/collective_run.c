@@ -74,7 +74,7 @@ static quern_status compare_calls(const call *c) {
 }
 
 /* What all ranks must agree on is in the header. */
-static quern_status begin(call *c, const quern_kernel_args *args, collective what, int32_t i) {
+static void begin(call *c, const quern_kernel_args *args, collective what, int32_t i) {
     const collective_call *a = args->attributes;
     collective_group *g = a->group;
     *c = (call){.group = g};
@@ -90,15 +90,12 @@ static quern_status begin(call *c, const quern_kernel_args *args, collective wha
         c->header.dtype = (uint8_t)out->dtype;
         c->header.count = (uint64_t)(what == COLLECTIVE_all_gather ? in->count : out->count);
     }
-    if (what == COLLECTIVE_all_reduce || what == COLLECTIVE_reduce_scatter) {
+    if (what == COLLECTIVE_all_reduce || what == COLLECTIVE_reduce_scatter)
         c->header.reduction = (uint8_t)a->reduction;
-        QUERN_TRY(collective_reducible(args->out[i].dtype));
-    }
     if (what == COLLECTIVE_broadcast) c->header.size = (uint32_t)a->root;
     char text[128];
     describe(text, sizeof text, &c->header);
     snprintf(c->doing, sizeof c->doing, "rank %d of %d, %s", (int)g->rank, (int)g->size, text);
-    return QUERN_OK;
 }
 
 /* Rank 0 to rank r. */
@@ -278,8 +275,8 @@ static quern_status run(const quern_kernel_args *args, collective what,
     QUERN_TRY(collective_group_status(g));
     for (int32_t i = 0; i < count; i++) {
         call c;
-        quern_status status = begin(&c, args, what, i);
-        if (status == QUERN_OK) status = is_root(&c) ? compare_calls(&c) : put_header(&c);
+        begin(&c, args, what, i);
+        quern_status status = is_root(&c) ? compare_calls(&c) : put_header(&c);
         if (status == QUERN_OK) status = one(&c);
         if (status != QUERN_OK) return collective_group_fail(g, status);
     }
