@@ -234,4 +234,5 @@ const quern_backend cuda_backend = {
     .kernels = cuda_kernels,
     .tasks = cuda_tasks,
     .update_rules = cuda_update_rules,
+    .collectives = &cuda_collectives,
 };

@@ -4,6 +4,8 @@
  * once and sticks to the stream, like a fault that a kernel found on the device: what follows is
  * dropped until a wait has returned it. */
 #include "device.h"
+
+#include "../collectives.h"
 #include "nvtx.h"
 
 #include <stdio.h>
@@ -30,6 +32,10 @@ static const char *function_name(quern_kernel_function f) {
 #define X(name, states, reads)                                                                     \
     if (f == cuda_update_rules[QUERN_OPTIMIZER_##name]) return "the update " #name;
     QUERN_OPTIMIZER_LIST(X)
+#undef X
+#define X(name)                                                                                    \
+    if (f == cuda_collectives.run[COLLECTIVE_##name]) return "the collective " #name;
+    COLLECTIVE_LIST(X)
 #undef X
     return "an op of the application";
 }
