@@ -41,6 +41,17 @@ typedef enum quern_not_finite {
                                   stream that cannot start again. Allocates while it reads */
 } quern_not_finite;
 
+/* Sets that the device holds whole, from which it makes its batches itself: shuffled, converted and
+ * augmented there, the same bits as from the host, so that an epoch needs no host data at all. */
+typedef enum quern_resident {
+    QUERN_RESIDENT_AUTO, /* each set of the trainer that is in memory and takes, with those before
+                            it, at most half of the device memory that is free beside all else; none
+                            where the device's memory is the host's */
+    QUERN_RESIDENT_ON,   /* the training set and all that are evaluated, else UNSUPPORTED says which
+                            cannot be: a stream, or one that the application reads by the sample */
+    QUERN_RESIDENT_OFF,
+} quern_resident;
+
 /* One more set to be evaluated wherever `valid` is. */
 typedef struct quern_evaluation_set {
     const char *name; /* its scalars are "<name>/loss", …; not "train", "val" or "epoch", at most 48
@@ -93,8 +104,9 @@ typedef struct quern_trainer_desc {
     quern_tail tail;
     bool drop_last; /* leave an uneven last batch out */
     bool no_shuffle;
-    int32_t worker_count; /* loader threads; default 0: the calling thread reads */
-    int32_t prefetch;     /* batches that the workers read ahead; default 2 */
+    int32_t worker_count;    /* loader threads; default 0: the calling thread reads */
+    int32_t prefetch;        /* batches that the workers read ahead; default 2 */
+    quern_resident resident; /* resolved: ON when the training set (without one: any) is */
 
     int64_t epoch_count;       /* default 1; 0 with step_, sample_ or seconds_limit: as many as that
                                   takes */

@@ -36,6 +36,7 @@ struct loader {
     const quern_host *host;
     int64_t batch_size;
     bool drop_last, shuffle;
+    bool names_only; /* without slots: nothing is read */
     int32_t slot_count, worker_count, started_workers;
     loader_slot *slots;
     void **buffers; /* [slot_count][input_count] */
@@ -87,6 +88,8 @@ static int32_t claim(loader *l) {
 /* Without the lock. */
 static void fill(loader *l, int32_t slot, int32_t lane) {
     loader_slot *s = &l->slots[slot];
+    s->status = QUERN_OK;
+    if (l->names_only) return;
     const binding_batch batch = {
         .lane = lane,
         .epoch = l->epoch,
@@ -161,7 +164,7 @@ static quern_status check_desc(const loader_desc *desc) {
 }
 
 static quern_status allocate_parts(loader *l, const loader_desc *desc) {
-    const int64_t buffers = (int64_t)desc->slot_count * desc->input_count;
+    const int64_t buffers = desc->slots ? (int64_t)desc->slot_count * desc->input_count : 0;
     QUERN_TRY(
         memory_allocate(l->host, &l->slots, desc->slot_count, sizeof *l->slots, "loader slots"));
     QUERN_TRY(memory_allocate(l->host, &l->buffers, buffers, sizeof *l->buffers, "loader slots"));
@@ -190,6 +193,7 @@ quern_status loader_create(loader **out, const loader_desc *desc) {
     l->batch_size = desc->batch_size;
     l->drop_last = desc->drop_last;
     l->shuffle = desc->shuffle;
+    l->names_only = desc->slots == NULL;
     l->slot_count = desc->slot_count;
     l->worker_count = desc->worker_count;
     pthread_mutex_init(&l->lock, NULL);
@@ -222,7 +226,8 @@ void loader_destroy(loader *l) {
     pthread_mutex_destroy(&l->lock);
     binding_release(&l->binding);
     memory_release(host, l->workers, l->worker_count, sizeof *l->workers);
-    memory_release(host, l->buffers, (int64_t)l->slot_count * l->binding.input_count,
+    memory_release(host, l->buffers,
+                   l->names_only ? 0 : (int64_t)l->slot_count * l->binding.input_count,
                    sizeof *l->buffers);
     memory_release(host, l->slots, l->slot_count, sizeof *l->slots);
     memory_release(host, l, 1, sizeof *l);
@@ -231,6 +236,11 @@ void loader_destroy(loader *l) {
 quern_status loader_bind(loader *l, const quern_dataset *dataset) {
     loader_stop(l);
     const int64_t length = dataset->length;
+    if (length < 0 && l->names_only)
+        return quern_fail(QUERN_INVALID,
+                          "dataset '%s' is a stream: nobody knows its batches before "
+                          "they are read",
+                          dataset->name);
     if (length == 0) return quern_fail(QUERN_INPUT, "dataset '%s' has no samples", dataset->name);
     if (length > 0 && l->drop_last && length < l->batch_size)
         return quern_fail(QUERN_INPUT,
@@ -370,4 +380,22 @@ void loader_release(loader *l, int32_t slot) {
         pthread_cond_signal(&l->work);
     }
     pthread_mutex_unlock(&l->lock);
+}
+
+quern_status loader_read(const loader *l, const loader_batch_place *place, void *const *to) {
+    const int64_t length = l->binding.dataset->length;
+    QUERN_ENSURE(l->names_only && place->epoch >= 0 && place->index >= 0 &&
+                 place->index * l->batch_size + place->sample_count <= length);
+    const sampler order = sampler_of_epoch(length, l->shuffle, l->binding.seed, place->epoch);
+    return binding_fill(&l->binding, &order,
+                        &(binding_batch){.epoch = place->epoch,
+                                         .first_position = place->index * l->batch_size,
+                                         .sample_count = place->sample_count,
+                                         .to = to,
+                                         .cancel = &l->cancel});
+}
+
+int32_t loader_field(const loader *l, int32_t input, field_plan *plan) {
+    *plan = l->binding.plans[input];
+    return l->binding.field[input];
 }

@@ -12,6 +12,7 @@
 #ifndef QUERN_DATA_LOADER_H
 #define QUERN_DATA_LOADER_H
 
+#include "../../kernels/field_plan.h"
 #include "dataset.h"
 
 typedef struct loader loader;
@@ -37,7 +38,8 @@ typedef struct loader_desc {
     uint64_t seed;        /* of the shuffle and of the augmentation */
     int32_t worker_count; /* 0: loader_next fills the slot itself */
     int32_t slot_count;   /* >= 1; batches that the caller holds plus those read ahead */
-    void *const *slots;   /* [slot_count][input_count]; pointers copied, buffers borrowed */
+    void *const *slots;   /* [slot_count][input_count]; pointers copied, buffers borrowed. NULL:
+                             batches are named and not filled; needs no workers, refuses a stream */
 } loader_desc;
 
 /* SHAPE names an input without a field (and the fields there are), a field whose element count or
@@ -60,6 +62,10 @@ bool loader_can_restart(const loader *l);
  * first samples skipped. */
 QUERN_MUST_CHECK quern_status loader_start(loader *l, int64_t epoch, int64_t first_batch);
 
+typedef struct loader_batch_place {
+    int64_t epoch, index, sample_count;
+} loader_batch_place;
+
 typedef struct loader_batch {
     bool end;               /* the epoch is over: no slot comes with this */
     int32_t slot;           /* to be given back by loader_release */
@@ -76,5 +82,12 @@ QUERN_MUST_CHECK quern_status loader_next(loader *l, loader_batch *out);
 void loader_release(loader *l, int32_t slot);
 /* Waits until no worker touches a slot; then they rest until loader_start. */
 void loader_stop(loader *l);
+
+/* The first samples of any batch, wherever the loader stands; to: one buffer per input. Only of a
+ * loader without slots. */
+QUERN_MUST_CHECK quern_status loader_read(const loader *l, const loader_batch_place *place,
+                                          void *const *to);
+/* What field of the set fills an input, and how. */
+int32_t loader_field(const loader *l, int32_t input, field_plan *plan);
 
 #endif

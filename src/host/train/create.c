@@ -69,6 +69,7 @@ static quern_status feeds_create(quern_trainer *t) {
     const quern_trainer_desc *d = &t->desc;
     feed_desc desc = {.kind = UNIT_TRAIN,
                       .dataset = d->train,
+                      .resident = resident_train(t),
                       .loader = true,
                       .slot_count = (d->run_ahead + 1) * (int32_t)d->accumulate + d->prefetch,
                       .held_count = d->tail == QUERN_TAIL_CARRY ? (int32_t)d->accumulate - 1 : 0,
@@ -78,8 +79,8 @@ static quern_status feeds_create(quern_trainer *t) {
         t->step_window = 1;
         return feed_create(t, &t->step_feed, &desc);
     }
-    QUERN_TRY(feed_create(t, &t->train_feed, &desc));
-    return QUERN_OK;
+    t->uploads = desc.held_count > 0;
+    return feed_create(t, &t->train_feed, &desc);
 }
 
 static void splits_log(const quern_trainer *t) {
@@ -123,8 +124,10 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
     QUERN_TRY(update_prepare(t));
     QUERN_TRY(average_create(t));
     for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_bind(t, u));
-    QUERN_TRY(windows_create(t));
+    QUERN_TRY(resident_create(t));
     QUERN_TRY(feeds_create(t));
+    for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_capture(t, u));
+    QUERN_TRY(windows_create(t));
     QUERN_TRY(validate_create(t));
     splits_log(t);
     QUERN_TRY(trainer_wait_stream(t));
@@ -166,6 +169,7 @@ void quern_trainer_destroy(quern_trainer *t) {
     feed_release(t, &t->eval_feed);
     feed_release(t, &t->predict_feed);
     feed_release(t, &t->step_feed);
+    resident_release(t);
     for (trainer_unit *u = t->units; u; u = u->next) unit_release(t, u);
     unit_release(t, &t->closing);
     optimizer_release(&t->optimizer);

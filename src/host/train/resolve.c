@@ -87,6 +87,8 @@ static quern_status check_unread(const quern_trainer_desc *d) {
     if (d->not_finite_limit != 0 && d->not_finite == QUERN_NOT_FINITE_STOP)
         return quern_fail(QUERN_INVALID, "trainer: not_finite_limit is set, but not_finite says "
                                          "that the first one ends the run");
+    if (d->resident == QUERN_RESIDENT_ON && !d->train && !d->valid && d->evaluation_set_count == 0)
+        return quern_fail(QUERN_INVALID, "trainer: resident is ON, but there is no set");
     if (d->worker_count == 0 && d->prefetch != 0)
         return quern_fail(QUERN_INVALID, "trainer: prefetch is set but worker_count is 0: the "
                                          "calling thread reads, nothing is read ahead");
@@ -101,6 +103,7 @@ static quern_status check_numbers(const quern_trainer_desc *d) {
     QUERN_TRY(desc_check_range("not_finite_limit", d->not_finite_limit, 0, INT64_C(1) << 40));
     QUERN_TRY(desc_check_range("worker_count", d->worker_count, 0, 256));
     QUERN_TRY(desc_check_range("prefetch", d->prefetch, 0, 1024));
+    QUERN_TRY(desc_check_range("resident", (int64_t)d->resident, 0, QUERN_RESIDENT_OFF));
     QUERN_TRY(desc_check_range("log_every", d->log_every, 0, INT64_C(1) << 40));
     QUERN_TRY(desc_check_range("run_ahead", d->run_ahead, 0, RUN_AHEAD_MAX));
     QUERN_TRY(desc_check_range("transform_count", d->transform_count, 0, QUERN_FIELD_MAX));

@@ -3,8 +3,8 @@
  * Here, what a trainer is made of:
  *   resolve.c   the desc's defaults and checks      planned_steps.c  how many updates will come
  *   plan.c      every byte before any is taken      create.c         create and destroy
- *   unit.c      one compiled batch size, captured   feed.c           a loader and its slots
- *   run_ahead.c how many attempts may be in flight
+ *   unit.c      one compiled batch size, captured   run_ahead.c      how many attempts may be in
+ *                                                                    flight
  *   average.c   the parameters' moving average      learning_rate.c  reads it and scales it
  *   reset.c     all as create made it
  * loop/         a fit, from the outside in: loop (epochs, the ends), limits, window (fetches an
@@ -13,6 +13,8 @@
  *               is due), boundary (does it, between two windows), stop and signals; emit
  *               (callbacks: order, legality), diagnose (names what is not finite); step: the
  *               application's own loop on the same attempts
+ * feed/         how a batch comes into a program's inputs: feed (a loader and its pinned slots),
+ *               resident (sets that the device holds), gather (their batches)
  * evaluate/     a pass over a set, predict; the sets of a fit, and their evaluation
  * metric/       kinds of metrics, statistics of the loss, the application's own, scalars of events
  * save/         what the state is; saves, resumes, goes back
@@ -110,6 +112,8 @@ struct quern_trainer {
     metric_place train_places[METRIC_MAX], eval_places[METRIC_MAX];
 
     feed train_feed, eval_feed, predict_feed, step_feed;
+    resident_set *residents;         /* [1 + set_count]: train, then `sets`; NULL: none is */
+    bool uploads;                    /* captures without a gather are there too */
     const quern_dataset *eval_bound; /* what eval_feed's loader reads */
 
     /* issued */
@@ -215,6 +219,8 @@ quern_status memory_explain(const quern_trainer_desc *desc);
 QUERN_MUST_CHECK quern_status unit_plan(trainer_unit **out, quern_trainer *t, unit_kind kind,
                                         int64_t batch_size);
 QUERN_MUST_CHECK quern_status unit_bind(quern_trainer *t, trainer_unit *unit);
+/* Behind it, and behind the training set's feed: what is replayed. */
+QUERN_MUST_CHECK quern_status unit_capture(quern_trainer *t, trainer_unit *unit);
 void unit_release(quern_trainer *t, trainer_unit *unit);
 trainer_unit *unit_find(const quern_trainer *t, unit_kind kind, int64_t batch_size);
 /* Finds it, or compiles one more and logs that. */
@@ -230,11 +236,14 @@ QUERN_MUST_CHECK quern_status unit_issue_eager(const quern_trainer *t, const tra
 segment unit_run_end(const quern_trainer *t, segment first, segment last);
 /* From now on units can be issued for windows of several batches. */
 QUERN_MUST_CHECK quern_status units_open_windows(quern_trainer *t);
+/* From now on units of a resident training set are replayed with other data too. */
+QUERN_MUST_CHECK quern_status units_open_uploads(quern_trainer *t);
 
 /* feed.c: dataset NULL: bound later, or (without loader) the application's own batches. */
 typedef struct feed_desc {
     unit_kind kind;
     const quern_dataset *dataset;
+    resident_set *resident; /* of that set; NULL: from the host */
     bool loader;
     int32_t slot_count, held_count, worker_count;
 } feed_desc;
@@ -246,7 +255,33 @@ QUERN_MUST_CHECK quern_status feed_upload(quern_trainer *t, const feed *f, int32
 /* The same from any memory; an input without data stays as it is. */
 QUERN_MUST_CHECK quern_status feed_copy(quern_trainer *t, const feed *f, const void *const *data,
                                         const trainer_unit *unit);
-const void *const *feed_slot(const feed *f, int32_t slot);
+const void *const *feed_slot(const feed *f, int32_t slot); /* NULL: it is only a name */
+/* Of a resident set's feed: a batch as the host makes it, to one buffer per input. */
+QUERN_MUST_CHECK quern_status feed_read(const feed *f, const window_batch *m, void *const *to);
+/* *out: the batch in host memory, until the next look. */
+QUERN_MUST_CHECK quern_status feed_look(const feed *f, const window_batch *m,
+                                        const void *const **out);
+
+/* resident.c: chooses, and adds their bytes to `planned`, which counts all else. */
+QUERN_MUST_CHECK quern_status resident_plan(quern_trainer *t);
+QUERN_MUST_CHECK quern_status resident_create(quern_trainer *t);
+void resident_release(quern_trainer *t);
+resident_set *resident_train(const quern_trainer *t); /* NULL: the training set is not */
+/* Of an evaluation set that is resident; else NULL. */
+feed *resident_feed(const quern_trainer *t, const quern_dataset *dataset);
+
+/* gather.c: *out NULL: the feed's set is not resident. */
+QUERN_MUST_CHECK quern_status gather_prepare(quern_trainer *t, feed *f, const trainer_unit *unit,
+                                             resident_gather **out);
+QUERN_MUST_CHECK quern_status gather_issue(const quern_trainer *t, const resident_gather *gather);
+/* The batches of the attempt that is issued next. Their lane is free again when its record has been
+ * read; so attempts can be named ahead and issued together. */
+void gather_announce(const quern_trainer *t, const attempt *a);
+/* An evaluation's batches, from the first one again, one after another. */
+QUERN_MUST_CHECK quern_status gather_rewind(const quern_trainer *t, const feed *f);
+QUERN_MUST_CHECK quern_status gather_evaluation(quern_trainer *t, feed *f,
+                                                const loader_batch *batch,
+                                                const trainer_unit *unit);
 
 /* emit.c: fires an event; what it asks for is taken down in the trainer (stopping, epoch_ending,
  * end_eval, skip_next, skip_batch). CALLBACK (or what quern_event_fail said) when one failed. */

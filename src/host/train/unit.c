@@ -1,8 +1,9 @@
 /* unit.c - a program for one batch size, the tasks around it, and their capture.
  *
- * An attempt of a training unit is four segments (trainer.h); in a window of several batches each
- * batch's unit gives two of them, and the other two are `closing`'s, which has no program. Segments
- * that no callback wants to look between are captured together and replayed with one launch;
+ * An attempt of a training unit is its segments (loop/attempt.h); in a window of several batches
+ * each batch's unit gives those up to its backward pass, and the other two are `closing`'s, which
+ * has no program. Segments that no callback wants to look between are captured together and
+ * replayed with one launch;
  * without capture the same calls are issued one by one. Everything that the calls point to lives in
  * the unit and stays as it is. Owns the program and the captures; allocates when a unit is planned
  * and bound, or windows are opened, never after. */
@@ -126,7 +127,6 @@ static quern_status call_task(const quern_trainer *t, task_id task, const quern_
 static quern_status issue_forward(const quern_trainer *t, const trainer_unit *unit,
                                   window_turn turn) {
     const bool train = unit->kind == UNIT_TRAIN, following = train && turn == TURN_FOLLOWING;
-    if (turn != TURN_ONLY) QUERN_TRY(call_task(t, TASK_open, &t->open_args[turn]));
     QUERN_TRY(program_issue(unit->program, following ? PROGRAM_FORWARD_FOLLOWING : PROGRAM_FORWARD,
                             t->stream));
     if (unit->kind == UNIT_WEIGH || (train && turn == TURN_ONLY))
@@ -140,6 +140,7 @@ static quern_status issue_forward(const quern_trainer *t, const trainer_unit *un
 static quern_status issue_segment(const quern_trainer *t, const trainer_unit *unit,
                                   window_turn turn, segment s) {
     switch (s) {
+    case SEGMENT_GATHER: return gather_issue(t, unit->gather);
     case SEGMENT_FORWARD: return issue_forward(t, unit, turn);
     case SEGMENT_BACKWARD:
         QUERN_TRY(call_task(t, TASK_seed, &unit->seed_args));
@@ -160,6 +161,8 @@ static quern_status issue_segment(const quern_trainer *t, const trainer_unit *un
 
 quern_status unit_issue_eager(const quern_trainer *t, const trainer_unit *unit, window_turn turn,
                               segment first, segment last) {
+    if (turn != TURN_ONLY && first <= SEGMENT_FORWARD)
+        QUERN_TRY(call_task(t, TASK_open, &t->open_args[turn]));
     for (int s = (int)first; s <= (int)last; s++)
         QUERN_TRY(issue_segment(t, unit, turn, (segment)s));
     return QUERN_OK;
@@ -167,6 +170,7 @@ quern_status unit_issue_eager(const quern_trainer *t, const trainer_unit *unit, 
 
 static bool is_split_behind(const quern_trainer *t, segment s) {
     switch (s) {
+    case SEGMENT_GATHER: return false;
     case SEGMENT_FORWARD: return t->subscribed[QUERN_EVENT_loss_ready];
     case SEGMENT_BACKWARD:
         return t->subscribed[QUERN_EVENT_micro_end] || t->subscribed[QUERN_EVENT_grads_ready];
@@ -198,28 +202,48 @@ static quern_status run_capture(quern_trainer *t, trainer_unit *unit, window_tur
 
 static quern_status runs_capture(quern_trainer *t, trainer_unit *unit, window_turn turn,
                                  segment first, segment last) {
-    if (t->desc.no_capture || t->device->trace_ops || unit->captures[turn][first]) return QUERN_OK;
+    if (t->desc.no_capture || t->device->trace_ops) return QUERN_OK;
     for (int at = (int)first; at <= (int)last;) {
         const segment end = unit_run_end(t, (segment)at, last);
-        QUERN_TRY(run_capture(t, unit, turn, (segment)at, end));
+        if (!unit->captures[turn][at]) QUERN_TRY(run_capture(t, unit, turn, (segment)at, end));
         at = (int)end + 1;
     }
     return QUERN_OK;
+}
+
+/* With the gather, where there is one, and without it where other data may come. */
+static quern_status turn_capture(quern_trainer *t, trainer_unit *unit, window_turn turn,
+                                 segment last) {
+    if (unit->gather) QUERN_TRY(runs_capture(t, unit, turn, SEGMENT_GATHER, last));
+    if (unit->gather && !t->uploads) return QUERN_OK;
+    return runs_capture(t, unit, turn, SEGMENT_FORWARD, last);
 }
 
 static quern_status window_capture(quern_trainer *t, trainer_unit *unit) {
     const bool train = unit->kind == UNIT_TRAIN;
     if (!train && unit->kind != UNIT_WEIGH) return QUERN_OK;
     const segment last = train ? SEGMENT_BACKWARD : SEGMENT_FORWARD;
-    QUERN_TRY(runs_capture(t, unit, TURN_FIRST, SEGMENT_FORWARD, last));
-    return runs_capture(t, unit, TURN_FOLLOWING, SEGMENT_FORWARD, last);
+    QUERN_TRY(turn_capture(t, unit, TURN_FIRST, last));
+    return turn_capture(t, unit, TURN_FOLLOWING, last);
 }
 
-static quern_status unit_capture(quern_trainer *t, trainer_unit *unit) {
+static quern_status captures_make(quern_trainer *t, trainer_unit *unit) {
     const segment last = unit->kind == UNIT_TRAIN ? SEGMENT_UPDATE : SEGMENT_FORWARD;
-    if (unit->kind != UNIT_WEIGH)
-        QUERN_TRY(runs_capture(t, unit, TURN_ONLY, SEGMENT_FORWARD, last));
+    if (unit->kind != UNIT_WEIGH) QUERN_TRY(turn_capture(t, unit, TURN_ONLY, last));
     return t->windows ? window_capture(t, unit) : QUERN_OK;
+}
+
+quern_status unit_capture(quern_trainer *t, trainer_unit *unit) {
+    const bool train = unit->kind == UNIT_TRAIN || unit->kind == UNIT_WEIGH;
+    if (train) QUERN_TRY(gather_prepare(t, &t->train_feed, unit, &unit->gather));
+    return captures_make(t, unit);
+}
+
+quern_status units_open_uploads(quern_trainer *t) {
+    if (t->uploads) return QUERN_OK;
+    t->uploads = true;
+    for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(captures_make(t, u));
+    return QUERN_OK;
 }
 
 quern_status units_open_windows(quern_trainer *t) {
@@ -266,8 +290,7 @@ quern_status unit_bind(quern_trainer *t, trainer_unit *unit) {
     void *block = NULL, *inputs = NULL;
     QUERN_TRY(blocks_choose(t, unit, &block, &inputs));
     QUERN_TRY(program_bind(unit->program, block, inputs, &t->state->run));
-    QUERN_TRY(tasks_prepare(t, unit));
-    return unit_capture(t, unit);
+    return tasks_prepare(t, unit);
 }
 
 void unit_release(quern_trainer *t, trainer_unit *unit) {
@@ -299,7 +322,8 @@ quern_status unit_get(trainer_unit **out, quern_trainer *t, unit_kind kind, int6
               batch_size, names[kind]);
     trainer_unit *unit = NULL;
     QUERN_TRY(unit_plan(&unit, t, kind, batch_size));
-    const quern_status status = unit_bind(t, unit);
+    quern_status status = unit_bind(t, unit);
+    if (status == QUERN_OK) status = unit_capture(t, unit);
     if (status != QUERN_OK) {
         error_text text;
         error_save(&text);

@@ -49,7 +49,10 @@ static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *
     const int64_t lane = s->issued % t->lanes;
     trainer_unit *unit = NULL;
     QUERN_TRY(unit_get(&unit, t, s->kind, batch->sample_count));
-    QUERN_TRY(feed_upload(t, s->feed, batch->slot, unit));
+    if (s->feed->resident)
+        QUERN_TRY(gather_evaluation(t, s->feed, batch, unit));
+    else
+        QUERN_TRY(feed_upload(t, s->feed, batch->slot, unit));
     QUERN_TRY(unit_issue(t, unit, TURN_ONLY, SEGMENT_FORWARD, SEGMENT_FORWARD));
     if (s->output) QUERN_TRY(output_copy(t, s, unit));
     if (s->kind == UNIT_EVALUATE && !s->sanity) QUERN_TRY(host_metrics_add(t, unit));
@@ -75,6 +78,7 @@ static bool all_issued(const sweep *s) {
 
 static quern_status batches_run(quern_trainer *t, sweep *s) {
     QUERN_TRY(loader_start(s->feed->loader, 0, 0));
+    if (s->feed->resident) QUERN_TRY(gather_rewind(t, s->feed));
     while (!t->end_eval) {
         loader_batch batch;
         s->cut = s->events && t->stopping && !all_issued(s);
@@ -154,9 +158,10 @@ quern_status eval_feed_bind(quern_trainer *t, const quern_dataset *dataset) {
 
 quern_status evaluation_run(quern_trainer *t, const set_pass *e, double *values) {
     const size_t bytes = (size_t)t->eval_sum_count * sizeof(double);
-    QUERN_TRY(eval_feed_bind(t, e->dataset));
+    feed *resident = resident_feed(t, e->dataset);
+    if (!resident) QUERN_TRY(eval_feed_bind(t, e->dataset));
     QUERN_TRY(t->backend->fill(t->stream, t->sums + t->train_sum_count, 0, bytes));
-    sweep s = {.feed = &t->eval_feed,
+    sweep s = {.feed = resident ? resident : &t->eval_feed,
                .kind = UNIT_EVALUATE,
                .events = e->events,
                .batch_limit = e->batch_limit,

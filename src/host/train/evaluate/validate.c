@@ -6,15 +6,42 @@
 #include <math.h>
 #include <string.h>
 
+/* A resident set has a feed of its own, and its gathers are made for the batches that it has. */
+static quern_status resident_prepare(quern_trainer *t, feed *f, const quern_dataset *dataset) {
+    const int64_t length = quern_dataset_length(dataset), full = t->desc.batch_size;
+    if (f->loader) return QUERN_OK; /* the same set under another name */
+    QUERN_TRY(feed_create(t, f,
+                          &(feed_desc){.kind = UNIT_EVALUATE,
+                                       .dataset = dataset,
+                                       .resident = f->resident,
+                                       .loader = true,
+                                       .slot_count = t->desc.run_ahead + 1}));
+    for (const trainer_unit *u = t->units; u; u = u->next) {
+        resident_gather *made = NULL;
+        if (u->kind == UNIT_EVALUATE && (u->batch_size == full || u->batch_size == length % full))
+            QUERN_TRY(gather_prepare(t, f, u, &made));
+    }
+    return QUERN_OK;
+}
+
+static quern_status host_feed_create(quern_trainer *t) {
+    if (t->eval_feed.loader) return QUERN_OK;
+    return feed_create(t, &t->eval_feed,
+                       &(feed_desc){.kind = UNIT_EVALUATE,
+                                    .loader = true,
+                                    .slot_count = t->desc.run_ahead + 1 + t->desc.prefetch,
+                                    .worker_count = t->desc.worker_count});
+}
+
 /* Binding each set once lets the loader take the memory that any of them needs. */
 quern_status validate_create(quern_trainer *t) {
-    if (t->set_count == 0) return QUERN_OK;
-    QUERN_TRY(feed_create(t, &t->eval_feed,
-                          &(feed_desc){.kind = UNIT_EVALUATE,
-                                       .loader = true,
-                                       .slot_count = t->desc.run_ahead + 1 + t->desc.prefetch,
-                                       .worker_count = t->desc.worker_count}));
     for (int32_t i = t->set_count; i-- > 0;) {
+        feed *resident = resident_feed(t, t->sets[i].dataset);
+        if (resident) {
+            QUERN_TRY(resident_prepare(t, resident, t->sets[i].dataset));
+            continue;
+        }
+        QUERN_TRY(host_feed_create(t));
         QUERN_TRY(eval_feed_bind(t, t->sets[i].dataset));
         if (!loader_can_restart(t->eval_feed.loader))
             return quern_fail(QUERN_UNSUPPORTED,

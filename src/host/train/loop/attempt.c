@@ -41,6 +41,7 @@ static quern_status tell_behind(quern_trainer *t, passage *p, segment behind, in
         if (microbatch + 1 < p->attempt->count) return QUERN_OK;
         return tell(t, p, QUERN_EVENT_grads_ready, 0);
     case SEGMENT_NORM: return tell(t, p, QUERN_EVENT_update_begin, 0);
+    case SEGMENT_GATHER:
     case SEGMENT_UPDATE:
     case SEGMENT_COUNT: break;
     }
@@ -59,6 +60,13 @@ static quern_status segments_issue(quern_trainer *t, passage *p, const trainer_u
     return QUERN_OK;
 }
 
+/* A resident set's batch is gathered by the first segment, any other is uploaded here. */
+static quern_status batch_put(quern_trainer *t, const attempt *a, const window_batch *m,
+                              const trainer_unit *unit, segment *first) {
+    *first = m->data ? SEGMENT_FORWARD : SEGMENT_GATHER;
+    return m->data ? feed_copy(t, a->feed, m->data, unit) : QUERN_OK;
+}
+
 static window_turn turn_of(const attempt *a, int32_t microbatch) {
     if (a->count == 1) return TURN_ONLY;
     return microbatch == 0 ? TURN_FIRST : TURN_FOLLOWING;
@@ -67,8 +75,9 @@ static window_turn turn_of(const attempt *a, int32_t microbatch) {
 static quern_status weights_issue(quern_trainer *t, const attempt *a) {
     for (int32_t i = 0; a->count > 1 && i < a->count; i++) {
         const window_batch *m = &a->microbatches[i];
-        QUERN_TRY(feed_copy(t, a->feed, m->data, m->weigh));
-        QUERN_TRY(unit_issue(t, m->weigh, turn_of(a, i), SEGMENT_FORWARD, SEGMENT_FORWARD));
+        segment first;
+        QUERN_TRY(batch_put(t, a, m, m->weigh, &first));
+        QUERN_TRY(unit_issue(t, m->weigh, turn_of(a, i), first, SEGMENT_FORWARD));
     }
     return QUERN_OK;
 }
@@ -79,9 +88,10 @@ static quern_status window_issue(quern_trainer *t, passage *p) {
     QUERN_TRY(weights_issue(t, a));
     for (int32_t i = 0; i < a->count; i++) {
         const window_batch *m = &a->microbatches[i];
-        QUERN_TRY(feed_copy(t, a->feed, m->data, m->unit));
+        segment first;
+        QUERN_TRY(batch_put(t, a, m, m->unit, &first));
         t->last_unit = m->unit; /* for a callback that reads inside the step */
-        QUERN_TRY(segments_issue(t, p, m->unit, turn_of(a, i), i, SEGMENT_FORWARD, last));
+        QUERN_TRY(segments_issue(t, p, m->unit, turn_of(a, i), i, first, last));
     }
     if (a->count == 1) return QUERN_OK;
     return segments_issue(t, p, &t->closing, TURN_ONLY, 0, SEGMENT_NORM, SEGMENT_UPDATE);
@@ -105,6 +115,7 @@ quern_status attempt_issue(quern_trainer *t, const attempt *a) {
     quern_status status = average_follow(t);
     if (status == QUERN_OK) status = optimizer_feed(&t->optimizer, t->step);
     if (status == QUERN_OK) status = skip_upload(t);
+    gather_announce(t, a);
     if (status == QUERN_OK) status = window_issue(t, &p);
     const quern_status marked = flight_add(t, a);
     trace_end(t->host);
@@ -118,8 +129,9 @@ quern_status attempt_repeat(quern_trainer *t, const attempt *a) {
     QUERN_TRY(weights_issue(t, a));
     for (int32_t i = 0; i < a->count; i++) {
         const window_batch *m = &a->microbatches[i];
-        QUERN_TRY(feed_copy(t, a->feed, m->data, m->unit));
-        QUERN_TRY(unit_issue_eager(t, m->unit, turn_of(a, i), SEGMENT_FORWARD, SEGMENT_BACKWARD));
+        segment first;
+        QUERN_TRY(batch_put(t, a, m, m->unit, &first));
+        QUERN_TRY(unit_issue_eager(t, m->unit, turn_of(a, i), first, SEGMENT_BACKWARD));
     }
     return QUERN_OK;
 }

@@ -10,6 +10,7 @@
 
 /* An attempt is issued in segments; a callback inside the step splits the capture behind one. */
 typedef enum segment {
+    SEGMENT_GATHER,   /* a resident set's batch into the inputs; left out for other data */
     SEGMENT_FORWARD,  /* forward, weigh, metric sums;       loss_ready follows */
     SEGMENT_BACKWARD, /* seed, backward;        micro_end, grads_ready follow */
     SEGMENT_NORM,     /* global norm, from which the clip; update_begin follows */
@@ -30,6 +31,9 @@ typedef enum unit_kind {
     UNIT_KIND_COUNT
 } unit_kind;
 
+typedef struct resident_gather resident_gather;
+typedef struct resident_set resident_set;
+
 /* A program for one batch size and what the trainer issues around it. */
 typedef struct trainer_unit trainer_unit;
 struct trainer_unit {
@@ -43,6 +47,7 @@ struct trainer_unit {
     task_accumulate *sums;
     quern_kernel_args weigh_args, seed_args, loss_args, *sum_args;
     int32_t sum_count;
+    resident_gather *gather; /* of the training set; NULL: it is not resident */
     backend_capture *captures[TURN_COUNT][SEGMENT_COUNT]; /* [first of its run]; NULL: eager */
     void *own_arena, *own_inputs; /* when the trainer's are too small for it */
     size_t own_arena_bytes, own_input_bytes;
@@ -59,14 +64,16 @@ typedef struct feed {
     const void **sources; /* the same; of the application's own batches, its own memory too */
     void *block;          /* pinned; all slots */
     size_t block_bytes;
+    resident_set *resident; /* not NULL: the loader's slots are names, its batches are gathered */
 } feed;
 
 /* A batch of a window. */
 typedef struct window_batch {
     trainer_unit *unit, *weigh;
-    const void *const *data; /* [input_count]; where one is NULL it lies in the unit's input */
+    const void *const *data; /* [input_count]; where one is NULL it lies in the unit's input. NULL:
+                                the batch is gathered from a resident set */
     int32_t slot;            /* the loader's, to be given back; SLOT_NONE: not its own */
-    bool staged;             /* `data` is host memory that stays as it is */
+    bool staged;             /* it can be had again: host memory that stays, or gathered */
     int64_t sample_count;
     int64_t epoch, batch; /* where it came from */
 } window_batch;

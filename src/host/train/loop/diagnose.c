@@ -35,11 +35,11 @@ static bool is_staged(const attempt *a) {
 }
 
 static bool inputs_name(const feed *f, const window_batch *m, const task_record *record) {
-    if (!m->staged) return false;
+    const void *const *data = NULL;
+    if (!m->staged || feed_look(f, m, &data) != QUERN_OK) return false;
     for (int32_t i = 0; i < f->input_count; i++) {
         const loader_input *input = &f->inputs[i];
-        const int64_t at =
-            find_not_finite(m->data[i], input->dtype, input->count * m->sample_count);
+        const int64_t at = find_not_finite(data[i], input->dtype, input->count * m->sample_count);
         if (at < 0) continue;
         quern_fail(QUERN_NOT_FINITE,
                    "step %" PRId64 ": input %s of sample %" PRId64 " of batch %" PRId64

@@ -28,6 +28,7 @@ static quern_status step_feed_get(quern_trainer *t, int32_t count) {
         QUERN_TRY(records_drain(t));
         QUERN_TRY(window_reserve(t, count));
     }
+    QUERN_TRY(units_open_uploads(t));
     feed_release(t, f);
     t->step_window = count;
     return feed_create(

@@ -120,17 +120,24 @@ quern_status window_run(quern_trainer *t, bool *end) {
     return records_keep_up(t);
 }
 
+static quern_status batch_hold(const quern_trainer *t, const window_batch *m, int32_t held) {
+    const feed *f = &t->train_feed;
+    if (!m->data) return feed_read(f, m, &f->slots[(f->slot_count + held) * f->input_count]);
+    for (int32_t input = 0; input < f->input_count; input++) {
+        const size_t sample =
+            (size_t)f->inputs[input].count * quern_dtype_bytes(f->inputs[input].dtype);
+        memcpy(window_held_memory(t, held, input), m->data[input],
+               sample * (size_t)m->sample_count);
+    }
+    return QUERN_OK;
+}
+
 /* Into slots that outlive the epoch; those already there stay where they are. */
-static void open_hold(quern_trainer *t) {
+static quern_status open_hold(quern_trainer *t) {
     const feed *f = &t->train_feed;
     for (int32_t i = t->open.held; i < t->open.count; i++) {
         window_batch *m = &t->open.microbatches[i];
-        for (int32_t input = 0; input < f->input_count; input++) {
-            const size_t sample =
-                (size_t)f->inputs[input].count * quern_dtype_bytes(f->inputs[input].dtype);
-            memcpy(window_held_memory(t, i, input), m->data[input],
-                   sample * (size_t)m->sample_count);
-        }
+        QUERN_TRY(batch_hold(t, m, i));
         microbatch_release(t, m);
         m->slot = SLOT_NONE;
         m->data = feed_slot(f, f->slot_count + i);
@@ -140,6 +147,7 @@ static void open_hold(quern_trainer *t) {
     memcpy(items, t->open.microbatches, (size_t)t->open.count * sizeof *items);
     t->held = t->open;
     t->held.microbatches = items;
+    return QUERN_OK;
 }
 
 /* Where every epoch is too short for a window, dropping what is left would never end. */
@@ -158,7 +166,7 @@ quern_status window_tail(quern_trainer *t) {
         QUERN_TRY(drop_check(t));
         open_drop_all(t);
     } else if (tail_is(t, QUERN_TAIL_CARRY)) {
-        open_hold(t);
+        QUERN_TRY(open_hold(t));
     }
     t->counted_batch = t->next_batch;
     return QUERN_OK;

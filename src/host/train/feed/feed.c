@@ -1,8 +1,9 @@
 /* feed.c - pinned staging slots for the inputs that a kind of program reads, and the loader that
  * fills them. Behind the loader's slots lie those for batches that outlive an epoch. A slot holds
- * batch_size samples of every input, one input after another, each aligned to 64 bytes. Allocates
- * when a feed is created only. */
-#include "trainer.h"
+ * batch_size samples of every input, one input after another, each aligned to 64 bytes. A resident
+ * set's loader only names its batches; behind the held slots there is one to look at a batch in.
+ * Allocates when a feed is created only. */
+#include "../trainer.h"
 
 static const trainer_unit *any_unit(const quern_trainer *t, unit_kind kind) {
     for (const trainer_unit *u = t->units; u; u = u->next)
@@ -43,21 +44,23 @@ static quern_status slot_layout(const quern_trainer *t, const feed *f, size_t *o
     return QUERN_OK;
 }
 
+/* Slots with memory: all, or behind those that a resident set's loader only names. */
 static quern_status slots_create(quern_trainer *t, feed *f) {
     size_t offsets[QUERN_INPUT_MAX] = {0}, slot_bytes = 0;
     QUERN_TRY(slot_layout(t, f, offsets, &slot_bytes));
-    const int32_t slot_count = f->slot_count + f->held_count;
+    const int32_t first = f->resident ? f->slot_count : 0;
+    const int32_t slot_count = f->slot_count + f->held_count + (f->resident ? 1 : 0);
     const int64_t pointers = (int64_t)slot_count * f->input_count;
     QUERN_TRY(arena_allocate(&t->memory, &f->slots, pointers, sizeof *f->slots, "slots"));
     QUERN_TRY(arena_allocate(&t->memory, &f->sources, pointers, sizeof *f->sources, "slots"));
-    if (!size_multiply(slot_bytes, (size_t)slot_count, &f->block_bytes))
+    if (!size_multiply(slot_bytes, (size_t)(slot_count - first), &f->block_bytes))
         return quern_fail(QUERN_SHAPE, "trainer: the staging slots are too large");
     if (f->block_bytes == 0) return QUERN_OK;
     QUERN_TRY(t->backend->allocate_pinned(t->device->memory, &f->block, f->block_bytes));
-    for (int32_t slot = 0; slot < slot_count; slot++)
+    for (int32_t slot = first; slot < slot_count; slot++)
         for (int32_t i = 0; i < f->input_count; i++)
             f->sources[slot * f->input_count + i] = f->slots[slot * f->input_count + i] =
-                (unsigned char *)f->block + (size_t)slot * slot_bytes + offsets[i];
+                (unsigned char *)f->block + (size_t)(slot - first) * slot_bytes + offsets[i];
     return QUERN_OK;
 }
 
@@ -75,9 +78,9 @@ static quern_status loader_make(quern_trainer *t, feed *f, const feed_desc *desc
                                          .shuffle = train && !t->desc.no_shuffle,
                                          .augment = train && !t->desc.overfit_batch,
                                          .seed = t->device->seed,
-                                         .worker_count = desc->worker_count,
+                                         .worker_count = f->resident ? 0 : desc->worker_count,
                                          .slot_count = f->slot_count,
-                                         .slots = f->slots,
+                                         .slots = f->resident ? NULL : f->slots,
                                      });
 }
 
@@ -86,6 +89,7 @@ quern_status feed_create(quern_trainer *t, feed *out, const feed_desc *desc) {
     QUERN_ENSURE(unit != NULL);
     out->slot_count = desc->slot_count;
     out->held_count = desc->held_count;
+    out->resident = desc->resident;
     quern_status status = inputs_find(t, out, unit);
     if (status == QUERN_OK) status = slots_create(t, out);
     if (status == QUERN_OK && desc->loader) status = loader_make(t, out, desc);
@@ -104,7 +108,20 @@ void feed_release(quern_trainer *t, feed *f) {
 }
 
 const void *const *feed_slot(const feed *f, int32_t slot) {
+    if (f->resident && slot < f->slot_count) return NULL;
     return &f->sources[(int64_t)slot * f->input_count];
+}
+
+quern_status feed_read(const feed *f, const window_batch *m, void *const *to) {
+    return loader_read(f->loader, &(loader_batch_place){m->epoch, m->batch, m->sample_count}, to);
+}
+
+quern_status feed_look(const feed *f, const window_batch *m, const void *const **out) {
+    const int32_t slot = f->slot_count + f->held_count;
+    *out = m->data;
+    if (m->data) return QUERN_OK;
+    *out = feed_slot(f, slot);
+    return feed_read(f, m, &f->slots[(int64_t)slot * f->input_count]);
 }
 
 quern_status feed_copy(quern_trainer *t, const feed *f, const void *const *data,
