@@ -82,6 +82,7 @@ typedef struct quern_kernel_args {
     uint32_t purpose;           /* names this node's random stream; < 2^24 */
     bool training;
     bool deterministic;
+    bool tf32; /* products of F32 may round what they read to 10 bits of mantissa */
     quern_stream *stream;
 } quern_kernel_args;
 
@@ -132,15 +133,18 @@ typedef quern_status (*quern_shape_rule)(const quern_shape_args *args);
 #define QUERN_READS_IN(i) (UINT32_C(1) << (i))
 #define QUERN_READS_OUT(i) (UINT32_C(1) << (QUERN_INPUT_MAX + (i)))
 
-enum {                             /* quern_op.flags */
-       QUERN_OP_INPLACE = 1,       /* out[0] may overwrite in[0]: same shape and dtype */
-       QUERN_OP_GRAD_INPLACE = 2,  /* grad_in[0] may overwrite grad_out[0], if not accumulating */
-       QUERN_OP_STRIDED = 4,       /* takes inputs (and writes their gradients) with any strides */
-       QUERN_OP_ALIAS = 8,         /* out[0] is a view of in[0]: no kernel runs */
-       QUERN_OP_NO_GRADIENT = 16,  /* not differentiable: asking for a gradient through it fails */
-       QUERN_OP_RANDOM = 32,       /* reads run and purpose */
-       QUERN_OP_FUSED = 64,        /* made by the fusion pass only: no builder */
-       QUERN_OP_INDEX_INPUT1 = 128 /* in[1] is an index or target: never has a gradient */
+enum {                              /* quern_op.flags */
+       QUERN_OP_INPLACE = 1,        /* out[0] may overwrite in[0]: same shape and dtype */
+       QUERN_OP_GRAD_INPLACE = 2,   /* grad_in[0] may overwrite grad_out[0], if not accumulating */
+       QUERN_OP_STRIDED = 4,        /* takes inputs (and writes their gradients) with any strides */
+       QUERN_OP_ALIAS = 8,          /* out[0] is a view of in[0]: no kernel runs */
+       QUERN_OP_NO_GRADIENT = 16,   /* not differentiable: asking for a gradient through it fails */
+       QUERN_OP_RANDOM = 32,        /* reads run and purpose */
+       QUERN_OP_FUSED = 64,         /* made by the fusion pass only: no builder */
+       QUERN_OP_INDEX_INPUT1 = 128, /* in[1] is an index or target: never has a gradient */
+       QUERN_OP_HALF = 256,         /* BF16, F16: F32 inputs and outputs become 16 bits */
+       QUERN_OP_FOLLOWS = 512,      /* the same when its values are 16 bits and none of them F32 */
+       QUERN_OP_FIRST = 1024        /* and then only in[0] and out[0]; the others stay F32 */
 };
 
 typedef struct quern_op {

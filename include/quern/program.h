@@ -8,6 +8,7 @@
 #define QUERN_PROGRAM_H
 
 #include <quern/graph.h>
+#include <quern/precision.h>
 
 QUERN_BEGIN_C
 
@@ -17,6 +18,9 @@ typedef struct quern_parameters quern_parameters;
 
 typedef struct quern_parameters_desc {
     bool gradients;
+    quern_precision precision; /* BF16, F16: with the copies that programs of it read */
+    bool stochastic_rounding;  /* of the copies, by an optimizer's updates: up or down by chance,
+                                  drawn from (device seed, update, index); else to nearest */
 } quern_parameters_desc;
 
 /* Allocates and initialises every value from (device seed, parameter name). The graph takes no
@@ -39,7 +43,7 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_parameters_read_gradient(quern_par
                                                                        void *to, size_t bytes);
 
 typedef struct quern_memory {
-    size_t parameter_bytes, gradient_bytes;
+    size_t parameter_bytes, gradient_bytes; /* 16-bit copies included */
     size_t optimizer_bytes;  /* its state, and a trainer's counters and metric sums */
     size_t activation_bytes; /* the arena: activations, their gradients, saved, scratch */
     size_t input_bytes;      /* the planned inputs; pinned staging is host memory */
@@ -59,8 +63,9 @@ typedef struct quern_program_desc {
     quern_tensor *loss_weight;    /* (); default: quern_loss_weight(loss), else the batch size */
     quern_tensor *const *outputs; /* tensors to be read after forward */
     int32_t output_count;
-    bool output_gradients; /* their gradients stay too, to be read after backward */
-    bool no_fusion;        /* one step per node: the same answer, for comparison */
+    bool output_gradients;     /* their gradients stay too, to be read after backward */
+    bool no_fusion;            /* one step per node: the same answer, for comparison */
+    quern_precision precision; /* BF16, F16: the parameters' own */
 } quern_program_desc;
 
 /* UNSUPPORTED names op and tensor when a gradient is wanted through an op that has none. */

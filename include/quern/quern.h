@@ -45,6 +45,7 @@
 #include <quern/train.h>
 #include <quern/find.h>
 #include <quern/verify.h>
+#include <quern/precision.h>
 #include <quern/program.h>
 #include <quern/safetensors.h>
 #include <quern/checkpoint.h>

@@ -54,6 +54,11 @@ typedef struct quern_update {
     int32_t segment_count;
     const quern_hyper *hyper; /* device memory */
     const int32_t *applied;   /* device memory: 0 = leave every block as it is */
+    /* The parameters' 16-bit copies (precision.h), to be written with them by the built-in rules;
+     * what an own rule writes is copied behind it. NULL: there are none. */
+    void *copies;
+    quern_dtype copy_dtype; /* BF16, F16 */
+    bool copy_stochastic;   /* drawn from (args->run->seed, hyper->n, element) */
 } quern_update;
 
 /* An optimizer of the application's own; args->attributes is a const quern_update *. A function

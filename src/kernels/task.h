@@ -10,6 +10,7 @@
  *   norm       the gradient's global L2 norm, NaN or infinity kept
  *   decide     applied or not and why; step, learning rate, hyper-parameters
  *   (update)   the rule, when applied
+ *   round      the parameters' 16-bit copies, where the update has not made them
  *   average    the parameters' moving average follows them, when applied
  *   commit     pending state (running statistics) becomes state, when applied
  *   record     the attempt's record goes to the ring, the window is closed, attempt + 1
@@ -47,8 +48,8 @@ typedef struct task_record { /* host-visible memory, a ring indexed by attempt *
 } task_record;
 
 #define TASK_LIST(X)                                                                               \
-    X(open)                                                                                        \
-    X(weigh) X(seed) X(norm) X(decide) X(average) X(commit) X(record) X(accumulate) X(gather)
+    X(open) X(weigh) X(seed) X(norm) X(decide) X(round) X(average) X(commit) X(record)             \
+    X(accumulate) X(gather)
 
 #define X(name) TASK_##name,
 typedef enum task_id { TASK_LIST(X) TASK_COUNT } task_id;
@@ -86,6 +87,15 @@ typedef struct task_decide {
     double clip_norm;         /* 0: off */
     int64_t not_finite_limit; /* more in a row freeze what follows; 0: the first does */
 } task_decide;
+
+typedef struct task_round { /* to[i] = from[i] in 16 bits */
+    const float *from;
+    uint16_t *to;
+    int64_t count;
+    quern_dtype dtype; /* BF16, F16 */
+    bool stochastic;   /* with the draws of update `state->step`; else to nearest */
+    const task_state *state;
+} task_round;
 
 typedef struct task_average { /* average += (1 - decay) (value - average), element by element */
     const task_state *state;

@@ -44,7 +44,8 @@ static void world_close(world *w) {
 }
 
 static quern_status make_parameters(world *w) {
-    return quern_parameters_create(&w->parameters, w->graph, &(quern_parameters_desc){true});
+    return quern_parameters_create(&w->parameters, w->graph,
+                                   &(quern_parameters_desc){.gradients = true});
 }
 
 static quern_status make_program(world *w) {

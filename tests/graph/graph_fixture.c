@@ -114,7 +114,8 @@ static void check_all(fixture *f, quern_parameters *values, quern_program *progr
 void fixture_check_gradients(fixture *f, quern_tensor *loss, int64_t batch) {
     quern_parameters *values = NULL;
     REQUIRE_OK(quern_graph_status(f->graph));
-    REQUIRE_OK(quern_parameters_create(&values, f->graph, &(quern_parameters_desc){true}));
+    REQUIRE_OK(
+        quern_parameters_create(&values, f->graph, &(quern_parameters_desc){.gradients = true}));
     for (int fused = 0; fused < 2; fused++) {
         quern_program *program = NULL;
         const quern_program_desc desc = {.graph = f->graph,

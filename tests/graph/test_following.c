@@ -24,7 +24,7 @@ static norm_world norm_open(void) {
     w.y = quern_batch_normalize(g, w.x, &(quern_batch_normalize_desc){.name = "norm"});
     w.loss = quern_mse(g, w.y, w.x);
     w.mean = quern_tensor_find(g, "norm.running_mean");
-    CHECK_OK(quern_parameters_create(&w.values, g, &(quern_parameters_desc){true}));
+    CHECK_OK(quern_parameters_create(&w.values, g, &(quern_parameters_desc){.gradients = true}));
     CHECK_OK(quern_program_create(&w.program, &(quern_program_desc){.graph = g,
                                                                     .parameters = w.values,
                                                                     .batch_size = BATCH,
@@ -82,7 +82,8 @@ TEST_CASE(Following, training_without_backward_needs_no_loss_and_draws_as_traini
     quern_parameters *values = NULL;
     float ones[16], drawn[2][16] = {{0}};
     for (int i = 0; i < 16; i++) ones[i] = 1;
-    REQUIRE_OK(quern_parameters_create(&values, f.graph, &(quern_parameters_desc){true}));
+    REQUIRE_OK(
+        quern_parameters_create(&values, f.graph, &(quern_parameters_desc){.gradients = true}));
     for (int i = 0; i < 2; i++) {
         quern_program *p = NULL;
         quern_program_desc desc = {.graph = f.graph,

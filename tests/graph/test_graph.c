@@ -163,7 +163,8 @@ TEST_CASE(Graph, runs_an_op_of_the_application) {
     quern_tensor *w = fixture_parameter(&f, "w", 3, 0, 0, 0);
     quern_tensor *y = quern_custom(f.graph, &op, &w, 1, &offset, NULL);
     quern_tensor *loss = quern_sum(f.graph, y, NULL);
-    REQUIRE_OK(quern_parameters_create(&values, f.graph, &(quern_parameters_desc){true}));
+    REQUIRE_OK(
+        quern_parameters_create(&values, f.graph, &(quern_parameters_desc){.gradients = true}));
     REQUIRE_OK(quern_program_create(&program, &(quern_program_desc){.graph = f.graph,
                                                                     .parameters = values,
                                                                     .batch_size = 1,
@@ -199,7 +200,8 @@ TEST_CASE(Graph, says_which_op_has_no_gradient_and_which_no_kernel) {
         quern_tensor *w = fixture_parameter(&f, "w", 3, 0, 0, 0);
         quern_tensor *loss =
             quern_sum(f.graph, quern_custom(f.graph, ops[i], &w, 1, &offset, NULL), NULL);
-        REQUIRE_OK(quern_parameters_create(&values, f.graph, &(quern_parameters_desc){true}));
+        REQUIRE_OK(
+            quern_parameters_create(&values, f.graph, &(quern_parameters_desc){.gradients = true}));
         CHECK_STATUS(quern_program_create(&program, &(quern_program_desc){.graph = f.graph,
                                                                           .parameters = values,
                                                                           .batch_size = 1,

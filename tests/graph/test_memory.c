@@ -53,7 +53,8 @@ TEST_CASE(MemoryPlan, never_overlaps_what_lives_together) {
         quern_split(f.graph, quern_sigmoid(f.graph, h), 1, 2, NULL, parts);
         quern_tensor *z = quern_add(f.graph, parts[0], quern_exp(f.graph, parts[1]));
         quern_tensor *loss = quern_softmax_cross_entropy(f.graph, z, labels, NULL);
-        REQUIRE_OK(quern_parameters_create(&values, f.graph, &(quern_parameters_desc){true}));
+        REQUIRE_OK(
+            quern_parameters_create(&values, f.graph, &(quern_parameters_desc){.gradients = true}));
         for (int training = 0; training < 2; training++) {
             quern_program *p = compile(&f, values, loss, batch, training != 0);
             REQUIRE(p);

@@ -18,8 +18,9 @@ static mlp mlp_open(void) {
     m.z = quern_mlp(m.f.graph, m.x,
                     &(quern_mlp_desc){.hidden_count = 2, .hidden = {33, 17}, .class_count = 5});
     m.loss = quern_softmax_cross_entropy(m.f.graph, m.z, m.y, NULL);
-    CHECK_STATUS(quern_parameters_create(&m.values, m.f.graph, &(quern_parameters_desc){true}),
-                 QUERN_OK);
+    CHECK_STATUS(
+        quern_parameters_create(&m.values, m.f.graph, &(quern_parameters_desc){.gradients = true}),
+        QUERN_OK);
     return m;
 }
 
@@ -174,7 +175,8 @@ TEST_CASE(Program, refuses_a_loss_that_nothing_trainable_feeds) {
     quern_tensor *x =
         quern_input(f.graph, &(quern_input_desc){.name = "x", .rank = 1, .dim = {QUERN_B}});
     quern_tensor *loss = quern_sum(f.graph, x, NULL);
-    REQUIRE_OK(quern_parameters_create(&values, f.graph, &(quern_parameters_desc){true}));
+    REQUIRE_OK(
+        quern_parameters_create(&values, f.graph, &(quern_parameters_desc){.gradients = true}));
     CHECK_STATUS(quern_program_create(&p, &(quern_program_desc){.graph = f.graph,
                                                                 .parameters = values,
                                                                 .batch_size = 4,
@@ -195,7 +197,8 @@ TEST_CASE(Program, gives_the_gradient_of_an_input_that_asks) {
     quern_tensor *x = quern_input(
         f.graph, &(quern_input_desc){.name = "x", .rank = 1, .dim = {QUERN_B}, .gradient = true});
     quern_tensor *loss = quern_sum(f.graph, quern_mul(f.graph, x, x), NULL);
-    REQUIRE_OK(quern_parameters_create(&values, f.graph, &(quern_parameters_desc){true}));
+    REQUIRE_OK(
+        quern_parameters_create(&values, f.graph, &(quern_parameters_desc){.gradients = true}));
     REQUIRE_OK(quern_program_create(&p, &(quern_program_desc){.graph = f.graph,
                                                               .parameters = values,
                                                               .batch_size = 3,

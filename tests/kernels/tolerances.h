@@ -22,4 +22,13 @@
 #define TOL_CUDA_F16 2e-3    /* 4 roundings to 11 bits: y, then what backward makes of it */
 #define TOL_CUDA_BF16 1.6e-2 /* the same to 8 bits */
 
+/* A whole small network in 16 bits against F32, |a - b| <= tolerance * max |b| over a tensor: a
+ * handful of roundings to 11 or 8 bits, and ReLUs near zero and maxima of pools that fall on the
+ * other side. */
+#define TOL_NETWORK_F16 1e-2
+#define TOL_NETWORK_BF16 1e-1
+/* The same gradient summed in windows cut otherwise, each part rounded to 16 bits on its way. */
+#define TOL_WINDOW_F16 2e-3
+#define TOL_WINDOW_BF16 1.6e-2
+
 #endif

@@ -113,7 +113,8 @@ static void run_open(run *r, const char *model, const char *name,
     r->reference = fopen(path, "r");
     REQUIRE_SAY(r->reference != NULL, "%s cannot be opened", path);
     graph_build(r, model);
-    REQUIRE_OK(quern_parameters_create(&r->values, r->graph, &(quern_parameters_desc){true}));
+    REQUIRE_OK(
+        quern_parameters_create(&r->values, r->graph, &(quern_parameters_desc){.gradients = true}));
     weights_set(r);
     REQUIRE_OK(quern_optimizer_create(&r->optimizer, r->values, optimizer));
     REQUIRE_OK(quern_program_create(&r->program, &(quern_program_desc){.graph = r->graph,

@@ -22,6 +22,7 @@ enum {
     RANDOM_AUGMENT = 2,
     RANDOM_INIT = 3,
     RANDOM_SYNTHETIC = 4,
+    RANDOM_ROUND = 5, /* attempt: the number of the update */
     RANDOM_NODE_FIRST = 256,
 };
 

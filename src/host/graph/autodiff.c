@@ -149,8 +149,9 @@ quern_status program_differentiate(quern_program *p) {
     depends_mark(p);
     QUERN_TRY(reached_mark(p));
     QUERN_TRY(steps_append(p));
-    for (const quern_tensor *t = p->graph->tensors; t; t = t->next) {
-        const tensor_plan *root = plan_of(p, t);
+    for (int32_t i = 0; i < p->tensor_count; i++) {
+        const tensor_plan *root = &p->tensors[i];
+        const quern_tensor *t = root->tensor;
         const bool owns = root->root == t->id;
         if (!owns || (!root->reached && root->first_writer < 0 &&
                       !(t->role == ROLE_PARAMETER && t->wants_gradient)))

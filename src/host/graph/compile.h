@@ -3,6 +3,7 @@
  * select.c   which nodes are needed, and what every tensor is: its view, the tensor whose memory
  *            it lies in (its root) and where in it
  * fuse.c     neighbouring nodes become one
+ * precision.c which values are 16 bits, and the casts between them
  * autodiff.c which gradients flow, the backward steps, who writes and who adds
  * plan.c     how long each buffer lives, what may share, where it lies
  * program.c  the passes in order, binding, issuing */
@@ -15,10 +16,11 @@ typedef enum place_kind {
     PLACE_NONE,
     PLACE_ARENA, /* items[item] */
     PLACE_INPUT, /* the input block */
-    PLACE_VALUE, /* the four blocks of quern_parameters */
+    PLACE_VALUE, /* the blocks of quern_parameters */
     PLACE_GRADIENT,
     PLACE_BUFFER,
     PLACE_PENDING,
+    PLACE_COPY, /* the 16-bit copies of parameters */
 } place_kind;
 
 typedef struct place {
@@ -62,6 +64,7 @@ typedef struct planned_node {
     quern_tensor *const *out;
     const void *attributes;
     bool backward; /* has a backward step */
+    bool is_copy;  /* the cast of a parameter: forward is the update's */
     void *plan;
     size_t saved_bytes, forward_scratch_bytes, backward_scratch_bytes;
     int32_t saved; /* item, or -1 */
@@ -96,8 +99,8 @@ struct quern_program {
     const quern_backend *backend;
     quern_parameters *parameters;
     arena memory;
-    tensor_plan *tensors; /* [tensor_count]: the graph may have grown since */
-    int32_t tensor_count;
+    tensor_plan *tensors;                     /* [tensor_count]: the graph may have grown since */
+    int32_t tensor_count, graph_tensor_count; /* with the program's own behind the graph's */
     planned_node *nodes;
     int32_t node_count;
     program_step *steps; /* forward, then backward */
@@ -130,8 +133,13 @@ static inline bool input_differentiable(const planned_node *n, int32_t i) {
     return n->in[i] && !(i == 1 && (n->op->flags & QUERN_OP_INDEX_INPUT1));
 }
 
+/* select.c: of a tensor that is there, in F32 or 16 bits; and of what an alias yields. */
+QUERN_MUST_CHECK quern_status tensor_resolve(quern_program *p, const quern_tensor *t);
+void alias_resolve(quern_program *p, const planned_node *n);
+
 QUERN_MUST_CHECK quern_status program_select(quern_program *p);
 void program_fuse(quern_program *p);
+QUERN_MUST_CHECK quern_status program_assign_precision(quern_program *p);
 QUERN_MUST_CHECK quern_status program_differentiate(quern_program *p);
 QUERN_MUST_CHECK quern_status program_place(quern_program *p);
 

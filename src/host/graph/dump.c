@@ -32,7 +32,7 @@ static void dump_step(const quern_program *p, line_sink *sink, int32_t index) {
              n->op->name);
     for (int32_t i = 0; i < n->input_count; i++)
         text_add(&line, "%s%s", i ? ", " : "", n->in[i] ? n->in[i]->name : "-");
-    text_add(&line, ")");
+    text_add(&line, n->is_copy && !step->backward ? "), by the update" : ")");
     for (int32_t i = 0; step->backward && i < n->input_count; i++)
         if (input_differentiable(n, i) && plan_of(p, n->in[i])->depends)
             text_add(&line, " d%s%s", n->in[i]->name, step->accumulate[i] ? " +=" : " =");
@@ -54,11 +54,12 @@ void quern_program_dump(const quern_program *p, void (*write)(void *self, const 
     if (!p || !write) return;
     text line = line_begin(&sink);
     text_add(&line,
-             "program: %s, batch %lld, %d forward and %d backward steps, arena %zu bytes, "
+             "program: %s, %s, batch %lld, %d forward and %d backward steps, arena %zu bytes, "
              "inputs %zu bytes",
-             p->desc.training ? "training" : "evaluation", (long long)p->desc.batch_size,
-             (int)p->forward_count, (int)(p->step_count - p->forward_count), p->arena_bytes,
-             p->input_bytes);
+             p->desc.training ? "training" : "evaluation",
+             p->graph->dtype == QUERN_F32 ? quern_precision_name(p->desc.precision) : "f64",
+             (long long)p->desc.batch_size, (int)p->forward_count,
+             (int)(p->step_count - p->forward_count), p->arena_bytes, p->input_bytes);
     line_end(&sink, &line);
     for (int32_t i = 0; i < p->step_count; i++) dump_step(p, &sink, i);
     for (int32_t i = 0; i < p->item_count; i++) dump_item(p, &sink, i);

@@ -7,6 +7,7 @@
 #include "../base/report.h"
 #include "../device/device.h"
 #include <quern/graph.h>
+#include <quern/precision.h>
 
 typedef enum tensor_role { ROLE_INPUT, ROLE_PARAMETER, ROLE_BUFFER, ROLE_VALUE } tensor_role;
 
@@ -71,6 +72,10 @@ quern_tensor *graph_value(quern_graph *graph, const char *name, const quern_shap
 
 /* Sticks the calling thread's sentence to the graph; returns NULL for builders to return. */
 quern_tensor *graph_stick(quern_graph *graph, quern_status status);
+
+/* precision.c: the type of activations; INVALID where this graph cannot be computed so. */
+quern_dtype precision_dtype(quern_precision precision);
+QUERN_MUST_CHECK quern_status precision_check(quern_precision precision, const quern_graph *graph);
 
 /* Fails like the graph did: its status and sentence. */
 QUERN_MUST_CHECK quern_status graph_status(const quern_graph *graph);

@@ -60,9 +60,11 @@ static quern_status plan_segments(quern_parameters *p) {
     return QUERN_OK;
 }
 
-quern_status parameters_plan(quern_parameters *out, quern_graph *graph) {
+quern_status parameters_plan(quern_parameters *out, quern_graph *graph, quern_precision precision) {
     QUERN_TRY(graph_status(graph));
-    *out = (quern_parameters){.graph = graph, .dtype = graph->dtype};
+    QUERN_TRY(precision_check(precision, graph));
+    const quern_dtype dtype = precision_dtype(precision);
+    *out = (quern_parameters){.graph = graph, .dtype = graph->dtype, .copy_dtype = dtype};
     graph->sealed = true;
     QUERN_TRY(plan_segments(out));
     for (quern_tensor *t = graph->tensors; t; t = t->next) {
@@ -88,6 +90,7 @@ quern_status parameters_allocate(quern_parameters *p, bool gradients) {
     if (gradients) QUERN_TRY(block(p, &p->gradients, p->trainable_count));
     QUERN_TRY(block(p, &p->buffers, p->buffer_count));
     QUERN_TRY(block(p, &p->pending, p->buffer_count));
+    QUERN_TRY(parameters_copies_allocate(p));
     quern_device *device = p->graph->device;
     return device_wait_stream(device, device->stream);
 }
@@ -100,6 +103,7 @@ static void block_release(quern_parameters *p, void *data, int64_t count) {
 
 void parameters_release(quern_parameters *p) {
     if (!p->graph) return;
+    parameters_copies_release(p);
     block_release(p, p->values, p->value_count);
     block_release(p, p->gradients, p->trainable_count);
     block_release(p, p->buffers, p->buffer_count);

@@ -7,6 +7,7 @@
 #define QUERN_GRAPH_PARAMETERS_H
 
 #include "graph.h"
+#include "../../kernels/task.h"
 #include <quern/program.h>
 #include <quern/update.h>
 
@@ -19,13 +20,33 @@ struct quern_parameters {
     int32_t segment_count, segment_capacity;
     quern_stream *stream; /* whose work the public read and write wait for; a trainer sets its own,
                              NULL: the device's */
+
+    /* parameter_copies.c */
+    quern_dtype copy_dtype; /* BF16, F16; F32: there are none */
+    void *copies;
+    bool stochastic;
+    bool stale; /* values have been written since the copies were */
+    task_round round;
+    quern_kernel_args round_args;
 };
 
 /* Computes the layout and seals the graph; allocates nothing on the device. */
-QUERN_MUST_CHECK quern_status parameters_plan(quern_parameters *out, quern_graph *graph);
+QUERN_MUST_CHECK quern_status parameters_plan(quern_parameters *out, quern_graph *graph,
+                                              quern_precision precision);
 /* Device blocks, zeroed. nn/initialize.c makes the public create of these two and the values. */
 QUERN_MUST_CHECK quern_status parameters_allocate(quern_parameters *p, bool gradients);
 void parameters_release(quern_parameters *p);
+
+/* The 16-bit copies; where there are none all of this does nothing. */
+size_t parameters_copy_bytes(const quern_parameters *p);
+QUERN_MUST_CHECK quern_status parameters_copies_allocate(quern_parameters *p);
+void parameters_copies_release(quern_parameters *p);
+/* Whose updates draw the chances of stochastic rounding; NULL: none any more. Until then copies are
+ * rounded to nearest. */
+void parameters_copies_follow(quern_parameters *p, const task_state *state);
+/* Issues the rounding of all; _renew: if they are stale. */
+QUERN_MUST_CHECK quern_status parameters_copies_issue(quern_parameters *p, quern_stream *stream);
+QUERN_MUST_CHECK quern_status parameters_copies_renew(quern_parameters *p, quern_stream *stream);
 
 /* The view of a parameter, a buffer, their gradient or pending value; data NULL if not allocated.
  */

@@ -89,10 +89,18 @@ static quern_status scratch_place(quern_program *p, int32_t index) {
                     (arena_item){"scratch", n->node->name, bytes, 0, time, time, -1});
 }
 
+/* In 16 bits, where the parameter's copy lies. */
+static void copy_place(quern_program *p, const planned_node *n) {
+    tensor_plan *copy = plan_of(p, n->out[0]);
+    const size_t element = quern_dtype_bytes(copy->view.dtype);
+    copy->value = (place){PLACE_COPY, -1, (size_t)n->in[0]->offset * element};
+}
+
 static quern_status forward_live(quern_program *p, int32_t index) {
     planned_node *n = &p->nodes[0] + (p->steps[index].node - p->nodes);
     const int32_t time = time_of(p, index);
-    for (int32_t o = 0; o < n->op->output_count; o++)
+    if (n->is_copy) copy_place(p, n);
+    for (int32_t o = 0; o < n->op->output_count && !n->is_copy; o++)
         if (!plan_of(p, n->out[o])->pending) QUERN_TRY(value_place(p, plan_of(p, n->out[o]), time));
     for (int32_t i = 0; i < n->input_count; i++)
         if (n->in[i]) live_until(p, root_of(p, n->in[i])->value.item, time);

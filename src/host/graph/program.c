@@ -55,6 +55,7 @@ quern_status step_append(quern_program *p, planned_node *node, bool backward) {
         .purpose = node->node->purpose,
         .training = p->desc.training,
         .deterministic = !p->graph->device->allow_nondeterministic,
+        .tf32 = p->desc.precision == QUERN_PRECISION_TF32,
         .stream = p->graph->device->stream,
     };
     p->step_count++;
@@ -62,7 +63,7 @@ quern_status step_append(quern_program *p, planned_node *node, bool backward) {
 }
 
 static quern_status forward_append(quern_program *p) {
-    const int32_t most = 2 * p->node_count + p->graph->tensor_count;
+    const int32_t most = 2 * p->node_count + p->tensor_count;
     QUERN_TRY(arena_allocate(&p->memory, &p->steps, most, sizeof *p->steps, "steps"));
     for (int32_t i = 0; i < p->node_count; i++)
         if (!(p->nodes[i].op->flags & QUERN_OP_ALIAS))
@@ -84,10 +85,20 @@ static quern_status kernels_plan(quern_program *p) {
         if (s != QUERN_OK) return error_prefix(s, "%s (%s)", n->node->name, n->op->name);
         n->plan = plan.plan;
         n->saved_bytes = plan.saved_bytes;
-        n->forward_scratch_bytes = plan.forward_scratch_bytes;
+        n->forward_scratch_bytes = n->is_copy ? 0 : plan.forward_scratch_bytes;
         n->backward_scratch_bytes = plan.backward_scratch_bytes;
     }
     return QUERN_OK;
+}
+
+static quern_status check_precision(const quern_program_desc *d) {
+    const quern_status s = precision_check(d->precision, d->graph);
+    if (s != QUERN_OK) return error_prefix(s, "program");
+    const quern_dtype dtype = precision_dtype(d->precision), has = d->parameters->copy_dtype;
+    if (dtype == QUERN_F32 || dtype == has) return QUERN_OK;
+    return quern_fail(QUERN_INVALID, "program: precision is %s, but its parameters were made %s",
+                      quern_precision_name(d->precision),
+                      has == QUERN_F32 ? "without 16-bit copies" : "for the other 16-bit type");
 }
 
 static quern_status desc_check(const quern_program_desc *d) {
@@ -106,12 +117,13 @@ static quern_status desc_check(const quern_program_desc *d) {
                           d->outputs ? "" : ", but outputs is NULL");
     if (!d->parameters || d->parameters->graph != d->graph)
         return quern_fail(QUERN_INVALID, "program: parameters are of another graph, or NULL");
-    return QUERN_OK;
+    return check_precision(d);
 }
 
 static quern_status passes_run(quern_program *p) {
     QUERN_TRY(program_select(p));
     if (!p->desc.no_fusion) program_fuse(p);
+    QUERN_TRY(program_assign_precision(p));
     QUERN_TRY(forward_append(p));
     if (has_backward(p)) QUERN_TRY(program_differentiate(p));
     QUERN_TRY(kernels_plan(p));
@@ -146,7 +158,7 @@ size_t program_input_bytes(const quern_program *program) { return program->input
 /* binding */
 
 typedef struct memory_bases {
-    char *base[PLACE_PENDING + 1];
+    char *base[PLACE_COPY + 1];
 } memory_bases;
 
 static char *place_pointer(const quern_program *p, const memory_bases *m, const place *at) {
@@ -213,10 +225,13 @@ static void step_bind(quern_program *p, const memory_bases *m, program_step *ste
 quern_status program_bind(quern_program *p, void *activations, void *inputs, const quern_run *run) {
     const quern_parameters *values = p->parameters;
     const memory_bases m = {{NULL, activations, inputs, values->values, values->gradients,
-                             values->buffers, values->pending}};
+                             values->buffers, values->pending, values->copies}};
     if ((p->arena_bytes > 0 && !activations) || (p->input_bytes > 0 && !inputs) ||
         (values->value_count > 0 && !values->values))
         return quern_fail(QUERN_INTERNAL, "program: bound without memory");
+    if (precision_dtype(p->desc.precision) != QUERN_F32 && values->value_count > 0 &&
+        !values->copies)
+        return quern_fail(QUERN_INTERNAL, "program: bound without 16-bit copies");
     if (has_backward(p) && values->trainable_count > 0 && !values->gradients)
         return quern_fail(QUERN_INVALID, "program: training needs parameters made with gradients");
     for (int32_t i = 0; i < p->tensor_count; i++) {
@@ -252,6 +267,7 @@ static quern_status step_issue(const quern_program *p, program_step *step, progr
         if (step->first_only && part == PROGRAM_BACKWARD_FOLLOWING) return QUERN_OK;
         return p->backend->fill(stream, step->fill, 0, step->fill_bytes);
     }
+    if (step->node->is_copy && !step->backward) return QUERN_OK;
     const bool following = part == PROGRAM_FORWARD_FOLLOWING || part == PROGRAM_BACKWARD_FOLLOWING;
     quern_kernel_args *args = following ? &step->args_following : &step->args;
     const quern_kernel *kernel = step->node->kernel;
@@ -276,7 +292,7 @@ quern_status program_issue(const quern_program *p, program_part part, quern_stre
 }
 
 bool program_knows(const quern_program *p, const quern_tensor *tensor) {
-    return tensor && tensor->graph == p->graph && tensor->id < p->tensor_count;
+    return tensor && tensor->graph == p->graph && tensor->id < p->graph_tensor_count;
 }
 
 quern_view program_view(const quern_program *p, const quern_tensor *tensor) {
@@ -291,7 +307,7 @@ quern_view program_gradient_view(const quern_program *p, const quern_tensor *ten
     const tensor_plan *t = plan_of(p, tensor);
     const bool kept = tensor == p->desc.loss || tensor->wants_gradient ||
                       (p->desc.output_gradients && t->output && tensor->contiguous);
-    return kept && t->reached ? t->bound_gradient : t->view;
+    return kept && p->tensors[t->root].reached ? t->bound_gradient : t->view;
 }
 
 bool program_writes_pending(const quern_program *p, const quern_tensor *buffer) {

@@ -105,6 +105,7 @@ static quern_status memory_of(quern_memory *out, const quern_program_desc *desc)
     quern_program_destroy(p);
     size_t buffers = 0; /* and their pending values */
     const bool fits = count_bytes(v->value_count, element, &m.parameter_bytes) &&
+                      size_add(m.parameter_bytes, parameters_copy_bytes(v), &m.parameter_bytes) &&
                       count_bytes(v->buffer_count, 2 * element, &buffers) &&
                       size_add(m.parameter_bytes, buffers, &m.parameter_bytes) &&
                       count_bytes(desc->training && !desc->no_backward ? v->trainable_count : 0,
@@ -126,7 +127,7 @@ quern_status quern_program_memory(quern_memory *out, const quern_program_desc *d
     quern_program_desc with = *desc;
     with.parameters = &planned;
     const bool sealed = desc->graph->sealed; /* a question leaves the graph as it is */
-    quern_status s = parameters_plan(&planned, desc->graph);
+    quern_status s = parameters_plan(&planned, desc->graph, desc->precision);
     if (s == QUERN_OK) s = memory_of(out, &with);
     parameters_release(&planned);
     desc->graph->sealed = sealed;
@@ -191,6 +192,7 @@ quern_status quern_program_forward(quern_program *p, int64_t attempt) {
         device_wait_stream(p->graph->device, stream)); /* host_state is read by the copy below */
     *own->host_state = (task_state){.run = {p->graph->device->seed, attempt, 0}};
     QUERN_TRY(p->backend->copy(stream, own->state, own->host_state, sizeof *own->state));
+    QUERN_TRY(parameters_copies_renew(p->parameters, stream));
     QUERN_TRY(program_issue(p, PROGRAM_FORWARD, stream));
     if (p->desc.loss)
         QUERN_TRY(p->backend->call(stream, p->backend->tasks[TASK_weigh], &own->weigh_args));

@@ -30,15 +30,21 @@ static void alias_view(const planned_node *n, const tensor_plan *x, tensor_plan 
     }
 }
 
+void alias_resolve(quern_program *p, const planned_node *n) {
+    alias_view(n, plan_of(p, n->in[0]), plan_of(p, n->out[0]));
+}
+
+quern_status tensor_resolve(quern_program *p, const quern_tensor *t) {
+    tensor_plan *plan = plan_of(p, t);
+    plan->tensor = t;
+    plan->root = t->id;
+    plan->part_parent = plan->first_writer = plan->last_writer = -1;
+    const quern_status s = shape_view(&t->shape, p->desc.batch_size, &plan->view);
+    return s == QUERN_OK ? s : error_prefix(s, "%s", t->name);
+}
+
 static quern_status tensors_resolve(quern_program *p) {
-    for (const quern_tensor *t = p->graph->tensors; t; t = t->next) {
-        tensor_plan *plan = plan_of(p, t);
-        plan->tensor = t;
-        plan->root = t->id;
-        plan->part_parent = plan->first_writer = plan->last_writer = -1;
-        const quern_status s = shape_view(&t->shape, p->desc.batch_size, &plan->view);
-        if (s != QUERN_OK) return error_prefix(s, "%s", t->name);
-    }
+    for (const quern_tensor *t = p->graph->tensors; t; t = t->next) QUERN_TRY(tensor_resolve(p, t));
     return QUERN_OK;
 }
 
@@ -106,7 +112,7 @@ static quern_status targets_mark(quern_program *p) {
 }
 
 quern_status program_select(quern_program *p) {
-    p->tensor_count = p->graph->tensor_count;
+    p->tensor_count = p->graph_tensor_count = p->graph->tensor_count;
     QUERN_TRY(arena_allocate(&p->memory, &p->tensors, p->tensor_count, sizeof *p->tensors,
                              "tensors of the program"));
     QUERN_TRY(tensors_resolve(p));
@@ -115,7 +121,7 @@ quern_status program_select(quern_program *p) {
     for (int32_t i = 0; i < p->node_count; i++) {
         const planned_node *n = &p->nodes[i];
         if (n->op->flags & QUERN_OP_ALIAS) {
-            alias_view(n, plan_of(p, n->in[0]), plan_of(p, n->out[0]));
+            alias_resolve(p, n);
             /* an alias that is read after forward keeps its root's memory alive */
             if (plan_of(p, n->out[0])->output)
                 p->tensors[plan_of(p, n->out[0])->root].output = true;

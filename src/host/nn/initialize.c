@@ -48,7 +48,8 @@ static quern_status fill_tensor(const quern_parameters *p, const quern_tensor *t
     return QUERN_OK;
 }
 
-quern_status parameters_initialize(const quern_parameters *p) {
+quern_status parameters_initialize(quern_parameters *p) {
+    p->stale = true;
     stage *s = NULL;
     quern_status status = QUERN_OK;
     QUERN_TRY(memory_allocate(p->graph->host, &s, 1, sizeof *s, "starting values"));
@@ -67,7 +68,8 @@ quern_status quern_parameters_create(quern_parameters **out, quern_graph *graph,
     QUERN_TRY(graph_status(graph));
     QUERN_TRY(memory_allocate(graph->host, &p, 1, sizeof *p, "parameters"));
     p->graph = graph;
-    quern_status status = parameters_plan(p, graph);
+    quern_status status = parameters_plan(p, graph, desc ? desc->precision : QUERN_PRECISION_F32);
+    p->stochastic = desc && desc->stochastic_rounding;
     if (status == QUERN_OK) status = parameters_allocate(p, desc && desc->gradients);
     if (status == QUERN_OK) status = parameters_initialize(p);
     if (status == QUERN_OK) {
@@ -127,6 +129,7 @@ quern_status quern_parameters_write(quern_parameters *parameters, const quern_te
                                     const void *from, size_t bytes) {
     QUERN_TRY(check(parameters, tensor, from, bytes, "write"));
     const quern_view pending = parameters_pending_view(parameters, tensor);
+    parameters->stale = true;
     if (pending.data) QUERN_TRY(copy_and_wait(parameters, pending.data, from, bytes));
     return copy_and_wait(parameters, parameters_view(parameters, tensor).data, from, bytes);
 }

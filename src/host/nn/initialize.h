@@ -5,6 +5,6 @@
 #include <quern/program.h>
 
 /* Every parameter and buffer gets the value that quern_parameters_create gave it. */
-QUERN_MUST_CHECK quern_status parameters_initialize(const quern_parameters *p);
+QUERN_MUST_CHECK quern_status parameters_initialize(quern_parameters *p);
 
 #endif

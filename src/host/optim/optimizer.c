@@ -94,6 +94,9 @@ static void bind_tasks(bound_optimizer *o, const layout *l, task_state *state, i
         .segment_count = p->segment_count,
         .hyper = &state->hyper,
         .applied = &state->applied,
+        .copies = p->copies,
+        .copy_dtype = p->copy_dtype,
+        .copy_stochastic = p->stochastic,
     };
     for (int32_t i = 0; i < o->state_count; i++)
         o->update.states[i] = memory + (size_t)i * l->block_stride;
@@ -110,6 +113,7 @@ static void bind_tasks(bound_optimizer *o, const layout *l, task_state *state, i
     const quern_kernel_args args = {.stream = o->stream, .deterministic = true, .training = true};
     o->update_args = o->norm_args = o->decide_args = o->commit_args = args;
     o->update_args.attributes = &o->update;
+    o->update_args.run = &state->run;
     o->norm_args.attributes = &o->norm;
     o->norm_args.scratch = memory + l->scratch_start;
     o->decide_args.attributes = &o->decide;
@@ -139,12 +143,14 @@ quern_status optimizer_bind(bound_optimizer *out, const optimizer_bind_desc *des
                                    (void *)((char *)o->memory + l.schedule_start)));
     QUERN_TRY(bind_commit(o, desc->state));
     bind_tasks(o, &l, desc->state, desc->not_finite_limit);
+    parameters_copies_follow(o->parameters, desc->state);
     /* last: after a failure above nothing is under way, and release may free at once */
     return backend->fill(o->stream, o->memory, 0, l.bytes);
 }
 
 void optimizer_release(bound_optimizer *o) {
     if (!o->device) return;
+    parameters_copies_follow(o->parameters, NULL);
     schedule_ring_destroy(&o->schedule);
     memory_release(&o->device->host, o->committed, 2 * (int64_t)o->commit.count,
                    sizeof *o->committed);
@@ -177,7 +183,8 @@ quern_status optimizer_issue_decide(const bound_optimizer *o) {
 }
 
 quern_status optimizer_issue_update(const bound_optimizer *o) {
-    return o->device->backend->call(o->stream, o->rule, &o->update_args);
+    QUERN_TRY(o->device->backend->call(o->stream, o->rule, &o->update_args));
+    return o->desc.rule ? parameters_copies_issue(o->parameters, o->stream) : QUERN_OK;
 }
 
 quern_status optimizer_issue_commit(const bound_optimizer *o) {

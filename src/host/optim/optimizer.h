@@ -30,7 +30,7 @@ QUERN_MUST_CHECK quern_status optimizer_bytes(const quern_optimizer_desc *resolv
 typedef struct bound_optimizer {
     quern_optimizer_desc desc; /* resolved */
     quern_device *device;
-    const quern_parameters *parameters;
+    quern_parameters *parameters;
     quern_stream *stream; /* everything is issued to it */
     int32_t state_count;
     size_t block_bytes; /* of one state: trainable_count elements of the parameters' dtype */
@@ -48,7 +48,7 @@ typedef struct bound_optimizer {
 
 typedef struct optimizer_bind_desc {
     const quern_optimizer_desc *desc; /* resolved */
-    const quern_parameters *parameters;
+    quern_parameters *parameters;
     task_state *state; /* device memory */
     quern_stream *stream;
     int64_t not_finite_limit; /* in a row, before what follows is frozen */

@@ -113,7 +113,7 @@ quern_status quern_trainer_memory(quern_memory *out, const quern_trainer_desc *d
     t->memory = (arena){.host = t->host};
     t->parameters = &p;
     quern_status status = trainer_resolve(t, desc);
-    if (status == QUERN_OK) status = parameters_plan(&p, t->graph);
+    if (status == QUERN_OK) status = parameters_plan(&p, t->graph, QUERN_PRECISION_F32);
     if (status == QUERN_OK) status = trainer_plan(t);
     if (status == QUERN_OK) *out = t->planned;
     scratch_trainer_release(t, &p);

@@ -2,10 +2,17 @@
  * Cost     reads parameter, gradient and states, writes parameter and states: 28 bytes an element
  *          for Adam in F32; the memory's speed, not arithmetic, bounds it.
  * Deterministic: yes, elements are independent; chunks of CPU_CHUNK elements of one segment.
+ * Where parameters have 16-bit copies, those are written with them.
  * Without momentum the state block of sgd (and rmsprop's second) is not there and not touched. */
 #ifndef REAL
+#include "../rounding.h"
 #include "cpu.h"
 #include "real.h"
+
+typedef struct update_work {
+    quern_update update;
+    rounding rounding;
+} update_work;
 
 typedef struct update_range {
     const quern_update *update;
@@ -14,12 +21,19 @@ typedef struct update_range {
 } update_range;
 
 /* The chunks of all segments are numbered one segment after another. */
-static update_range range_of(const quern_update *u, int64_t chunk) {
+static update_range range_of(const update_work *w, int64_t chunk) {
+    const quern_update *u = &w->update;
     const quern_segment *segment = u->segments;
     for (int64_t n; chunk >= (n = cpu_chunk_count(segment->count, CPU_CHUNK)); segment++)
         chunk -= n;
     const cpu_range r = cpu_chunk_range(chunk, CPU_CHUNK, segment->count);
     return (update_range){u, segment, segment->start + r.start, r.end - r.start};
+}
+
+static void copy_range(const update_work *w, const update_range *r) {
+    const quern_update *u = &w->update;
+    if (u->copies)
+        rounding_range(&w->rounding, u->parameters, u->copies, r->start, r->start + r->count);
 }
 
 static void run(const quern_kernel_args *args, cpu_body f32, cpu_body f64) {
@@ -28,8 +42,11 @@ static void run(const quern_kernel_args *args, cpu_body f32, cpu_body f64) {
     int64_t chunk_count = 0;
     for (int32_t i = 0; i < u->segment_count; i++)
         chunk_count += cpu_chunk_count(u->segments[i].count, CPU_CHUNK);
-    quern_update copy = *u; /* the body's context is not const */
-    quern_cpu_parallel(args->stream, chunk_count, u->dtype == QUERN_F32 ? f32 : f64, &copy);
+    update_work w = {*u, {QUERN_F32, false, {0, 0, 0, 0}}};
+    if (u->copies)
+        w.rounding = rounding_of(u->copy_dtype, u->copy_stochastic,
+                                 u->copy_stochastic ? args->run->seed : 0, u->hyper->n);
+    quern_cpu_parallel(args->stream, chunk_count, u->dtype == QUERN_F32 ? f32 : f64, &w);
 }
 
 /* How a rule with that many states finds them for element i, and puts them back. */
@@ -61,6 +78,7 @@ static void run(const quern_kernel_args *args, cpu_body f32, cpu_body f64) {
             w[i] = value;                                                                          \
             GIVE_STATES_##state_count(i)                                                           \
         }                                                                                          \
+        copy_range(context, &r);                                                                   \
     }
 
 #define REAL_FILE "update.c"
