@@ -80,7 +80,8 @@ quern_status rank_collect(rank *r, collective what, const void *in, int64_t in_c
     if (status != QUERN_OK) return status;
     status = world_issue(r->world, r->stream, what, &args);
     if (status == QUERN_OK) status = b->event_record(event, r->stream);
-    if (status == QUERN_OK) status = world_wait(r->world, event);
+    if (status == QUERN_OK) status = world_watch(r->world, event);
+    if (status == QUERN_OK) status = b->event_wait(event);
     b->event_destroy(event);
     return status;
 }

@@ -9,7 +9,7 @@
  *     args = (quern_kernel_args){.attributes = &mean, .in = &gradient, .out = &gradient, …};
  *     QUERN_TRY(world_issue(w, stream, COLLECTIVE_all_reduce, &args));
  *     …
- *     QUERN_TRY(world_wait(w, event));
+ *     QUERN_TRY(world_watch(w, event)); … and wait for the event
  *     world_destroy(w); */
 #ifndef QUERN_DIST_WORLD_H
 #define QUERN_DIST_WORLD_H
@@ -44,10 +44,11 @@ const char *world_library(const world *w); /* "NCCL", "sockets" */
  * tensors, the root or the reduction make none. */
 QUERN_MUST_CHECK quern_status world_issue(world *w, quern_stream *stream, collective what,
                                           const quern_kernel_args *args);
-/* The host waits for the event as event_wait does, and learns meanwhile of ranks that are gone:
- * then, and when nothing happens for timeout_s, what hangs on this rank is aborted. PEER_LOST names
- * the rank where it is known. */
-QUERN_MUST_CHECK quern_status world_wait(world *w, backend_event *event);
+/* To be called before the host waits for an event behind a collective: returns once that wait is
+ * sure to end. Where the library would hang because of a rank that is gone, it looks until the
+ * event has come; a rank that is lost meanwhile, or timeout_s without the event, aborts what hangs
+ * on this rank and is PEER_LOST, which names the rank where it is known. */
+QUERN_MUST_CHECK quern_status world_watch(world *w, backend_event *event);
 /* Without waiting: PEER_LOST once a rank is known to be gone. */
 QUERN_MUST_CHECK quern_status world_status(world *w);
 /* What is under way on this rank ends; the other ranks see it as lost. From any thread. */

@@ -89,16 +89,15 @@ static quern_status look(world *w, backend_event *event, int64_t deadline, bool 
     return now_of(w) < deadline ? QUERN_OK : give_up(w);
 }
 
-quern_status world_wait(world *w, backend_event *event) {
+quern_status world_watch(world *w, backend_event *event) {
     const int64_t deadline = now_of(w) + w->timeout_ns;
     long pause = PAUSE_MIN_NS;
-    /* With sockets the stream's own limits end the wait, and its sentence knows more. */
-    if (w->place.size == 1 || w->backend->collectives->uses_peers)
-        return w->backend->event_wait(event);
-    for (bool done = false;;) {
+    bool done = w->place.size == 1 || w->backend->collectives->uses_peers;
+    while (!done) {
         QUERN_TRY(look(w, event, deadline, &done));
-        if (done) return w->backend->event_wait(event);
+        if (done) break;
         nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
         if (pause < PAUSE_MAX_NS) pause *= 2;
     }
+    return QUERN_OK;
 }

@@ -1,55 +1,70 @@
+/* shared_library.c - _GNU_SOURCE: dlinfo. */
+#define _GNU_SOURCE
 #include "shared_library.h"
 
+#include "library_search.h"
+
 #include <dlfcn.h>
+#include <link.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#ifndef QUERN_CUDA_LIBRARY_DIR
-#define QUERN_CUDA_LIBRARY_DIR "/usr/local/cuda/lib64"
-#endif
+enum { PATH_BYTES = 4096, TRIED_BYTES = 700 };
 
-enum { PATH_BYTES = 4096 };
+typedef struct opening {
+    const char *file;
+    void *library;
+    char tried[TRIED_BYTES]; /* for the sentence */
+    size_t length;
+    bool full;
+} opening;
 
-static void *open_in(const char *folder, size_t folder_length, const char *below,
-                     const char *file) {
-    char path[PATH_BYTES];
-    if (folder_length == 0 || folder[0] != '/' || folder_length >= PATH_BYTES) return NULL;
-    const int length =
-        snprintf(path, sizeof path, "%.*s%s/%s", (int)folder_length, folder, below, file);
-    if (length < 0 || length >= PATH_BYTES) return NULL;
-    return dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-}
-
-static void *open_in_list(const char *list, const char *file) {
-    void *library = NULL;
-    while (list != NULL && *list != 0 && library == NULL) {
-        const size_t length = strcspn(list, ":");
-        library = open_in(list, length, "", file);
-        list += length + (list[length] == ':');
+/* Cut between two entries, never inside one. */
+static void note(opening *o, const char *where, const char *why) {
+    const size_t left = sizeof o->tried - o->length;
+    const int added = snprintf(o->tried + o->length, left, "%s%s%s%s", o->length > 0 ? "; " : "",
+                               where, why[0] != 0 ? ": " : "", why);
+    if (added >= 0 && (size_t)added < left && !o->full) {
+        o->length += (size_t)added;
+        return;
     }
-    return library;
+    o->tried[o->length] = 0;
+    o->full = true;
 }
 
-static void *open_below(const char *root, const char *file) {
-    if (root == NULL) return NULL;
-    void *library = open_in(root, strlen(root), "/lib", file);
-    return library != NULL ? library : open_in(root, strlen(root), "/lib64", file);
+static bool try_folder(void *context, const char *folder) {
+    opening *o = context;
+    char path[PATH_BYTES];
+    const bool anywhere = folder[0] == 0;
+    const int length = snprintf(path, sizeof path, "%s%s%s", folder, anywhere ? "" : "/", o->file);
+    if (length < 0 || length >= PATH_BYTES) return false;
+    if (!anywhere && access(path, F_OK) != 0) {
+        note(o, folder, "");
+        return false;
+    }
+    o->library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (o->library != NULL) return true;
+    const char *words = dlerror();
+    note(o, anywhere ? "the loader" : folder, words != NULL ? words : "no reason given");
+    return false;
 }
 
 quern_status shared_library_open(void **out, const char *file, const char *root_variable) {
-    *out = open_in_list(getenv("QUERN_CUDA_LIBRARY_PATH"), file);
-    if (*out == NULL) *out = open_below(getenv(root_variable), file);
-    if (*out == NULL) *out = open_below(getenv("CUDA_HOME"), file);
-    if (*out == NULL)
-        *out = open_in(QUERN_CUDA_LIBRARY_DIR, strlen(QUERN_CUDA_LIBRARY_DIR), "", file);
-    if (*out == NULL) *out = dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (*out != NULL) return QUERN_OK;
-    const char *words = dlerror();
+    opening o = {.file = file};
+    const bool found = library_search(root_variable, try_folder, &o);
+    *out = o.library;
+    if (found) return QUERN_OK;
     return cuda_fail(QUERN_UNSUPPORTED,
-                     "%s cannot be loaded (%s); name its folder in "
-                     "QUERN_CUDA_LIBRARY_PATH",
-                     file, words != NULL ? words : "no reason given");
+                     "%s cannot be loaded; name its folder in QUERN_CUDA_LIBRARY_PATH (tried: "
+                     "%s%s)",
+                     file, o.tried, o.full ? "; and more" : "");
+}
+
+void shared_library_path(void *library, char *to, size_t bytes) {
+    struct link_map *map = NULL;
+    const bool told = dlinfo(library, RTLD_DI_LINKMAP, &map) == 0 && map != NULL;
+    snprintf(to, bytes, "%s", told && map->l_name != NULL ? map->l_name : "");
 }
 
 quern_status shared_library_find(shared_function *out, void *library, const char *file,

@@ -92,7 +92,8 @@ static quern_status collect(place *p, collective what, collective_call how) {
     TRY(world_issue(p->world, p->stream, what, &args));
     TRY(p->cuda->copy(p->stream, p->host, p->out, BYTES));
     TRY(p->cuda->event_record(p->event, p->stream));
-    return world_wait(p->world, p->event);
+    TRY(world_watch(p->world, p->event));
+    return p->cuda->event_wait(p->event);
 }
 
 static void check_numbers(const place *p, float factor) {
