@@ -63,14 +63,18 @@ quern_status checkpoint_latest(quern_checkpoint **out, const quern_host *host,
         generation_path(s.path, s.path_bytes, directory, g);
         status = checkpoint_open(out, host, s.path);
         if (status != QUERN_INPUT) break; /* no memory, for one, says nothing about the file */
-        if (damaged++ == 0) error_save(&newest);
-        log_write(host, QUERN_LOG_WARNING, "checkpoint not usable: %s", quern_error());
+        if (damaged++ == 0)
+            error_save(&newest);
+        else
+            log_write(host, QUERN_LOG_WARNING, "checkpoint not usable: %s", quern_error());
         scan_visit(&s, g, status);
     }
     if (status == QUERN_INPUT)
         status =
             quern_fail(QUERN_INPUT, "none of the %d checkpoints in %s is whole; the newest: %s",
                        (int)damaged, directory, newest.text);
+    else if (damaged > 0) /* else the failure names it */
+        log_write(host, QUERN_LOG_WARNING, "checkpoint not usable: %s", newest.text);
     scan_end(&s);
     return status;
 }

@@ -105,7 +105,6 @@ static quern_status state_resume(quern_trainer *t, const quern_checkpoint *from)
     QUERN_TRY(state_load(t, from, STATE_TRAINER));
     const quern_status status = state_check_counters(t);
     if (status != QUERN_OK) return error_prefix(status, "%s", from->path);
-    optimizer_rescale(&t->optimizer, t->optimizer.schedule.scale);
     QUERN_TRY(state_upload(t));
     QUERN_TRY(state_load(t, from, STATE_TRAINER)); /* the sums, which the upload has cleared */
     QUERN_TRY(state_load_held(t, from));
