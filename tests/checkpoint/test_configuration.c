@@ -50,6 +50,12 @@ TEST_CASE(CheckpointConfiguration, the_steps_of_a_schedule_matter) {
            "[schedule.steps|10|20|broken]", false);
 }
 
+/* A node may be called as it likes. */
+TEST_CASE(CheckpointConfiguration, no_node_of_the_model_is_harmless) {
+    expect("{\"model\": {\"threads\": \"relu(a)\"}}", "{\"model\": {\"threads\": \"neg(a)\"}}",
+           "[model.threads|\"relu(a)\"|\"neg(a)\"|broken]", false);
+}
+
 TEST_CASE(CheckpointConfiguration, long_keys_and_values_are_cut_and_deep_ones_compared) {
     static char before[70000], now[70000];
     seen s = {0};

@@ -120,6 +120,40 @@ TEST_CASE(Graph, dumps_itself_as_text) {
     fixture_close(&f);
 }
 
+/* Every kind of attribute, with its default where none is given. */
+TEST_CASE(Graph, dumps_what_each_op_was_told) {
+    fixture f = fixture_open(QUERN_F32);
+    char text[4096] = "";
+    quern_tensor *x = quern_input(
+        f.graph, &(quern_input_desc){.name = "x", .rank = 4, .dim = {QUERN_B, 2, 4, 4}});
+    quern_tensor *y = quern_max_pool2d(f.graph, x, &(quern_max_pool2d_desc){.window = {2, 3}});
+    y = quern_conv2d(f.graph, y, fixture_parameter(&f, "w", 3, 2, 1, 1), NULL,
+                     &(quern_conv2d_desc){.padding = {0, 1}});
+    y = quern_dropout(f.graph, quern_leaky_relu(f.graph, y, NULL),
+                      &(quern_dropout_desc){.probability = 0.1f});
+    y = quern_gelu(f.graph, y, &(quern_gelu_desc){.tanh = true});
+    y = quern_sum(f.graph, y, &(quern_sum_desc){.axis_count = 2, .axes = {1, 3}});
+    y = quern_reshape(f.graph, y, &(quern_reshape_desc){.rank = 3, .dim = {QUERN_B, 1, 2}});
+    y = quern_permute(f.graph, y, &(quern_permute_desc){.order = {0, 2, 1}});
+    y = quern_slice(f.graph, y, &(quern_slice_desc){.axis = 1, .start = 1, .stop = 2});
+    (void)quern_cast(f.graph, y, &(quern_cast_desc){.dtype = QUERN_F64});
+    REQUIRE_OK(quern_graph_status(f.graph));
+    quern_graph_dump(f.graph, append, text);
+    CHECK_HAS(text, "= max_pool2d(x, window=(2, 3), stride=(2, 3), padding=(0, 0), "
+                    "count_exclude_padding=false)\n");
+    CHECK_HAS(text, ", w, -, stride=(1, 1), padding=(0, 1), dilation=(1, 1), groups=1)\n");
+    CHECK_HAS(text, ", slope=0.00999999978)\n");
+    CHECK_HAS(text, "= dropout(leaky_relu2, probability=0.100000001)\n");
+    CHECK_HAS(text, "= gelu(dropout3, tanh=true)\n");
+    CHECK_HAS(text, "= sum(gelu4, axis_count=2, axes=(1, 3), keep=false)\n");
+    CHECK_HAS(text, "= reshape(sum5, dim=(");
+    CHECK_HAS(text, ", 1, 2))\n");
+    CHECK_HAS(text, "= permute(reshape6, order=(0, 2, 1))\n");
+    CHECK_HAS(text, ", axis=1, start=1, stop=2)\n");
+    CHECK_HAS(text, ", dtype=F64)\n");
+    fixture_close(&f);
+}
+
 /* y = 2 x + 1 through an op of the application's own */
 
 static quern_status twice_shape(const quern_shape_args *args) {

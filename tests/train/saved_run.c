@@ -160,9 +160,10 @@ static quern_status graph_build(saved_run *r, quern_metric *metrics, quern_tenso
     quern_tensor *label = quern_labels(g, "label");
     quern_tensor *h = quern_dense(g, x, &(quern_dense_desc){.units = 6, .name = "fc1"});
     h = quern_relu(g, quern_batch_normalize(g, h, NULL));
-    h = quern_dropout(g, h, &(quern_dropout_desc){.probability = 0.25f});
+    h = quern_dropout(g, h, &(quern_dropout_desc){.probability = r->desc.dropout});
     quern_tensor *z = quern_dense(g, h, &(quern_dense_desc){.units = 3, .name = "fc2"});
-    *loss = quern_softmax_cross_entropy(g, z, label, NULL);
+    *loss = quern_softmax_cross_entropy(
+        g, z, label, &(quern_softmax_cross_entropy_desc){.label_smoothing = r->desc.smoothing});
     metrics[0] = quern_metric_accuracy(g, z, label);
     metrics[1] = quern_metric_confusion(g, z, label);
     metrics[2] = (quern_metric){.name = "moving", .kind = QUERN_METRIC_LOSS_MOVING, .window = 5};
@@ -276,6 +277,7 @@ static quern_status open_all(saved_run *r) {
 quern_status saved_run_open(saved_run *r, const saved_run_desc *desc) {
     memset(r, 0, sizeof *r);
     r->desc = *desc;
+    if (r->desc.dropout == 0) r->desc.dropout = 0.25f;
     const quern_status s = open_all(r);
     if (s != QUERN_OK) saved_run_close(r);
     return s;

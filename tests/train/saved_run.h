@@ -38,6 +38,8 @@ typedef struct saved_run_desc {
     bool stream;                /* the training set is one that cannot start again */
     bool watched;               /* each microbatch, as it was trained on, is a record too */
     uint64_t seed;              /* default 11 */
+    float dropout;              /* default 0.25 */
+    float smoothing;            /* of the labels */
     int64_t poisoned;           /* so many samples are so large that the loss is not finite */
     /* Called at every event behind the recorder; NULL: nothing. */
     quern_action (*hook)(void *self, const quern_event *event);

@@ -3,7 +3,9 @@
 #include "quern_test.h"
 #include "saved_run.h"
 #include "temporary.h"
+#include "world.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static saved_run whole, again;
@@ -91,5 +93,88 @@ TEST_CASE(ResumeChanges, other_metrics_are_refused) {
                  QUERN_INPUT);
     CHECK_ERROR_HAS("is the checkpoint of another run: metrics");
     CHECK_ERROR_HAS("high");
+    temporary_end(&t);
+}
+
+/* What an op computes is part of the run, though no tensor's shape tells. */
+TEST_CASE(ResumeChanges, another_dropout_is_told_by_the_node_that_has_it) {
+    temporary t = {{0}, {0}};
+    save_at(&t, &(saved_run_desc){.epochs = 1, .every = 1}, 3);
+    REQUIRE_OK(resume_as(&t, &(saved_run_desc){.epochs = 1, .every = 1}));
+    CHECK(!strstr(again.log, " was "));
+    temporary_end(&t);
+    save_at(&t, &(saved_run_desc){.epochs = 1, .every = 1}, 3);
+    REQUIRE_OK(resume_as(&t, &(saved_run_desc){.epochs = 1, .every = 1, .dropout = 0.5f}));
+    CHECK_HAS(again.log, "resume: model.dropout");
+    CHECK_HAS(again.log, ", probability=0.25) F32 (B, 6)\", is \"dropout(");
+    CHECK_HAS(again.log, ", probability=0.5) F32 (B, 6)\": the run is no longer bit-identical");
+    CHECK(!strstr(again.log, "besides"));
+    temporary_end(&t);
+}
+
+TEST_CASE(ResumeChanges, of_several_changed_nodes_the_first_is_named) {
+    temporary t = {{0}, {0}};
+    save_at(&t, &(saved_run_desc){.epochs = 1, .every = 1}, 3);
+    REQUIRE_OK(resume_as(
+        &t, &(saved_run_desc){.epochs = 1, .every = 1, .dropout = 0.5f, .smoothing = 0.1f}));
+    CHECK_HAS(again.log, "resume: model.dropout");
+    CHECK(!strstr(again.log, "label_smoothing"));
+    CHECK_HAS(again.log, "resume: nodes of the model that differ besides that one: 1");
+    temporary_end(&t);
+}
+
+typedef struct sentence {
+    char text[1024];
+} sentence;
+
+static void note_model(void *self, quern_log_level level, const char *text) {
+    sentence *s = self;
+    (void)level;
+    if (strstr(text, "model.")) snprintf(s->text, sizeof s->text, "%s", text);
+}
+
+/* The last of 1,100 nodes, which no loss reads, is another one when the run goes on. */
+static void fit_long_graph(const char *directory, bool other, sentence *log) {
+    world w;
+    REQUIRE_OK(world_open(&w, &(world_desc){.host.log = {note_model, log}}));
+    quern_tensor *x = w.logits;
+    for (int i = 0; i < 1100; i++) x = quern_neg(w.graph, x);
+    (void)(other ? quern_exp(w.graph, x) : quern_neg(w.graph, x));
+    w.desc.save = (quern_save_desc){.directory = directory, .resume = true};
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    world_close(&w);
+}
+
+TEST_CASE(ResumeChanges, a_node_behind_those_that_are_kept_by_name_is_not_overlooked) {
+    temporary t = {{0}, {0}};
+    sentence log = {{0}};
+    REQUIRE(temporary_begin(&t));
+    for (int other = 0; other < 2; other++)
+        for (int again_too = 0; again_too < 2 - other; again_too++) {
+            CHECK_TEXT(log.text, "");
+            fit_long_graph(t.path, other, &log);
+        }
+    CHECK_HAS(log.text, "model.all others was ");
+    CHECK_HAS(log.text, "no longer bit-identical");
+    temporary_end(&t);
+}
+
+static void one_more_set(void *self, quern_trainer_desc *desc) {
+    quern_evaluation_set *set = self;
+    set->dataset = desc->valid;
+    desc->evaluation_sets = set;
+    desc->evaluation_set_count = 1;
+}
+
+TEST_CASE(ResumeChanges, another_list_of_evaluation_sets_is_refused_in_a_sentence) {
+    temporary t = {{0}, {0}};
+    quern_evaluation_set set = {.name = "more"};
+    save_at(&t, &(saved_run_desc){.epochs = 1, .every = 1}, 3);
+    CHECK_STATUS(
+        resume_as(&t, &(saved_run_desc){.epochs = 1, .change = one_more_set, .change_self = &set}),
+        QUERN_INPUT);
+    CHECK_ERROR_HAS("is the checkpoint of another run: evaluation_sets was [\"val\"], is "
+                    "[\"val\",\"more\"]");
     temporary_end(&t);
 }

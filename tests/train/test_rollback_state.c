@@ -1,5 +1,5 @@
-/* Rollbacks wherever they may fall in an epoch, and each part of the state that comes back: compared
- * with the same windows trained by hand. */
+/* Rollbacks wherever they may fall in an epoch, and each part of the state that comes back:
+ * compared with the same windows trained by hand. */
 #include "quern_test.h"
 #include "saved_run.h"
 #include "temporary.h"

@@ -1,5 +1,6 @@
 /* graph.c - the graph object: inputs, parameters, names, the sticky failure, the dump. */
 #include "graph.h"
+#include "node_text.h"
 
 #include "../base/size.h"
 #include "../base/text.h"
@@ -314,10 +315,8 @@ void quern_graph_dump(const quern_graph *graph, void (*write)(void *self, const 
     for (const graph_node *n = graph->nodes; n; n = n->next) {
         text line = text_over(buffer, sizeof buffer);
         dump_tensor(&line, n->out[0]);
-        text_add(&line, " = %s(", n->op->name);
-        for (int32_t i = 0; i < n->input_count; i++)
-            text_add(&line, "%s%s", i ? ", " : "", n->in[i] ? n->in[i]->name : "-");
-        text_add(&line, ")");
+        text_add(&line, " = ");
+        node_text(&line, n);
         text_end_line(&line);
         write(self, buffer);
     }

@@ -67,8 +67,10 @@ static bool same_word(const char *a, const char *b) {
     return *a == *b;
 }
 
-/* Not inside an optimizer or a schedule, whose "steps" are something else. */
+/* Not inside an optimizer or a schedule, whose "steps" are something else, nor what a node of the
+ * model computes, whatever it is called. */
 static bool is_harmless(const char *key) {
+    if (strncmp(key, "model.", 6) == 0) return false;
     if (strstr(key, "optimizer") != NULL || strstr(key, "schedule") != NULL) return false;
     const char *dot = strrchr(key, '.');
     const char *last = dot != NULL ? dot + 1 : key;

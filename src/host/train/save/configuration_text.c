@@ -2,6 +2,8 @@
  * on resume. Everything that decides a bit of the run is in it; "data" and "optimizer.rule" say
  * which run it is at all. */
 #include "state.h"
+#include "../../graph/node_text.h"
+#include "../../graph/shapes.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -102,6 +104,15 @@ static void add_schedule(text *t, const quern_schedule *s) {
     text_add(t, "]}");
 }
 
+enum { MODEL_LINES = 1000 };
+
+static void model_node_text(text *line, const graph_node *n) {
+    char shape[160];
+    shape_text(&n->out[0]->shape, shape, sizeof shape);
+    node_text(line, n);
+    text_add(line, " %s %s", quern_dtype_name(n->out[0]->shape.dtype), shape);
+}
+
 /* Of the parameters that do not move as all others do. */
 static void add_groups(text *t, const quern_graph *graph) {
     const char *between = "";
@@ -185,6 +196,43 @@ static void add_metrics(text *t, const quern_trainer_desc *d) {
     text_add(t, "]");
 }
 
+/* The first nodes line by line, so that a change can be named; of the others a digest. */
+static void add_model(text *t, const quern_trainer_desc *d) {
+    const char *between = "";
+    char line[2048], rest_digest[DIGEST_TEXT];
+    digest rest;
+    digest_begin(&rest);
+    text_add(t, ", \"model\": {");
+    for (const graph_node *n = d->graph->nodes; n; n = n->next) {
+        text node = text_over(line, sizeof line);
+        model_node_text(&node, n);
+        if (n->id >= MODEL_LINES) {
+            digest_add(&rest, line, node.length);
+            continue;
+        }
+        text_add(t, "%s", between);
+        text_add_json_string(t, n->name);
+        text_add(t, ": ");
+        text_add_json_string(t, line);
+        between = ", ";
+    }
+    digest_end(&rest, rest_digest);
+    if (d->graph->node_count > MODEL_LINES) add_string(t, "all others", rest_digest);
+    text_add(t, "}");
+    add_string(t, "loss", d->loss->name);
+    add_string(t, "loss_weight", d->loss_weight ? d->loss_weight->name : "");
+}
+
+/* Those whose values the state holds. */
+static void add_sets(text *t, const quern_trainer *trainer) {
+    text_add(t, ", \"evaluation_sets\": [");
+    for (int32_t i = 0; i < trainer->set_count; i++) {
+        text_add(t, i > 0 ? ", " : "");
+        text_add_json_string(t, trainer->sets[i].name);
+    }
+    text_add(t, "]");
+}
+
 static void add_save(text *t, const quern_save_desc *d) {
     text_add(t, ", \"save\": {\"best_metric\": ");
     text_add_json_string(t, d->best_metric ? d->best_metric : "");
@@ -203,6 +251,8 @@ static void add_all(text *t, const quern_trainer *trainer) {
     add_string(t, "not_finite", policies[d->not_finite]);
     add_transforms(t, d);
     add_metrics(t, d);
+    add_sets(t, trainer);
+    add_model(t, d);
     add_optimizer(t, &d->optimizer, trainer->graph);
     add_save(t, &d->save);
     text_add(t, "}");

@@ -11,12 +11,13 @@ typedef struct comparison {
     const quern_trainer *trainer;
     bool refused;
     char reason[512];
+    int64_t nodes; /* of the model that differ */
 } comparison;
 
-/* What decides which run it is: sums of one metric are nothing to another. */
+/* What decides which run it is: sums of one metric, or set, are nothing to another. */
 static bool is_identity(const char *key) {
     return strncmp(key, "data.", 5) == 0 || strcmp(key, "optimizer.rule") == 0 ||
-           strncmp(key, "metrics", 7) == 0;
+           strncmp(key, "metrics", 7) == 0 || strcmp(key, "evaluation_sets") == 0;
 }
 
 static void change_note(void *context, const quern_checkpoint_change *change) {
@@ -29,6 +30,7 @@ static void change_note(void *context, const quern_checkpoint_change *change) {
         c->refused = true;
         return;
     }
+    if (strncmp(change->key, "model.", 6) == 0 && c->nodes++ > 0) return;
     log_write(c->trainer->host, change->exact ? QUERN_LOG_INFO : QUERN_LOG_WARNING, "resume: %s",
               change->sentence);
 }
@@ -38,6 +40,9 @@ static quern_status configurations_compare(const quern_trainer *t, const quern_c
     bool exact = false;
     QUERN_TRY(quern_checkpoint_compare(from->manifest.content.configuration, t->save->configuration,
                                        &exact, change_note, &c));
+    if (c.nodes > 1)
+        log_write(t->host, QUERN_LOG_WARNING,
+                  "resume: nodes of the model that differ besides that one: %" PRId64, c.nodes - 1);
     if (!c.refused) return QUERN_OK;
     return quern_fail(QUERN_INPUT, "%s is the checkpoint of another run: %s", from->path, c.reason);
 }
