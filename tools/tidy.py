@@ -58,6 +58,8 @@ ALLOWED_CALLS = {("src/host/train/loop/signals.c", "sigaction")}
 # Where the host waits is counted in one file, so that what is counted is all there is.
 WAIT = re.compile(r"->(stream_wait|event_wait)\s*\(")
 WAITS = "src/host/device/wait.c"
+# Ranks that wait for each other, with a deadline: dist does not see the device.
+OTHER_WAITS = {"src/host/dist/world_watch.c"}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 
@@ -157,7 +159,8 @@ class Tidy:
             match = FORBIDDEN.search(line)
             if match and (name, match.group(1)) not in ALLOWED_CALLS:
                 self.say(name, number, f"library code calls {match.group(1)}")
-            if WAIT.search(line) and name.startswith("src/host/") and name != WAITS:
+            if WAIT.search(line) and name.startswith("src/host/") \
+                    and name not in OTHER_WAITS | {WAITS}:
                 self.say(name, number, f"a wait that is not counted: {WAITS} has those that are")
             allowed = any(name == file and re.search(rf"\b{word}\b", line)
                           for file, word in ALLOWED_STATICS)

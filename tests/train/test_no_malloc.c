@@ -88,6 +88,23 @@ TEST_CASE(NoMalloc, fit_and_step_call_no_allocator) {
     }
 }
 
+TEST_CASE(NoMalloc, several_steps_with_one_launch_call_no_allocator) {
+    world w;
+    REQUIRE_OK(world_open(&w, &(world_desc){.train_length = 64, .dropout = true}));
+    w.desc.epoch_count = 5;
+    w.desc.log_every = 10;
+    w.desc.resident = QUERN_RESIDENT_ON;
+    w.desc.steps_per_launch = 4;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    CHECK(quern_trainer_resolved(w.trainer)->steps_per_launch == 4);
+    const long before = allocations;
+    const quern_status s = quern_trainer_fit(w.trainer, NULL);
+    const long after = allocations;
+    CHECK_OK(s);
+    CHECK_SAY(after == before, "%ld allocations in fit", after - before);
+    world_close(&w);
+}
+
 /* Copies, writer, rename, retirement: all of it was allocated in create. */
 TEST_CASE(NoMalloc, a_run_that_saves_calls_no_allocator) {
     for (int way = 0; way < 4; way++) {

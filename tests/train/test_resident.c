@@ -310,7 +310,7 @@ TEST_CASE(Resident, is_refused_for_sets_that_are_not_in_memory) {
         w.desc.train = NULL;
         CHECK_STATUS(quern_trainer_create(&w.trainer, &w.desc), QUERN_INVALID);
         CHECK_ERROR_HAS("resident is ON, but there is no set");
-        world_close(&w);
         quern_dataset_destroy(made);
+        world_close(&w);
     }
 }

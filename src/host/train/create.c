@@ -118,6 +118,8 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
     QUERN_TRY(quern_parameters_create(&t->parameters, t->graph,
                                       &(quern_parameters_desc){.gradients = true}));
     QUERN_TRY(trainer_plan(t));
+    run_ahead_fill_default(t);
+    launch_fill_defaults(&t->desc);
     QUERN_TRY(scalars_create(t));
     QUERN_TRY(host_metrics_create(t));
     QUERN_TRY(blocks_create(t));
@@ -128,6 +130,7 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
     QUERN_TRY(feeds_create(t));
     for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_capture(t, u));
     QUERN_TRY(windows_create(t));
+    QUERN_TRY(launch_create(t));
     QUERN_TRY(validate_create(t));
     splits_log(t);
     QUERN_TRY(trainer_wait_stream(t));
@@ -172,6 +175,7 @@ void quern_trainer_destroy(quern_trainer *t) {
     resident_release(t);
     for (trainer_unit *u = t->units; u; u = u->next) unit_release(t, u);
     unit_release(t, &t->closing);
+    launch_release(t);
     optimizer_release(&t->optimizer);
     flight_release(t);
     if (t->sums_read) t->backend->release_pinned(t->device->memory, t->sums_read, sum_bytes(t));

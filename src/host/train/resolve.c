@@ -106,6 +106,7 @@ static quern_status check_numbers(const quern_trainer_desc *d) {
     QUERN_TRY(desc_check_range("resident", (int64_t)d->resident, 0, QUERN_RESIDENT_OFF));
     QUERN_TRY(desc_check_range("log_every", d->log_every, 0, INT64_C(1) << 40));
     QUERN_TRY(desc_check_range("run_ahead", d->run_ahead, 0, RUN_AHEAD_MAX));
+    QUERN_TRY(launch_check(d));
     QUERN_TRY(desc_check_range("transform_count", d->transform_count, 0, QUERN_FIELD_MAX));
     if (d->transform_count > 0 && !d->transforms)
         return quern_fail(QUERN_INVALID, "trainer: transforms is NULL");
@@ -181,7 +182,6 @@ quern_status trainer_resolve(quern_trainer *t, const quern_trainer_desc *desc) {
     t->desc = *desc;
     t->graph = desc->graph;
     fill_defaults(&t->desc);
-    if (t->desc.run_ahead == 0) t->desc.run_ahead = run_ahead_default(t);
     QUERN_TRY(save_resolve(&t->desc));
     QUERN_TRY(copy_lists(t));
     QUERN_TRY(planned_steps_count(&t->desc, &t->planned_steps));

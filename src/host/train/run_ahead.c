@@ -1,8 +1,9 @@
 /* run_ahead.c - how far the host may be ahead of the device where the desc does not say.
  *
  * On the CPU both share the same cores: two attempts hide what the host does between them. A device
- * is kept busy by many, and one wait then serves many records; but each needs its batches' staging
- * slots and descriptors, which bound it. A stop lets what has been issued run to its end. */
+ * is kept busy by many, and one wait then serves many records; but each needs descriptors of its
+ * batches, and staging slots unless the device holds the set itself: they bound it. A stop lets
+ * what has been issued run to its end. */
 #include "trainer.h"
 
 enum { LEAST = 2, BATCHES = 1 << 14 };
@@ -23,12 +24,16 @@ static size_t batch_bytes(const quern_trainer *t) {
     return total;
 }
 
-int32_t run_ahead_default(const quern_trainer *t) {
-    if (t->backend->kind == QUERN_BACKEND_CPU) return LEAST;
-    const size_t bytes = batch_bytes(t);
+static int32_t of_device(const quern_trainer *t) {
+    const size_t bytes = resident_train(t) ? 0 : batch_bytes(t);
     int64_t batches = BATCHES;
     if (bytes > 0 && STAGED_BYTES / bytes < BATCHES) batches = (int64_t)(STAGED_BYTES / bytes);
     const int64_t windows = batches / t->desc.accumulate;
     if (windows > RUN_AHEAD_MAX) return RUN_AHEAD_MAX;
     return windows > LEAST ? (int32_t)windows : LEAST;
+}
+
+void run_ahead_fill_default(quern_trainer *t) {
+    if (t->desc.run_ahead > 0) return;
+    t->desc.run_ahead = t->backend->kind == QUERN_BACKEND_CPU ? LEAST : of_device(t);
 }

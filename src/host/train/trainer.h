@@ -8,11 +8,11 @@
  *   average.c   the parameters' moving average      learning_rate.c  reads it and scales it
  *   reset.c     all as create made it
  * loop/         a fit, from the outside in: loop (epochs, the ends), limits, window (fetches an
- *               attempt's batches), attempt (issues it), flight (those issued, and how far the
- *               device is), records (reads what came of each), trigger (at which update something
- *               is due), boundary (does it, between two windows), stop and signals; emit
- *               (callbacks: order, legality), diagnose (names what is not finite); step: the
- *               application's own loop on the same attempts
+ *               attempt's batches), attempt (issues it), launch (several at once), flight (those
+ *               issued, and how far the device is), records (reads what came of each), trigger (at
+ *               which update something is due), boundary (does it, between two windows), stop and
+ *               signals; emit (callbacks: order, legality), diagnose (names what is not finite);
+ *               step: the application's own loop on the same attempts
  * feed/         how a batch comes into a program's inputs: feed (a loader and its pinned slots),
  *               resident (sets that the device holds), gather (their batches)
  * evaluate/     a pass over a set, predict; the sets of a fit, and their evaluation
@@ -46,6 +46,7 @@
 #include <stdatomic.h>
 
 #define RUN_AHEAD_MAX 128
+#define ROW_COUNT 7 /* of recorded rows: 1, 2, 4 … 64 attempts */
 #define METRIC_MAX 64
 #define WINDOW_MAX 4096 /* microbatches of a window */
 
@@ -125,6 +126,9 @@ struct quern_trainer {
     int64_t attempts_issued;
     int64_t marked, reached; /* those before: an event stands behind them; they are known to have
                                 run */
+    const trainer_unit *row_unit;     /* NULL: attempts are launched one by one */
+    backend_capture *rows[ROW_COUNT]; /* of 1 << i attempts of row_unit; the first is the unit's */
+    int32_t put_off, row_goal; /* the newest so many are not launched; so many are next time */
     bool skip_next, skip_batch;
     bool windows; /* units are made for windows of several batches too */
     attempt open; /* fit's, being filled */
@@ -232,6 +236,9 @@ QUERN_MUST_CHECK quern_status unit_issue(const quern_trainer *t, const trainer_u
 /* The same, never from a capture. */
 QUERN_MUST_CHECK quern_status unit_issue_eager(const quern_trainer *t, const trainer_unit *unit,
                                                window_turn turn, segment first, segment last);
+/* Records them. */
+QUERN_MUST_CHECK quern_status unit_record(const quern_trainer *t, const trainer_unit *unit,
+                                          const unit_run *run, backend_capture **out);
 /* The last segment before an event that somebody inside the step subscribed to; at most `last`. */
 segment unit_run_end(const quern_trainer *t, segment first, segment last);
 /* From now on units can be issued for windows of several batches. */
@@ -333,43 +340,8 @@ QUERN_MUST_CHECK quern_status attempt_repeat(quern_trainer *t, const attempt *a)
 /* The state on the device becomes what is known, unfrozen, with an empty window. */
 QUERN_MUST_CHECK quern_status state_upload(quern_trainer *t);
 
-/* flight.c */
-QUERN_MUST_CHECK quern_status flight_create(quern_trainer *t);
-void flight_release(quern_trainer *t);
-/* The place of the next attempt, to be filled. */
-attempt *attempt_next(quern_trainer *t);
-/* It has been issued; `a` is copied. */
-QUERN_MUST_CHECK quern_status flight_add(quern_trainer *t, const attempt *a);
-int64_t flight_oldest(const quern_trainer *t);
-/* So many share an event, and are read with one wait. */
-int32_t flight_group(const quern_trainer *t);
-/* Waits until this one has run. The failure is of any that shares its event. */
-QUERN_MUST_CHECK quern_status flight_reach(quern_trainer *t, int64_t number);
-/* Something has been issued behind the newest that whoever reaches it is to wait for too. */
-QUERN_MUST_CHECK quern_status flight_mark_again(quern_trainer *t);
-/* A wait since the oldest was issued has returned a failure, and what came behind has run. */
-bool flight_mended(const quern_trainer *t);
-/* The oldest is in flight no more; it stays as it is until its lane is needed. */
-const attempt *flight_take(quern_trainer *t);
-
-/* run_ahead.c: of a desc that does not say; the rest of it is resolved. */
-int32_t run_ahead_default(const quern_trainer *t);
-
-/* records.c */
-/* Once more than run_ahead are in flight, reads half of what may be. */
-QUERN_MUST_CHECK quern_status records_keep_up(quern_trainer *t);
-/* The same with at most `lanes` of the ring. */
-QUERN_MUST_CHECK quern_status records_keep_below(quern_trainer *t, int32_t lanes);
-/* Reads as long as the next attempt to be issued could lie behind a trigger. */
-QUERN_MUST_CHECK quern_status records_make_room(quern_trainer *t);
-QUERN_MUST_CHECK quern_status records_drain(quern_trainer *t);
-/* After a failure: counters are brought up to date, nothing fires, slots come back. */
-void records_drain_silently(quern_trainer *t);
-/* The log event for what came since the last one. */
-QUERN_MUST_CHECK quern_status records_log(quern_trainer *t);
-/* So many attempts in a row that are not finite are skipped by the device; one more freezes it. */
-int64_t trainer_not_finite_limit(const quern_trainer *t);
-QUERN_MUST_CHECK quern_status trainer_wait_stream(quern_trainer *t);
+/* run_ahead.c: the rest is resolved, and the sets that the device holds are chosen. */
+void run_ahead_fill_default(quern_trainer *t);
 
 /* trigger.c: the first update at which something is due, behind the known ones. */
 int64_t trigger_next(const quern_trainer *t);
@@ -491,5 +463,7 @@ double trainer_rate(int64_t samples, int64_t ns);
 bool trainer_epoch_over(const quern_trainer *t);
 /* INVALID inside a callback. */
 QUERN_MUST_CHECK quern_status trainer_enter(const quern_trainer *t, const char *function);
+
+#include "loop/flight.h"
 
 #endif

@@ -188,13 +188,15 @@ segment unit_run_end(const quern_trainer *t, segment first, segment last) {
 }
 
 /* The capture is ended whatever happened inside it, so that the stream runs again. */
-static quern_status run_capture(quern_trainer *t, trainer_unit *unit, window_turn turn,
-                                segment first, segment last) {
+quern_status unit_record(const quern_trainer *t, const trainer_unit *unit, const unit_run *run,
+                         backend_capture **out) {
+    quern_status issued = QUERN_OK;
     QUERN_TRY(t->backend->capture_begin(t->stream));
-    const quern_status issued = unit_issue_eager(t, unit, turn, first, last);
+    for (int32_t i = 0; i < run->times && issued == QUERN_OK; i++)
+        issued = unit_issue_eager(t, unit, run->turn, run->first, run->last);
     error_text text;
     if (issued != QUERN_OK) error_save(&text);
-    const quern_status ended = t->backend->capture_end(t->stream, &unit->captures[turn][first]);
+    const quern_status ended = t->backend->capture_end(t->stream, out);
     if (issued == QUERN_OK) return ended;
     error_restore(&text);
     return issued;
@@ -205,7 +207,9 @@ static quern_status runs_capture(quern_trainer *t, trainer_unit *unit, window_tu
     if (t->desc.no_capture || t->device->trace_ops) return QUERN_OK;
     for (int at = (int)first; at <= (int)last;) {
         const segment end = unit_run_end(t, (segment)at, last);
-        if (!unit->captures[turn][at]) QUERN_TRY(run_capture(t, unit, turn, (segment)at, end));
+        const unit_run run = {turn, (segment)at, end, 1};
+        if (!unit->captures[turn][at])
+            QUERN_TRY(unit_record(t, unit, &run, &unit->captures[turn][at]));
         at = (int)end + 1;
     }
     return QUERN_OK;

@@ -31,6 +31,7 @@ static const char *const harmless[] = {
     "keep_best",
     "keep_every",
     "run_ahead",
+    "steps_per_launch",
     "worker_count",
     "workers",
     "thread_count",

@@ -97,6 +97,14 @@ static quern_status window_issue(quern_trainer *t, passage *p) {
     return segments_issue(t, p, &t->closing, TURN_ONLY, 0, SEGMENT_NORM, SEGMENT_UPDATE);
 }
 
+/* At once, or later with others. */
+static quern_status attempt_launch(quern_trainer *t, passage *p) {
+    if (launch_put_off(t, p->attempt)) return QUERN_OK;
+    QUERN_TRY(launch_all(t));
+    QUERN_TRY(skip_upload(t));
+    return window_issue(t, p);
+}
+
 quern_status attempt_units(quern_trainer *t, attempt *a) {
     if (a->count > 1) QUERN_TRY(units_open_windows(t));
     for (int32_t i = 0; i < a->count; i++) {
@@ -114,10 +122,10 @@ quern_status attempt_issue(quern_trainer *t, const attempt *a) {
     passage p = {.attempt = a};
     quern_status status = average_follow(t);
     if (status == QUERN_OK) status = optimizer_feed(&t->optimizer, t->step);
-    if (status == QUERN_OK) status = skip_upload(t);
     gather_announce(t, a);
-    if (status == QUERN_OK) status = window_issue(t, &p);
-    const quern_status marked = flight_add(t, a);
+    if (status == QUERN_OK) status = attempt_launch(t, &p);
+    quern_status marked = flight_add(t, a);
+    if (marked == QUERN_OK) marked = launch_row(t);
     trace_end(t->host);
     if (status != QUERN_OK) return status;
     if (p.failed == QUERN_OK) return marked;

@@ -53,6 +53,13 @@ struct trainer_unit {
     size_t own_arena_bytes, own_input_bytes;
 };
 
+/* Segments of a unit, so many times in a row. */
+typedef struct unit_run {
+    window_turn turn;
+    segment first, last;
+    int32_t times;
+} unit_run;
+
 /* Pinned staging slots, and the loader that fills them. */
 typedef struct feed {
     loader *loader; /* NULL: the application's own batches */

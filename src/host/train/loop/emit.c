@@ -116,6 +116,7 @@ static bool is_activity(quern_event_kind kind) {
 quern_status trainer_emit(quern_trainer *t, const emission *e) {
     if (is_activity(e->kind)) t->activity++;
     if (!t->subscribed[e->kind]) return QUERN_OK;
+    QUERN_TRY(launch_all(t));
     const quern_event event = event_of(t, e);
     int asked = 0;
     quern_status status = QUERN_OK;

@@ -39,7 +39,9 @@ static quern_status mark(quern_trainer *t) {
     const int64_t newest = t->attempts_issued - 1;
     for (int64_t n = t->marked; n <= newest; n++) attempt_of(t, n)->marked_by = newest;
     t->marked = newest + 1;
-    const quern_status status = t->backend->event_record(t->events[newest % t->lanes], t->stream);
+    quern_status status = launch_all(t);
+    if (status == QUERN_OK)
+        status = t->backend->event_record(t->events[newest % t->lanes], t->stream);
     if (status != QUERN_OK) t->dropping = true;
     return status;
 }

@@ -22,6 +22,7 @@ static quern_status check_train(const quern_trainer_desc *d) {
     QUERN_TRY(check_unread(d->sanity_batches != 0, "sanity_batches", train));
     QUERN_TRY(check_unread(d->fast_dev_run, "fast_dev_run", train));
     QUERN_TRY(check_unread(d->overfit_batch, "overfit_batch", train));
+    QUERN_TRY(check_unread(d->steps_per_launch != 0, "steps_per_launch", train));
     QUERN_TRY(check_unread(d->stop_file != NULL, "stop_file", train));
     QUERN_TRY(check_unread(d->save.every != 0, "save.every", train));
     return check_unread(d->handle_signals, "handle_signals", train);

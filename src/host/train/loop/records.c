@@ -14,6 +14,7 @@ int64_t trainer_not_finite_limit(const quern_trainer *t) {
 }
 
 quern_status trainer_wait_stream(quern_trainer *t) {
+    QUERN_TRY(launch_all(t));
     const quern_status status = device_wait_stream(t->device, t->stream);
     if (status == QUERN_OK || t->lost != QUERN_OK || t->in_flight_count == 0) return status;
     t->lost = status;
@@ -147,6 +148,7 @@ static size_t sums_bytes(const quern_trainer *t) {
 
 static quern_status sums_copy(quern_trainer *t) {
     if (t->sums_current) return QUERN_OK;
+    QUERN_TRY(launch_all(t));
     QUERN_TRY(t->backend->copy(t->stream, t->sums_read, t->sums, sums_bytes(t)));
     t->sums_current = true;
     return QUERN_OK;

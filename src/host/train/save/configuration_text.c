@@ -39,6 +39,7 @@ static const member trainer_members[] = {
     M(quern_trainer_desc, BOOL, handle_signals),
     M(quern_trainer_desc, INT64, log_every),
     M(quern_trainer_desc, INT32, run_ahead),
+    M(quern_trainer_desc, INT32, steps_per_launch),
     M(quern_trainer_desc, INT64, not_finite_limit),
     M(quern_trainer_desc, REAL, average_decay),
     M(quern_trainer_desc, BOOL, average_warmup),
