@@ -61,6 +61,29 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_device_info_get(const quern_device
  * sentence when there are none: the module was not found, or the driver's own words. */
 QUERN_API int32_t quern_device_count(quern_device_kind kind, char *reason, size_t reason_bytes);
 
+/* One of NVIDIA's libraries that the CUDA module works with. */
+typedef struct quern_library_info {
+    char name[16];    /* "cuBLASLt", "cuDNN", "NCCL" */
+    char version[16]; /* "13.1.0"; "" when it was not loaded */
+    char path[256];   /* of the file that was loaded */
+    char reason[900]; /* why it was not, and where it was looked for; "" when it was */
+} quern_library_info;
+
+#define QUERN_CUDA_LIBRARY_COUNT 3
+
+/* What stands behind CUDA devices, also where there is none. */
+typedef struct quern_cuda_info {
+    int32_t driver_version;  /* the newest CUDA that the driver supports, 13000 for 13.0; 0: none */
+    int32_t runtime_version; /* the CUDA that the module was built with */
+    char driver_release[24]; /* "580.65.06"; "" when no driver tells it */
+    char architectures[64];  /* what its kernels were compiled for, "90" */
+    quern_library_info libraries[QUERN_CUDA_LIBRARY_COUNT];
+} quern_cuda_info;
+
+/* Loads the libraries, to see whether they do. NO_DEVICE, UNSUPPORTED: the module is not there or
+ * is of another version, in the words of quern_device_count. */
+QUERN_API QUERN_MUST_CHECK quern_status quern_cuda_info_get(quern_cuda_info *out);
+
 /* The library's version, "0.1.0", and the same as a number, 100. */
 #define QUERN_VERSION_MAJOR 0
 #define QUERN_VERSION_MINOR 1

@@ -7,7 +7,7 @@
 
 /* One more whenever backend.h, collectives.h, kernel.h, task.h or this file changes its layout or
  * meaning. */
-#define MODULE_ABI UINT32_C(6)
+#define MODULE_ABI UINT32_C(7)
 
 /* The core's functions of the same words (status.h, base/report.h, base/memory.h). */
 typedef struct quern_services {
@@ -30,10 +30,11 @@ typedef const quern_backend *(*module_entry)(uint32_t abi, uint64_t op_table_has
                                              const quern_services *services);
 #define MODULE_ENTRY "quern_cuda_open"
 
-/* What the module has for profilers; none of it needs a device. */
+/* What the module has beside a device; none of it needs one. */
 typedef struct module_tools {
     quern_trace_sink (*nvtx)(void);        /* ranges for Nsight */
     quern_status (*profiler)(bool active); /* cudaProfilerStart and cudaProfilerStop */
+    quern_status (*info)(quern_cuda_info *out);
 } module_tools;
 
 /* Exported under the name MODULE_TOOLS_ENTRY, with the same checks. */

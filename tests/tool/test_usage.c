@@ -205,6 +205,8 @@ TEST_CASE(Usage, devices_are_listed_and_an_absent_cuda_is_explained) {
     json_t *devices = json_object_get(object, "devices");
     CHECK_TEXT(fixture_json_text(json_array_get(devices, 0), "kind"), "cpu");
     CHECK(fixture_json_number(json_array_get(devices, 0), "threads") >= 1);
+    json_t *cuda = json_object_get(object, "cuda");
+    CHECK(json_is_null(cuda) || json_array_size(json_object_get(cuda, "libraries")) == 3);
     CHECK(json_array_size(devices) > 1 || fixture_json_text(object, "cuda_reason")[0] != '\0');
     json_decref(object);
     temporary_end(&t);

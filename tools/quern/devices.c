@@ -34,6 +34,69 @@ static void write_json(FILE *to, const quern_device_info *info) {
     json_end(&j);
 }
 
+static void write_version(char to[16], int32_t version) {
+    snprintf(to, 16, "%d.%d", (int)version / 1000, (int)version % 1000 / 10);
+}
+
+static void write_cuda_text(FILE *to, const quern_cuda_info *info) {
+    char driver[16], runtime[16];
+    write_version(driver, info->driver_version);
+    write_version(runtime, info->runtime_version);
+    fprintf(to, "CUDA module: built with CUDA %s for %s; ", runtime, info->architectures);
+    if (info->driver_version == 0)
+        fputs("no driver\n", to);
+    else
+        fprintf(to, "the driver %s%ssupports CUDA %s\n", info->driver_release,
+                info->driver_release[0] ? " " : "", driver);
+    for (int i = 0; i < QUERN_CUDA_LIBRARY_COUNT; i++) {
+        const quern_library_info *l = &info->libraries[i];
+        fprintf(to, "  %-8s  %s%s%s\n", l->name, l->version,
+                l->version[0] ? "  " : "not loaded: ", l->version[0] ? l->path : l->reason);
+    }
+}
+
+static void write_library_json(FILE *to, const quern_library_info *l) {
+    json j;
+    json_begin(&j, to, " ");
+    json_text(&j, "name", l->name);
+    json_text(&j, "version", l->version[0] ? l->version : NULL);
+    json_text(&j, "path", l->path[0] ? l->path : NULL);
+    json_text(&j, "reason", l->reason[0] ? l->reason : NULL);
+    json_end(&j);
+}
+
+/* Versions as CUDA numbers them: 13000 for 13.0; 0: no driver. */
+static void write_cuda_json(FILE *to, const quern_cuda_info *info) {
+    json j;
+    json_begin(&j, to, " ");
+    json_count(&j, "driver_version", info->driver_version);
+    json_text(&j, "driver_release", info->driver_release[0] ? info->driver_release : NULL);
+    json_count(&j, "runtime_version", info->runtime_version);
+    json_text(&j, "architectures", info->architectures);
+    json_key(&j, "libraries");
+    for (int i = 0; i < QUERN_CUDA_LIBRARY_COUNT; i++) {
+        fputs(i == 0 ? "[" : ", ", to);
+        write_library_json(to, &info->libraries[i]);
+    }
+    fputs("]", to);
+    json_end(&j);
+}
+
+/* Without the module there is nothing to say: why it is not there is the reason. */
+static void list_cuda(const listing *l) {
+    quern_cuda_info info;
+    const bool there = quern_cuda_info_get(&info) == QUERN_OK;
+    if (l->json) {
+        fputs(", \"cuda\": ", l->to);
+        if (there)
+            write_cuda_json(l->to, &info);
+        else
+            fputs("null", l->to);
+    } else if (there) {
+        write_cuda_text(l->to, &info);
+    }
+}
+
 static quern_status list_device(listing *l, quern_device_kind kind, int32_t index) {
     quern_device *device = NULL;
     quern_device_info info;
@@ -72,10 +135,11 @@ static quern_status list_all(listing *l) {
     if (l->json) {
         fputs("], \"cuda_reason\": ", l->to);
         json_write_text(l->to, reason[0] ? reason : NULL);
-        fputs("}\n", l->to);
     } else if (reason[0]) {
         fprintf(l->to, "no CUDA device: %s\n", reason);
     }
+    list_cuda(l);
+    if (l->json) fputs("}\n", l->to);
     return QUERN_OK;
 }
 

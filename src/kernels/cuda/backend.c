@@ -2,18 +2,32 @@
  *
  * Device memory is plain cudaMalloc: the core asks for few, large blocks, once, and captured
  * graphs keep their addresses. Pinned memory is portable, so that every device may copy from it. */
+#include "architecture.h"
 #include "device.h"
+#include "driver_release.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* The oldest compute capability of what nvcc made; set by the build. */
-#ifndef QUERN_CUDA_CAPABILITY
-#define QUERN_CUDA_CAPABILITY 75
+/* What nvcc compiled for; set by the build. */
+#ifndef QUERN_CUDA_ARCHITECTURES
+#define QUERN_CUDA_ARCHITECTURES "75"
 #endif
 
 static void say(char *reason, size_t bytes, const char *sentence) {
     if (reason != NULL && bytes > 0) snprintf(reason, bytes, "%s", sentence);
+}
+
+/* "it supports CUDA 12.4 (release 550.54.15), this module needs CUDA 13.0 (release 580)" */
+static void say_too_old(char *words, size_t bytes, int driver, int runtime) {
+    char release[24];
+    driver_release_read(DRIVER_RELEASE_FILE, release, sizeof release);
+    snprintf(words, bytes,
+             "the NVIDIA driver is too old: it supports CUDA %d.%d%s%s%s, this module needs "
+             "%d.%d%s",
+             driver / 1000, driver % 1000 / 10, release[0] != 0 ? " (release " : "", release,
+             release[0] != 0 ? ")" : "", runtime / 1000, runtime % 1000 / 10,
+             runtime / 1000 == 13 ? " (release " DRIVER_RELEASE_OF_CUDA_13 " or newer)" : "");
 }
 
 /* Why cudaGetDeviceCount fails, in words that tell what to do. */
@@ -26,9 +40,7 @@ static void say_why_none(char *reason, size_t bytes, cudaError_t code) {
         snprintf(words, sizeof words,
                  "no NVIDIA driver was found (libcuda.so.1 is missing or does not load)");
     else if (code == cudaErrorInsufficientDriver)
-        snprintf(words, sizeof words,
-                 "the NVIDIA driver is too old: it supports CUDA %d.%d, this module needs %d.%d",
-                 driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+        say_too_old(words, sizeof words, driver, runtime);
     else if (code == cudaErrorNoDevice || code == cudaSuccess)
         snprintf(words, sizeof words, "the NVIDIA driver is there but shows no GPU");
     else
@@ -56,6 +68,23 @@ static void write_uuid(char *to, size_t bytes, const cudaUUID_t *uuid) {
     }
 }
 
+static quern_status check_architecture(const backend_device *d) {
+    bool from_ptx;
+    const int major = (int)d->capability / 10, minor = (int)d->capability % 10;
+    if (!architecture_covers(QUERN_CUDA_ARCHITECTURES, (int)d->capability, &from_ptx))
+        return cuda_fail(QUERN_UNSUPPORTED,
+                         "CUDA device %d (%s) has compute capability %d.%d; this module was built "
+                         "for %s (QUERN_CUDA_ARCH)",
+                         (int)d->index, d->name, major, minor, QUERN_CUDA_ARCHITECTURES);
+    if (from_ptx)
+        cuda_services()->log(d->host, QUERN_LOG_WARNING,
+                             "CUDA device %d (%s) has compute capability %d.%d; this module was "
+                             "built for %s, so that the driver compiles its kernels from PTX at "
+                             "their first use",
+                             (int)d->index, d->name, major, minor, QUERN_CUDA_ARCHITECTURES);
+    return QUERN_OK;
+}
+
 static quern_status describe(backend_device *d) {
     struct cudaDeviceProp p;
     QUERN_TRY(CHECKED(d, cudaGetDeviceProperties, (&p, d->index)));
@@ -66,12 +95,7 @@ static quern_status describe(backend_device *d) {
     d->multiprocessors = p.multiProcessorCount;
     d->capability = p.major * 10 + p.minor;
     d->memory_bytes = (int64_t)p.totalGlobalMem;
-    if (d->capability >= QUERN_CUDA_CAPABILITY) return QUERN_OK;
-    return cuda_fail(QUERN_UNSUPPORTED,
-                     "CUDA device %d (%s) has compute capability %d.%d; this module was built for "
-                     "%d.%d and newer",
-                     (int)d->index, d->name, p.major, p.minor, QUERN_CUDA_CAPABILITY / 10,
-                     QUERN_CUDA_CAPABILITY % 10);
+    return check_architecture(d);
 }
 
 static void close_device(backend_device *d) {
@@ -125,7 +149,12 @@ static quern_status device_info(backend_device *d, quern_device_info *out) {
     memcpy(out->name, d->name, sizeof out->name);
     memcpy(out->uuid, d->uuid, sizeof out->uuid);
     memcpy(out->pci, d->pci, sizeof out->pci);
-    return memory_info(d, &out->memory_free_bytes, &out->memory_bytes);
+    const quern_status status = memory_info(d, &out->memory_free_bytes, &out->memory_bytes);
+    if (status != QUERN_DEVICE_MEMORY) return status;
+    char sentence[SENTENCE_BYTES];
+    snprintf(sentence, sizeof sentence, "%s", cuda_services()->error());
+    return cuda_fail(status, "%s: another process may hold its memory (nvidia-smi shows it)",
+                     sentence);
 }
 
 /* Out of memory is the failure that people meet: say how much there is. */

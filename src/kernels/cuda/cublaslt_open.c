@@ -3,14 +3,12 @@
 
 #include "shared_library.h"
 
-#define FILE_NAME "libcublasLt.so.13"
-
 quern_status cublaslt_open(cublaslt_table *out) {
     void *library;
-    QUERN_TRY(shared_library_open(&library, FILE_NAME, "CUBLAS_ROOT"));
+    QUERN_TRY(shared_library_open(&library, CUBLASLT_FILE, "CUBLAS_ROOT"));
     shared_function function;
 #define X(name)                                                                                    \
-    QUERN_TRY(shared_library_find(&function, library, FILE_NAME, #name));                          \
+    QUERN_TRY(shared_library_find(&function, library, CUBLASLT_FILE, #name));                      \
     out->name = (__typeof__(name) *)function;
     CUBLASLT_LIST(X)
 #undef X

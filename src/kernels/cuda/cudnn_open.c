@@ -3,14 +3,12 @@
 
 #include "shared_library.h"
 
-#define FILE_NAME "libcudnn.so.9"
-
 quern_status cudnn_open(cudnn_table *out) {
     void *library;
-    QUERN_TRY(shared_library_open(&library, FILE_NAME, "CUDNN_ROOT"));
+    QUERN_TRY(shared_library_open(&library, CUDNN_FILE, "CUDNN_ROOT"));
     shared_function function;
 #define X(name)                                                                                    \
-    QUERN_TRY(shared_library_find(&function, library, FILE_NAME, #name));                          \
+    QUERN_TRY(shared_library_find(&function, library, CUDNN_FILE, #name));                         \
     out->name = (__typeof__(name) *)function;
     CUDNN_LIST(X)
 #undef X

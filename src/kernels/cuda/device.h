@@ -99,6 +99,9 @@ quern_status cuda_capture_launch(backend_capture *capture, quern_stream *stream)
 void cuda_capture_destroy(backend_capture *capture);
 void capture_abandon(quern_stream *stream); /* the stream is being destroyed */
 
+/* info.c */
+quern_status cuda_info(quern_cuda_info *out);
+
 /* nccl_group.c */
 extern const collectives cuda_collectives;
 

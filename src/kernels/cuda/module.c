@@ -48,6 +48,6 @@ const quern_backend *quern_cuda_open(uint32_t abi, uint64_t op_table_hash,
 
 const module_tools *quern_cuda_tools(uint32_t abi, uint64_t op_table_hash,
                                      const quern_services *core) {
-    static const module_tools tools = {.nvtx = nvtx_sink, .profiler = profiler};
+    static const module_tools tools = {.nvtx = nvtx_sink, .profiler = profiler, .info = cuda_info};
     return core_accept(abi, op_table_hash, core) ? &tools : NULL;
 }

@@ -3,14 +3,12 @@
 
 #include "shared_library.h"
 
-#define FILE_NAME "libnccl.so.2"
-
 quern_status nccl_open(nccl_table *out) {
     void *library;
-    QUERN_TRY(shared_library_open(&library, FILE_NAME, "NCCL_ROOT"));
+    QUERN_TRY(shared_library_open(&library, NCCL_FILE, "NCCL_ROOT"));
     shared_function function;
 #define X(name)                                                                                    \
-    QUERN_TRY(shared_library_find(&function, library, FILE_NAME, #name));                          \
+    QUERN_TRY(shared_library_find(&function, library, NCCL_FILE, #name));                          \
     out->name = (__typeof__(name) *)function;
     NCCL_LIST(X)
 #undef X

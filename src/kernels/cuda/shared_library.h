@@ -4,6 +4,10 @@
 
 #include "cuda.h"
 
+#define CUBLASLT_FILE "libcublasLt.so.13"
+#define CUDNN_FILE "libcudnn.so.9"
+#define NCCL_FILE "libnccl.so.2"
+
 /* `file` is a soname, "libcudnn.so.9"; `root_variable` names the environment variable of that
  * library's own prefix. The folders and their order: library_search.h. A file that is there and
  * does not load, because a library that it needs is missing, is passed over. UNSUPPORTED with the

@@ -80,7 +80,8 @@ TEST_CASE(CudaBackend, what_cannot_be_used_is_refused_with_its_reason) {
     CHECK(fake_core_open()->count(reason, sizeof reason) == 0);
     CHECK_HAS(reason, "libcuda.so.1");
     fake.driver_version = 12040;
-    check_refused(QUERN_NO_DEVICE, "supports CUDA 12.4, this module needs 13.0", 0);
+    check_refused(QUERN_NO_DEVICE, "supports CUDA 12.4", 0);
+    CHECK_ERROR_HAS("this module needs 13.0 (release 580 or newer)");
     fake_begin();
     fake.device_count = 0;
     check_refused(QUERN_NO_DEVICE, "shows no GPU", 0);
