@@ -90,7 +90,7 @@ typedef struct quern_trainer_desc {
     int32_t output_count;
 
     const quern_dataset *train; /* NULL: only step, evaluate and predict; what only fit reads
-                                   (accumulate, limits, handle_signals, …) is INVALID then */
+                                   (accumulate above 1, limits, handle_signals, …) is INVALID then */
     const quern_dataset *valid; /* "val"; evaluated at each epoch's end, and where a limit ends a
                                    run */
     const quern_evaluation_set *evaluation_sets; /* behind `valid`, in this order */
@@ -174,7 +174,8 @@ typedef struct quern_result {
     int64_t step, attempts, epochs, samples; /* of this trainer so far */
     double train_seconds;                    /* of this fit, evaluation excluded */
     double samples_per_second;
-    double train_loss;      /* mean over the last epoch, or the part of it that was seen */
+    double train_loss;      /* mean over the last epoch, or the part of it that was seen; NaN where
+                               one of its losses was, also of a window that was skipped */
     double valid_loss;      /* NaN without a validation set, and where a stop cut it short */
     double valid_accuracy;  /* of the metric named "accuracy"; NaN without one */
     int signal;             /* SIGINT, SIGTERM, also when the run was ending already; 0: none */

@@ -206,6 +206,69 @@ TEST_CASE(TensorBoard, a_run_that_goes_on_says_from_where) {
     temporary_end(&d);
 }
 
+/* How often TensorBoard shows a step's loss: a START takes back every record from its step on. */
+static int64_t shown(const event_file *f, int64_t step) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < f->count; i++) {
+        const read_event *e = &f->events[i];
+        if (e->session == 1 && e->step <= step) count = 0;
+        count += e->step == step && e->scalar_count >= 0 && scalar_of(e, "train/loss") != NULL;
+    }
+    return count;
+}
+
+TEST_CASE(TensorBoard, no_step_is_shown_twice_behind_a_rollback) {
+    world w;
+    temporary d;
+    quern_result r;
+    quern_tensorboard *t = NULL;
+    static event_file f;
+    REQUIRE(temporary_begin(&d));
+    REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
+    w.train_x[6][2] = NAN; /* the second of three windows */
+    w.desc.no_shuffle = true;
+    w.desc.not_finite = QUERN_NOT_FINITE_ROLLBACK;
+    w.desc.log_every = 1;
+    w.desc.epoch_count = 2;
+    w.desc.save = (quern_save_desc){.directory = d.path, .every = 1000};
+    REQUIRE_OK(quern_tensorboard_create(&t, w.device, d.path));
+    const quern_callback callback = quern_tensorboard_callback(t);
+    const quern_trainer_desc desc = world_with(&w, &callback, 1);
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+    REQUIRE_OK(quern_trainer_fit(w.trainer, &r));
+    CHECK(r.step == 1 && r.attempts == 6); /* 1, back to 0, 1; 2, back to 0, 1 */
+    REQUIRE(file_read(&f, quern_tensorboard_path(t)));
+    CHECK(shown(&f, 1) == 1 && shown(&f, 2) == 0);
+    quern_tensorboard_destroy(t);
+    world_close(&w);
+    temporary_end(&d);
+}
+
+/* From a checkpoint of step 0 too: what an earlier process logged behind it is taken back. */
+TEST_CASE(TensorBoard, a_run_that_goes_on_from_its_beginning_says_so) {
+    world w;
+    temporary d;
+    quern_tensorboard *t = NULL;
+    static event_file f;
+    REQUIRE(temporary_begin(&d));
+    REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
+    w.desc.save = (quern_save_desc){.directory = d.path, .resume = true};
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    REQUIRE_OK(quern_trainer_save(w.trainer));
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
+    REQUIRE_OK(quern_tensorboard_create(&t, w.device, d.path));
+    const quern_callback callback = quern_tensorboard_callback(t);
+    const quern_trainer_desc desc = world_with(&w, &callback, 1);
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+    REQUIRE_OK(quern_trainer_fit(w.trainer, NULL));
+    REQUIRE(file_read(&f, quern_tensorboard_path(t)) && f.count > 2);
+    CHECK(f.events[1].session == 1 && f.events[1].step == 1);
+    quern_tensorboard_destroy(t);
+    world_close(&w);
+    temporary_end(&d);
+}
+
 /* Exit code 77 of the script: the package is not installed. */
 TEST_CASE(TensorBoard, its_own_parser_reads_the_file) {
     world w;

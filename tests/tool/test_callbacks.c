@@ -39,6 +39,13 @@ TEST_CASE(TrainCallbacks, patience_ends_a_run_that_does_not_improve) {
     CHECK_TEXT(fixture_json_text(object, "reason"), "callback");
     json_decref(object);
     CHECK(event_files(&t, "run") == (built_with_tensorboard() ? 1 : 0));
+    r = COMMAND(&t, "train", "--resume", "--run-dir", "run");
+    CHECK_HAS(r->error, "the run was over, ended by early stop (--patience): nothing was left");
+    CHECK_HAS(r->out, "6 updates, 3 epochs in ");
+    CHECK_HAS(r->out, "ended by            early stop (--patience)\n");
+    r = COMMAND(&t, "train", "--model", "mlp", "--data", "images", "--epochs", "1", "--batch-size",
+                "40", "--run-dir", "short");
+    CHECK_HAS(r->out, "1 update, 1 epoch in ");
     temporary_end(&t);
 }
 

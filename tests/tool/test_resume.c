@@ -196,8 +196,13 @@ TEST_CASE(Resume, a_finished_run_does_nothing_and_prints_the_same_digest) {
     REQUIRE(begin(&t));
     run_whole(&t, digest);
     char *before = fixture_metrics(&t, "whole");
+    static char page[2][1 << 20];
+    const long page_bytes = temporary_read(&t, "whole/report.html", page[0], sizeof page[0]);
+    CHECK(page_bytes > 0);
     for (int i = 0; i < 2; i++) {
         const run_result *r = COMMAND(&t, "train", "--resume", "--run-dir", "whole", "--json");
+        CHECK(temporary_read(&t, "whole/report.html", page[1], sizeof page[1]) == page_bytes);
+        CHECK(memcmp(page[0], page[1], sizeof page[0]) == 0); /* also its throughput */
         CHECK_SAY(r->exit_code == 0, "%s", r->error);
         CHECK_HAS(r->error, "the run was over, ended by steps: nothing was left to train");
         json_t *object = fixture_json(r);

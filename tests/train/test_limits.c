@@ -460,6 +460,7 @@ TEST_CASE(Limits, what_is_set_without_being_read_is_refused) {
         quern_trainer_desc set;
         bool no_train, no_valid;
     } bad[] = {
+        {"accumulate is set without a training set", {.accumulate = 2}, true, false},
         {"sample_limit is set without a training set", {.sample_limit = 1}, true, false},
         {"seconds_limit is set without a training set", {.seconds_limit = 1}, true, false},
         {"evaluate_every is set without a training set", {.evaluate_every = 1}, true, false},

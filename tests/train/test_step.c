@@ -302,3 +302,13 @@ TEST_CASE(Step, behind_a_fit_begins_its_own_time_and_tells_its_own_stop) {
     CHECK(notes.told == 2 && r.reason == QUERN_STOPPED_REQUEST);
     world_close(&w);
 }
+
+/* What is the default anyway may be said. */
+TEST_CASE(Step, an_accumulate_of_1_needs_no_training_set) {
+    world w;
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    w.desc.train = NULL;
+    w.desc.accumulate = 1;
+    CHECK_OK(quern_trainer_create(&w.trainer, &w.desc));
+    world_close(&w);
+}

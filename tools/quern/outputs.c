@@ -159,14 +159,17 @@ void outputs_print_start(const training *t) {
     fprintf(stderr, "run         %s\n", t->dir.path);
 }
 
+static const char *plural(int64_t count) { return count == 1 ? "" : "s"; }
+
 quern_status outputs_print_text(const training *t) {
     const quern_result *r = &t->result;
     sheet s;
     const quern_status status = sheet_open(&s);
     if (status != QUERN_OK) return status;
-    fprintf(s.to, "%" PRId64 " updates, %" PRId64 " epochs in %.1f s (%.0f samples/s)\n", r->step,
-            r->epochs, r->train_seconds, unsigned_nan(r->samples_per_second));
-    fprintf(s.to, "ended by            %s\n", quern_stop_reason_name(r->reason));
+    fprintf(s.to, "%" PRId64 " update%s, %" PRId64 " epoch%s in %.1f s (%.0f samples/s)\n", r->step,
+            plural(r->step), r->epochs, plural(r->epochs), r->train_seconds,
+            unsigned_nan(r->samples_per_second));
+    fprintf(s.to, "ended by            %s\n", train_ended_by(t));
     fprintf(s.to, "training loss       %.4f\n", unsigned_nan(r->train_loss));
     if (t->data.valid) {
         fprintf(s.to, "validation loss     %.4f\n", unsigned_nan(r->valid_loss));

@@ -74,6 +74,12 @@ static quern_status evaluate_end(training *t) {
     return QUERN_OK;
 }
 
+/* Early stop is the only callback of this command that ends a run. */
+const char *train_ended_by(const training *t) {
+    const bool early = t->result.reason == QUERN_STOPPED_CALLBACK;
+    return early ? "early stop (--patience)" : quern_stop_reason_name(t->result.reason);
+}
+
 /* Who resumes with a higher limit a run that --patience ended would wonder why nothing happens. */
 static void tell_that_it_was_over(const training *t) {
     const quern_result *r = &t->result;
@@ -81,7 +87,7 @@ static void tell_that_it_was_over(const training *t) {
     if (!from || !r->checkpoint || strcmp(from, r->checkpoint) != 0) return;
     if (r->reason == QUERN_STOPPED_SIGNAL || r->reason == QUERN_STOPPED_FILE) return;
     fprintf(stderr, "quern: the run was over, ended by %s: nothing was left to train\n",
-            r->reason == QUERN_STOPPED_CALLBACK ? "--patience" : quern_stop_reason_name(r->reason));
+            train_ended_by(t));
 }
 
 static quern_status run(training *t) {

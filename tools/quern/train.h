@@ -39,6 +39,9 @@ quern_status train_check_resume(const training *t);
 /* All of the desc but the callbacks. */
 quern_status train_desc(quern_trainer_desc *out, const training *t);
 
+/* train.c: what the run was ended by, for people. */
+const char *train_ended_by(const training *t);
+
 /* train_callbacks.c. Release is also for what open left behind when it failed. */
 quern_status train_callbacks_open(training *t);
 int32_t train_callbacks(const training *t, quern_callback out[TRAIN_CALLBACKS_MAX]); /* how many */

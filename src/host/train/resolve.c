@@ -79,7 +79,7 @@ static quern_status check_unread(const quern_trainer_desc *d) {
             return quern_fail(QUERN_INVALID, "trainer: drop_last is set without a training set");
         if (d->no_shuffle)
             return quern_fail(QUERN_INVALID, "trainer: no_shuffle is set without a training set");
-        if (d->accumulate)
+        if (d->accumulate > 1)
             return quern_fail(QUERN_INVALID, "trainer: accumulate is set without a training set");
     }
     if (d->tail != QUERN_TAIL_FLUSH && d->accumulate < 2)

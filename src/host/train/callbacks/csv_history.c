@@ -12,22 +12,6 @@ struct quern_csv_history {
     int64_t column_count;
 };
 
-quern_status quern_csv_history_create(quern_csv_history **out, quern_device *device,
-                                      const quern_history_desc *desc) {
-    quern_csv_history *csv = NULL;
-    *out = NULL;
-    if (!desc) return quern_fail(QUERN_INVALID, "CSV history: desc is missing");
-    if (desc->header) return quern_fail(QUERN_INVALID, "CSV history does not read header");
-    QUERN_TRY(memory_allocate(&device->host, &csv, 1, sizeof *csv, "CSV history"));
-    const quern_status status = history_open(&csv->history, device, desc, "CSV history");
-    if (status != QUERN_OK) {
-        memory_release(&device->host, csv, 1, sizeof *csv);
-        return status;
-    }
-    *out = csv;
-    return QUERN_OK;
-}
-
 /* RFC 4180: a name with a comma, a quote or a line break is quoted. */
 static void add_name(text *line, const char *name) {
     if (!strpbrk(name, ",\"\r\n")) {
@@ -39,7 +23,8 @@ static void add_name(text *line, const char *name) {
     text_add(line, "\"");
 }
 
-static quern_status columns_keep(quern_csv_history *csv, const quern_event *event) {
+static quern_status columns_keep(history *h, const quern_event *event) {
+    quern_csv_history *csv = (quern_csv_history *)h;
     int64_t capacity = csv->column_count;
     QUERN_TRY(memory_grow(csv->history.host, &csv->columns, &capacity, 0, event->scalar_count,
                           sizeof *csv->columns, "columns"));
@@ -49,16 +34,9 @@ static quern_status columns_keep(quern_csv_history *csv, const quern_event *even
     return QUERN_OK;
 }
 
-static quern_status reserve(quern_csv_history *csv, const quern_event *event) {
-    QUERN_TRY(history_reserve(&csv->history, event));
-    return columns_keep(csv, event);
-}
-
 /* A table that was there already has its header. */
-static quern_status begin(quern_csv_history *csv) {
-    history *h = &csv->history;
-    if (h->begun) return QUERN_OK;
-    QUERN_TRY(history_begin(h));
+static quern_status head_write(history *h) {
+    const quern_csv_history *csv = (quern_csv_history *)h;
     if (h->length > 0) return QUERN_OK;
     text line = history_line(h);
     text_add(&line, "event,step,epoch,seconds");
@@ -80,9 +58,9 @@ static void add_number(text *line, double value) {
         text_add(line, isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
 }
 
-static quern_status row_write(quern_csv_history *csv, const quern_event *event) {
-    QUERN_TRY(begin(csv));
-    text line = history_line(&csv->history);
+static quern_status row_write(history *h, const quern_event *event) {
+    const quern_csv_history *csv = (quern_csv_history *)h;
+    text line = history_line(h);
     text_add(&line, "%s,%" PRId64 ",%" PRId64 ",", quern_event_name(event->kind), event->step,
              event->epoch);
     add_number(&line, event->seconds);
@@ -91,40 +69,30 @@ static quern_status row_write(quern_csv_history *csv, const quern_event *event) 
         text_add(&line, ",");
         if (scalar) add_number(&line, scalar->value);
     }
-    return history_write(&csv->history, &line);
+    return history_write(h, &line);
 }
 
-static quern_action on_init(void *self, const quern_event *event) {
-    return history_answer(event, reserve(self, event));
-}
+static const history_kind kind = {
+    .name = "csv_history", .prepare = columns_keep, .head = head_write, .write = row_write};
 
-static quern_action on_load_end(void *self, const quern_event *event) {
-    return history_answer(event, history_resume(&((quern_csv_history *)self)->history));
-}
-
-static quern_action on_fit_begin(void *self, const quern_event *event) {
-    return history_answer(event, begin(self));
-}
-
-static quern_action on_event(void *self, const quern_event *event) {
-    return history_answer(event, row_write(self, event));
-}
-
-static quern_callback_state state_of(void *self) {
-    return history_state(&((quern_csv_history *)self)->history);
+quern_status quern_csv_history_create(quern_csv_history **out, quern_device *device,
+                                      const quern_history_desc *desc) {
+    quern_csv_history *csv = NULL;
+    *out = NULL;
+    if (!desc) return quern_fail(QUERN_INVALID, "CSV history: desc is missing");
+    if (desc->header) return quern_fail(QUERN_INVALID, "CSV history does not read header");
+    QUERN_TRY(memory_allocate(&device->host, &csv, 1, sizeof *csv, "CSV history"));
+    const quern_status status = history_open(&csv->history, &kind, device, desc, "CSV history");
+    if (status != QUERN_OK) {
+        memory_release(&device->host, csv, 1, sizeof *csv);
+        return status;
+    }
+    *out = csv;
+    return QUERN_OK;
 }
 
 quern_callback quern_csv_history_callback(quern_csv_history *csv) {
-    return (quern_callback){.name = "csv_history",
-                            .band = QUERN_BAND_LOGGER,
-                            .self = csv,
-                            .state = state_of,
-                            .init = on_init,
-                            .load_end = on_load_end,
-                            .fit_begin = on_fit_begin,
-                            .log = on_event,
-                            .eval_end = on_event,
-                            .epoch_end = on_event};
+    return history_callback(&csv->history);
 }
 
 void quern_csv_history_destroy(quern_csv_history *csv) {

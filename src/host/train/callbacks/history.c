@@ -13,9 +13,9 @@ static quern_status path_copy(history *h, const char *path) {
     return QUERN_OK;
 }
 
-quern_status history_open(history *out, quern_device *device, const quern_history_desc *desc,
-                          const char *what) {
-    *out = (history){.host = &device->host};
+quern_status history_open(history *out, const history_kind *kind, quern_device *device,
+                          const quern_history_desc *desc, const char *what) {
+    *out = (history){.kind = kind, .host = &device->host};
     if (!desc || !desc->path || !desc->path[0])
         return quern_fail(QUERN_INVALID, "%s: path is missing", what);
     QUERN_TRY(path_copy(out, desc->path));
@@ -64,20 +64,27 @@ static quern_status cut(history *h) {
     return QUERN_OK;
 }
 
-quern_status history_resume(history *h) {
+static quern_status resume(history *h) {
     if (h->length >= 0) return cut(h);
     return quern_fail(QUERN_INPUT, "%s: a length of %" PRId64 " bytes in the checkpoint", h->path,
                       h->length);
 }
 
-quern_status history_begin(history *h) { return h->begun ? QUERN_OK : cut(h); }
+/* Of a run that did not resume, with its first event. */
+static quern_status begin(history *h) {
+    if (h->begun) return QUERN_OK;
+    QUERN_TRY(cut(h));
+    return h->kind->head(h);
+}
 
-quern_status history_reserve(history *h, const quern_event *event) {
+/* The longest line. */
+static quern_status reserve(history *h, const quern_event *event) {
     int64_t needed = 1024;
     for (int32_t i = 0; i < event->scalar_count; i++)
         needed += 2 * (6 * (int64_t)strlen(event->scalars[i].name) + 40);
     if (h->append && !h->begun) QUERN_TRY(size_of(h, &h->length));
-    return memory_grow(h->host, &h->line, &h->line_bytes, 0, needed, 1, "a line of history");
+    QUERN_TRY(memory_grow(h->host, &h->line, &h->line_bytes, 0, needed, 1, "a line of history"));
+    return h->kind->prepare ? h->kind->prepare(h, event) : QUERN_OK;
 }
 
 text history_line(history *h) { return text_over(h->line, (size_t)h->line_bytes); }
@@ -91,10 +98,43 @@ quern_status history_write(history *h, text *line) {
     return QUERN_OK;
 }
 
-quern_action history_answer(const quern_event *event, quern_status status) {
+static quern_action answer(const quern_event *event, quern_status status) {
     return status == QUERN_OK ? QUERN_CONTINUE : quern_event_fail(event, status);
 }
 
-quern_callback_state history_state(history *h) {
+static quern_action on_init(void *self, const quern_event *event) {
+    return answer(event, reserve(self, event));
+}
+
+static quern_action on_load_end(void *self, const quern_event *event) {
+    return answer(event, resume(self));
+}
+
+static quern_action on_fit_begin(void *self, const quern_event *event) {
+    return answer(event, begin(self));
+}
+
+static quern_action on_event(void *self, const quern_event *event) {
+    history *h = self;
+    quern_status status = begin(h);
+    if (status == QUERN_OK) status = h->kind->write(h, event);
+    return answer(event, status);
+}
+
+static quern_callback_state state_of(void *self) {
+    history *h = self;
     return (quern_callback_state){.data = &h->length, .bytes = sizeof h->length};
+}
+
+quern_callback history_callback(history *h) {
+    return (quern_callback){.name = h->kind->name,
+                            .band = QUERN_BAND_LOGGER,
+                            .self = h,
+                            .state = state_of,
+                            .init = on_init,
+                            .load_end = on_load_end,
+                            .fit_begin = on_fit_begin,
+                            .log = on_event,
+                            .eval_end = on_event,
+                            .epoch_end = on_event};
 }

@@ -14,7 +14,19 @@
 #include "../../device/device.h"
 #include <quern/callbacks.h>
 
-typedef struct history {
+typedef struct history history;
+
+/* What one way of writing lines adds. */
+typedef struct history_kind {
+    const char *name;                                              /* the callback's */
+    quern_status (*prepare)(history *h, const quern_event *event); /* at init; NULL: nothing */
+    quern_status (*head)(history *h);                              /* of a file that begins */
+    quern_status (*write)(history *h, const quern_event *event);   /* one event */
+} history_kind;
+
+/* The first member of a callback's own object. */
+struct history {
+    const history_kind *kind;
     const quern_host *host;
     char *path;
     int64_t path_bytes;
@@ -23,24 +35,16 @@ typedef struct history {
     int64_t length;     /* of the file; before it has begun: of what will stay */
     char *line;
     int64_t line_bytes;
-} history;
+};
 
 /* Opens the file. IO names path and cause. After a failure nothing is held. */
-QUERN_MUST_CHECK quern_status history_open(history *out, quern_device *device,
-                                           const quern_history_desc *desc, const char *what);
+QUERN_MUST_CHECK quern_status history_open(history *out, const history_kind *kind,
+                                           quern_device *device, const quern_history_desc *desc,
+                                           const char *what);
 void history_close(history *h);
-
-/* init: room for a line that names every scalar of `event` twice. Only this allocates. */
-QUERN_MUST_CHECK quern_status history_reserve(history *h, const quern_event *event);
-/* load_end: the length is the checkpoint's, and becomes the file's. */
-QUERN_MUST_CHECK quern_status history_resume(history *h);
-/* Before the first line of a run that did not resume; does nothing once the file has begun. */
-QUERN_MUST_CHECK quern_status history_begin(history *h);
 text history_line(history *h);
 /* Writes the line and a newline. */
 QUERN_MUST_CHECK quern_status history_write(history *h, text *line);
-/* What the callback returns. */
-quern_action history_answer(const quern_event *event, quern_status status);
-quern_callback_state history_state(history *h);
+quern_callback history_callback(history *h);
 
 #endif

@@ -22,28 +22,8 @@ static quern_status header_keep(quern_jsonl *j, const char *header) {
     return QUERN_OK;
 }
 
-quern_status quern_jsonl_create(quern_jsonl **out, quern_device *device,
-                                const quern_history_desc *desc) {
-    quern_jsonl *j = NULL;
-    *out = NULL;
-    QUERN_TRY(memory_allocate(&device->host, &j, 1, sizeof *j, "JSONL history"));
-    quern_status status = history_open(&j->history, device, desc, "JSONL history");
-    if (status == QUERN_OK) {
-        status = header_keep(j, desc->header);
-        if (status != QUERN_OK) history_close(&j->history);
-    }
-    if (status == QUERN_OK)
-        *out = j;
-    else
-        memory_release(&device->host, j, 1, sizeof *j);
-    return status;
-}
-
-/* A run that did not resume begins with the header. */
-static quern_status begin(quern_jsonl *j) {
-    history *h = &j->history;
-    if (h->begun) return QUERN_OK;
-    QUERN_TRY(history_begin(h));
+static quern_status head_write(history *h) {
+    const quern_jsonl *j = (quern_jsonl *)h;
     if (!j->header) return QUERN_OK;
     QUERN_TRY(file_writer_write(&h->writer, j->header, (size_t)j->header_bytes));
     h->length += j->header_bytes;
@@ -61,9 +41,8 @@ static void add_nonfinite(text *line, const quern_event *event) {
     if (any) text_add(line, "]");
 }
 
-static quern_status event_write(quern_jsonl *j, const quern_event *event) {
-    QUERN_TRY(begin(j));
-    text line = history_line(&j->history);
+static quern_status event_write(history *h, const quern_event *event) {
+    text line = history_line(h);
     text_add(&line,
              "{\"event\":\"%s\",\"step\":%" PRId64 ",\"attempts\":%" PRId64 ",\"epoch\":%" PRId64
              ",\"seconds\":",
@@ -81,40 +60,30 @@ static quern_status event_write(quern_jsonl *j, const quern_event *event) {
     }
     add_nonfinite(&line, event);
     text_add(&line, "}");
-    return history_write(&j->history, &line);
+    return history_write(h, &line);
 }
 
-static quern_action on_init(void *self, const quern_event *event) {
-    return history_answer(event, history_reserve(&((quern_jsonl *)self)->history, event));
-}
+static const history_kind kind = {.name = "jsonl", .head = head_write, .write = event_write};
 
-static quern_action on_load_end(void *self, const quern_event *event) {
-    return history_answer(event, history_resume(&((quern_jsonl *)self)->history));
-}
-
-static quern_action on_fit_begin(void *self, const quern_event *event) {
-    return history_answer(event, begin(self));
-}
-
-static quern_action on_event(void *self, const quern_event *event) {
-    return history_answer(event, event_write(self, event));
-}
-
-static quern_callback_state state_of(void *self) {
-    return history_state(&((quern_jsonl *)self)->history);
+quern_status quern_jsonl_create(quern_jsonl **out, quern_device *device,
+                                const quern_history_desc *desc) {
+    quern_jsonl *j = NULL;
+    *out = NULL;
+    QUERN_TRY(memory_allocate(&device->host, &j, 1, sizeof *j, "JSONL history"));
+    quern_status status = history_open(&j->history, &kind, device, desc, "JSONL history");
+    if (status == QUERN_OK) {
+        status = header_keep(j, desc->header);
+        if (status != QUERN_OK) history_close(&j->history);
+    }
+    if (status == QUERN_OK)
+        *out = j;
+    else
+        memory_release(&device->host, j, 1, sizeof *j);
+    return status;
 }
 
 quern_callback quern_jsonl_callback(quern_jsonl *jsonl) {
-    return (quern_callback){.name = "jsonl",
-                            .band = QUERN_BAND_LOGGER,
-                            .self = jsonl,
-                            .state = state_of,
-                            .init = on_init,
-                            .load_end = on_load_end,
-                            .fit_begin = on_fit_begin,
-                            .log = on_event,
-                            .eval_end = on_event,
-                            .epoch_end = on_event};
+    return history_callback(&jsonl->history);
 }
 
 void quern_jsonl_destroy(quern_jsonl *jsonl) {

@@ -169,8 +169,9 @@ static quern_action on_eval_end(void *self, const quern_event *event) {
 }
 
 static quern_action on_fit_begin(void *self, const quern_event *event) {
-    (void)event;
-    ((quern_report *)self)->stopping = false;
+    quern_report *r = self;
+    r->stopping = false;
+    r->attempts_begun = event->attempts;
     return QUERN_CONTINUE;
 }
 
@@ -180,8 +181,16 @@ static quern_action on_stop(void *self, const quern_event *event) {
     return QUERN_CONTINUE;
 }
 
+/* A finished run that was resumed has measured nothing that its page does not show already. */
+static bool is_shown(const quern_report *r, const quern_event *event) {
+    bool found = false;
+    return event->status == QUERN_OK && event->attempts == r->attempts_begun &&
+           quern_trainer_resumed(event->trainer) &&
+           file_find(r->host, r->path, &found) == QUERN_OK && found;
+}
+
 static quern_action on_fit_end(void *self, const quern_event *event) {
-    return answer(event, report_write(self, event));
+    return is_shown(self, event) ? QUERN_CONTINUE : answer(event, report_write(self, event));
 }
 
 static quern_callback_state state_of(void *self) {

@@ -93,6 +93,7 @@ struct quern_report {
     double *counts;        /* [class_count][class_count] */
     report_series *series; /* [curve_count] */
     bool stopping;
+    int64_t attempts_begun; /* when this fit began */
     report_page page;
 };
 

@@ -10,6 +10,7 @@
 #include "../../device/device.h"
 #include "tensorboard.pb-c.h"
 #include <quern/callbacks.h>
+#include <quern/train.h>
 
 #include <inttypes.h>
 #include <isa-l/crc.h>
@@ -32,6 +33,7 @@ struct quern_tensorboard {
     const quern_host *host;
     file_writer writer;
     bool restart_told;
+    int64_t last_step;                                        /* whose update was applied */
     int64_t record_bytes, tag_bytes, value_count, list_count; /* capacities */
     uint8_t *record;
     char *tags;
@@ -153,18 +155,31 @@ static quern_action begin(void *self, const quern_event *event) {
 
 /* A run that goes on from a checkpoint takes back what an earlier process had logged behind it:
  * TensorBoard drops every record from the step of a START on. */
-static quern_action fit_begin(void *self, const quern_event *at) {
-    quern_tensorboard *t = self;
-    if (t->restart_told) return QUERN_CONTINUE;
-    t->restart_told = true;
-    if (at->step == 0) return QUERN_CONTINUE;
+static quern_status start_write(quern_tensorboard *t, int64_t step) {
     Tensorboard__SessionLog start = TENSORBOARD__SESSION_LOG__INIT;
     Tensorboard__Event event = TENSORBOARD__EVENT__INIT;
     start.status = TENSORBOARD__SESSION_LOG__SESSION_STATUS__START;
-    event.step = at->step + 1;
+    event.step = step;
     event.what_case = TENSORBOARD__EVENT__WHAT_SESSION_LOG;
     event.session_log = &start;
-    return answer(at, event_write(t, &event));
+    return event_write(t, &event);
+}
+
+static quern_action fit_begin(void *self, const quern_event *at) {
+    quern_tensorboard *t = self;
+    const bool goes_on = at->step > 0 || quern_trainer_resumed(at->trainer) != NULL;
+    if (t->restart_told) return QUERN_CONTINUE;
+    t->restart_told = true;
+    return goes_on ? answer(at, start_write(t, at->step + 1)) : QUERN_CONTINUE;
+}
+
+/* So does one that has rolled back: an update comes a second time. */
+static quern_action update_end(void *self, const quern_event *at) {
+    quern_tensorboard *t = self;
+    if (at->outcome != QUERN_OUTCOME_APPLIED) return QUERN_CONTINUE;
+    const bool again = at->step <= t->last_step;
+    t->last_step = at->step;
+    return again ? answer(at, start_write(t, at->step)) : QUERN_CONTINUE;
 }
 
 static quern_status scalars_write(quern_tensorboard *t, const quern_event *at) {
@@ -203,6 +218,7 @@ quern_callback quern_tensorboard_callback(quern_tensorboard *tensorboard) {
                             .self = tensorboard,
                             .init = begin,
                             .fit_begin = fit_begin,
+                            .update_end = update_end,
                             .log = write_scalars,
                             .eval_end = write_scalars,
                             .epoch_end = write_scalars};

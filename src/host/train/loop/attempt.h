@@ -81,8 +81,12 @@ typedef struct window_batch {
                                 the batch is gathered from a resident set */
     int32_t slot;            /* the loader's, to be given back; SLOT_NONE: not its own */
     bool staged;             /* it can be had again: host memory that stays, or gathered */
-    int64_t sample_count;
-    int64_t epoch, batch; /* where it came from */
+    union {                  /* where it came from; a held one's is saved as one tensor */
+        struct {
+            int64_t sample_count, epoch, batch;
+        };
+        int64_t origin[3];
+    };
 } window_batch;
 
 /* A window: one that is being filled (quern_trainer.open), or that is issued, until its record has

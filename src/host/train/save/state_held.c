@@ -9,12 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Samples, epoch and batch of a held batch lie side by side. */
-enum { ORIGIN_COUNT = 3 };
-_Static_assert(offsetof(window_batch, batch) ==
-                   offsetof(window_batch, sample_count) + 2 * sizeof(int64_t),
-               "the origin of a held batch is saved as one tensor");
-
 static quern_status add(quern_trainer *t, int32_t held, const char *what,
                         quern_safetensors_entry *entry, void *live) {
     char name[512];
@@ -26,11 +20,10 @@ static quern_status add(quern_trainer *t, int32_t held, const char *what,
 /* Room for a whole batch. */
 static quern_status add_one(quern_trainer *t, int32_t held) {
     const feed *f = &t->train_feed;
-    quern_safetensors_entry origin = {.dtype = QUERN_I64,
-                                      .rank = 1,
-                                      .dim = {ORIGIN_COUNT},
-                                      .bytes = ORIGIN_COUNT * sizeof(int64_t)};
-    QUERN_TRY(add(t, held, "origin", &origin, &t->held.microbatches[held].sample_count));
+    int64_t *live = t->held.microbatches[held].origin;
+    quern_safetensors_entry origin = {
+        .dtype = QUERN_I64, .rank = 1, .dim = {3}, .bytes = 3 * sizeof *live};
+    QUERN_TRY(add(t, held, "origin", &origin, live));
     for (int32_t i = 0; i < f->input_count; i++) {
         const loader_input *input = &f->inputs[i];
         quern_safetensors_entry samples = {.dtype = input->dtype,
@@ -88,7 +81,7 @@ static quern_status load_one(quern_trainer *t, const quern_checkpoint *from, int
     *found = origin != NULL;
     if (!origin) return QUERN_OK;
     QUERN_TRY(state_check_entry(from, &s->state[first]));
-    memcpy(&to->sample_count, origin->data, origin->bytes);
+    memcpy(to->origin, origin->data, sizeof to->origin);
     if (to->sample_count < 1 || to->sample_count > t->desc.batch_size)
         return quern_fail(QUERN_INPUT,
                           "%s/" STATE_FILE ": %s says %" PRId64 " samples, not 1 … %" PRId64,
