@@ -90,7 +90,7 @@ typedef struct quern_trainer_desc {
     int32_t output_count;
 
     const quern_dataset *train; /* NULL: only step, evaluate and predict; what only fit reads
-                                   (accumulate above 1, limits, handle_signals, …) is INVALID then */
+                                   (accumulate above 1, limits, …) is INVALID then */
     const quern_dataset *valid; /* "val"; evaluated at each epoch's end, and where a limit ends a
                                    run */
     const quern_evaluation_set *evaluation_sets; /* behind `valid`, in this order */
