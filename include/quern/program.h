@@ -47,6 +47,7 @@ typedef struct quern_memory {
     size_t optimizer_bytes;  /* its state, and a trainer's counters and metric sums */
     size_t activation_bytes; /* the arena: activations, their gradients, saved, scratch */
     size_t input_bytes;      /* the planned inputs; pinned staging is host memory */
+    size_t staging_bytes;    /* a trainer's: the slots in which batches arrive beside a step */
     size_t data_bytes;       /* a trainer's resident sets */
     size_t peak_bytes;       /* all of them together, in device memory */
 } quern_memory;

@@ -126,6 +126,7 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
     QUERN_TRY(update_prepare(t));
     QUERN_TRY(average_create(t));
     for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_bind(t, u));
+    QUERN_TRY(upload_create(t));
     QUERN_TRY(resident_create(t));
     QUERN_TRY(feeds_create(t));
     for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_capture(t, u));
@@ -168,6 +169,7 @@ void quern_trainer_destroy(quern_trainer *t) {
     callbacks_close(t);
     const quern_status rest = device_wait_stream(t->device, t->stream);
     if (rest != QUERN_OK) log_write(t->host, QUERN_LOG_WARNING, "%s", quern_error());
+    upload_release(t);
     feed_release(t, &t->train_feed);
     feed_release(t, &t->eval_feed);
     feed_release(t, &t->predict_feed);

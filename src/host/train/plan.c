@@ -55,6 +55,7 @@ static bool memory_total(quern_memory *m) {
            size_add(m->peak_bytes, m->optimizer_bytes, &m->peak_bytes) &&
            size_add(m->peak_bytes, m->activation_bytes, &m->peak_bytes) &&
            size_add(m->peak_bytes, m->input_bytes, &m->peak_bytes) &&
+           size_add(m->peak_bytes, m->staging_bytes, &m->peak_bytes) &&
            size_add(m->peak_bytes, m->data_bytes, &m->peak_bytes);
 }
 
@@ -89,6 +90,7 @@ quern_status trainer_plan(quern_trainer *t) {
         QUERN_TRY(plan_units_of(t, UNIT_EVALUATE, t->sets[i].dataset, t->sets[i].name, false));
     QUERN_TRY(memory_count(t));
     QUERN_TRY(resident_plan(t));
+    QUERN_TRY(upload_plan(t));
     if (memory_total(&t->planned)) return QUERN_OK;
     return quern_fail(QUERN_SHAPE, "trainer: the bytes needed do not fit");
 }
@@ -156,7 +158,7 @@ quern_status memory_explain(const quern_trainer_desc *desc) {
     return error_prefix(QUERN_DEVICE_MEMORY,
                         "the trainer needs %zu bytes with a batch of %" PRId64
                         " (parameters %zu, gradients %zu, optimizer %zu, activations %zu, "
-                        "inputs %zu, resident sets %zu)%s",
+                        "inputs %zu, their staging slots %zu, resident sets %zu)%s",
                         m.peak_bytes, batch, m.parameter_bytes, m.gradient_bytes, m.optimizer_bytes,
-                        m.activation_bytes, m.input_bytes, m.data_bytes, advice);
+                        m.activation_bytes, m.input_bytes, m.staging_bytes, m.data_bytes, advice);
 }

@@ -14,7 +14,8 @@
  *               signals; emit (callbacks: order, legality), diagnose (names what is not finite);
  *               step: the application's own loop on the same attempts
  * feed/         how a batch comes into a program's inputs: feed (a loader and its pinned slots),
- *               resident (sets that the device holds), gather (their batches)
+ *               upload (the copy stream), resident (sets that the device holds), gather (their
+ *               batches)
  * evaluate/     a pass over a set, predict; the sets of a fit, and their evaluation
  * metric/       kinds of metrics, statistics of the loss, the application's own, scalars of events
  * save/         what the state is; saves, resumes, goes back
@@ -34,10 +35,10 @@
 #include "../base/memory.h"
 #include "../base/report.h"
 #include "../base/size.h"
-#include "../data/loader.h"
 #include "../device/device.h"
 #include "../graph/program.h"
 #include "../optim/optimizer.h"
+#include "feed/feed.h"
 #include "loop/attempt.h"
 #include "loop/signals.h"
 #include "save/save.h"
@@ -113,6 +114,7 @@ struct quern_trainer {
     metric_place train_places[METRIC_MAX], eval_places[METRIC_MAX];
 
     feed train_feed, eval_feed, predict_feed, step_feed;
+    upload upload;
     resident_set *residents;         /* [1 + set_count]: train, then `sets`; NULL: none is */
     bool uploads;                    /* captures without a gather are there too */
     const quern_dataset *eval_bound; /* what eval_feed's loader reads */
@@ -245,50 +247,6 @@ segment unit_run_end(const quern_trainer *t, segment first, segment last);
 QUERN_MUST_CHECK quern_status units_open_windows(quern_trainer *t);
 /* From now on units of a resident training set are replayed with other data too. */
 QUERN_MUST_CHECK quern_status units_open_uploads(quern_trainer *t);
-
-/* feed.c: dataset NULL: bound later, or (without loader) the application's own batches. */
-typedef struct feed_desc {
-    unit_kind kind;
-    const quern_dataset *dataset;
-    resident_set *resident; /* of that set; NULL: from the host */
-    bool loader;
-    int32_t slot_count, held_count, worker_count;
-} feed_desc;
-QUERN_MUST_CHECK quern_status feed_create(quern_trainer *t, feed *out, const feed_desc *desc);
-void feed_release(quern_trainer *t, feed *f);
-/* Copies a slot into the unit's inputs, in the stream's order. */
-QUERN_MUST_CHECK quern_status feed_upload(quern_trainer *t, const feed *f, int32_t slot,
-                                          const trainer_unit *unit);
-/* The same from any memory; an input without data stays as it is. */
-QUERN_MUST_CHECK quern_status feed_copy(quern_trainer *t, const feed *f, const void *const *data,
-                                        const trainer_unit *unit);
-const void *const *feed_slot(const feed *f, int32_t slot); /* NULL: it is only a name */
-/* Of a resident set's feed: a batch as the host makes it, to one buffer per input. */
-QUERN_MUST_CHECK quern_status feed_read(const feed *f, const window_batch *m, void *const *to);
-/* *out: the batch in host memory, until the next look. */
-QUERN_MUST_CHECK quern_status feed_look(const feed *f, const window_batch *m,
-                                        const void *const **out);
-
-/* resident.c: chooses, and adds their bytes to `planned`, which counts all else. */
-QUERN_MUST_CHECK quern_status resident_plan(quern_trainer *t);
-QUERN_MUST_CHECK quern_status resident_create(quern_trainer *t);
-void resident_release(quern_trainer *t);
-resident_set *resident_train(const quern_trainer *t); /* NULL: the training set is not */
-/* Of an evaluation set that is resident; else NULL. */
-feed *resident_feed(const quern_trainer *t, const quern_dataset *dataset);
-
-/* gather.c: *out NULL: the feed's set is not resident. */
-QUERN_MUST_CHECK quern_status gather_prepare(quern_trainer *t, feed *f, const trainer_unit *unit,
-                                             resident_gather **out);
-QUERN_MUST_CHECK quern_status gather_issue(const quern_trainer *t, const resident_gather *gather);
-/* The batches of the attempt that is issued next. Their lane is free again when its record has been
- * read; so attempts can be named ahead and issued together. */
-void gather_announce(const quern_trainer *t, const attempt *a);
-/* An evaluation's batches, from the first one again, one after another. */
-QUERN_MUST_CHECK quern_status gather_rewind(const quern_trainer *t, const feed *f);
-QUERN_MUST_CHECK quern_status gather_evaluation(quern_trainer *t, feed *f,
-                                                const loader_batch *batch,
-                                                const trainer_unit *unit);
 
 /* emit.c: fires an event; what it asks for is taken down in the trainer (stopping, epoch_ending,
  * end_eval, skip_next, skip_batch). CALLBACK (or what quern_event_fail said) when one failed. */

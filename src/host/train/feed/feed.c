@@ -27,13 +27,12 @@ static quern_status inputs_find(quern_trainer *t, feed *out, const trainer_unit 
     return QUERN_OK;
 }
 
-static quern_status slot_layout(const quern_trainer *t, const feed *f, size_t *offsets,
-                                size_t *slot_bytes) {
+static quern_status slot_layout(const quern_trainer *t, feed *f, size_t *slot_bytes) {
     size_t at = 0;
     for (int32_t i = 0; i < f->input_count; i++) {
         int64_t count = 0;
         size_t bytes = 0;
-        offsets[i] = at;
+        f->offsets[i] = at;
         if (!count_multiply(f->inputs[i].count, t->desc.batch_size, &count) ||
             !count_bytes(count, quern_dtype_bytes(f->inputs[i].dtype), &bytes) ||
             !size_align(bytes, &bytes) || !size_add(at, bytes, &at))
@@ -46,8 +45,8 @@ static quern_status slot_layout(const quern_trainer *t, const feed *f, size_t *o
 
 /* Slots with memory: all, or behind those that a resident set's loader only names. */
 static quern_status slots_create(quern_trainer *t, feed *f) {
-    size_t offsets[QUERN_INPUT_MAX] = {0}, slot_bytes = 0;
-    QUERN_TRY(slot_layout(t, f, offsets, &slot_bytes));
+    size_t slot_bytes = 0;
+    QUERN_TRY(slot_layout(t, f, &slot_bytes));
     const int32_t first = f->resident ? f->slot_count : 0;
     const int32_t slot_count = f->slot_count + f->held_count + (f->resident ? 1 : 0);
     const int64_t pointers = (int64_t)slot_count * f->input_count;
@@ -60,7 +59,7 @@ static quern_status slots_create(quern_trainer *t, feed *f) {
     for (int32_t slot = first; slot < slot_count; slot++)
         for (int32_t i = 0; i < f->input_count; i++)
             f->sources[slot * f->input_count + i] = f->slots[slot * f->input_count + i] =
-                (unsigned char *)f->block + (size_t)(slot - first) * slot_bytes + offsets[i];
+                (unsigned char *)f->block + (size_t)(slot - first) * slot_bytes + f->offsets[i];
     return QUERN_OK;
 }
 
@@ -124,17 +123,27 @@ quern_status feed_look(const feed *f, const window_batch *m, const void *const *
     return feed_read(f, m, &f->slots[(int64_t)slot * f->input_count]);
 }
 
+size_t feed_input_bytes(const feed *f, int32_t input, const trainer_unit *unit) {
+    const quern_view view = program_view(unit->program, f->tensors[input]);
+    return view.data ? (size_t)view.count * quern_dtype_bytes(view.dtype) : 0;
+}
+
 quern_status feed_copy(quern_trainer *t, const feed *f, const void *const *data,
                        const trainer_unit *unit) {
     for (int32_t i = 0; i < f->input_count; i++) {
-        const quern_view view = program_view(unit->program, f->tensors[i]);
-        const size_t bytes = (size_t)view.count * quern_dtype_bytes(view.dtype);
-        if (bytes == 0 || !view.data || !data[i]) continue;
-        QUERN_TRY(t->backend->copy(t->stream, view.data, data[i], bytes));
+        const size_t bytes = feed_input_bytes(f, i, unit);
+        if (bytes == 0 || !data[i]) continue;
+        void *const to = program_view(unit->program, f->tensors[i]).data;
+        QUERN_TRY(t->backend->copy(t->stream, to, data[i], bytes));
     }
     return QUERN_OK;
 }
 
+quern_status feed_put(quern_trainer *t, const feed *f, const void *const *data,
+                      const trainer_unit *unit) {
+    return t->upload.stream ? upload_issue(t, f, data, unit) : feed_copy(t, f, data, unit);
+}
+
 quern_status feed_upload(quern_trainer *t, const feed *f, int32_t slot, const trainer_unit *unit) {
-    return feed_copy(t, f, feed_slot(f, slot), unit);
+    return feed_put(t, f, feed_slot(f, slot), unit);
 }

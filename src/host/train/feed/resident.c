@@ -8,9 +8,7 @@
 
 #define UPLOAD_CHUNK_BYTES ((size_t)8 << 20)
 
-static bool memory_is_the_hosts(const quern_trainer *t) {
-    return t->backend->kind == QUERN_BACKEND_CPU;
-}
+bool trainer_shares_memory(const quern_trainer *t) { return t->backend->kind == QUERN_BACKEND_CPU; }
 
 /* NULL: it can be. */
 static const char *obstacle(const quern_dataset *d) {
@@ -33,7 +31,7 @@ static const resident_set *earlier_of(const quern_trainer *t, const resident_set
 /* One field behind another, each aligned. */
 static bool data_count(const quern_trainer *t, resident_set *set) {
     size_t bytes = 0;
-    if (memory_is_the_hosts(t) || earlier_of(t, set)) return true;
+    if (trainer_shares_memory(t) || earlier_of(t, set)) return true;
     for (int32_t f = 0; f < set->dataset->field_count; f++)
         if (input_names(t, set->dataset, f) &&
             (!count_bytes(set->dataset->length, set->dataset->field_bytes[f], &bytes) ||
@@ -95,7 +93,7 @@ static quern_status sets_choose(quern_trainer *t) {
 
 quern_status resident_plan(quern_trainer *t) {
     const bool never = t->desc.resident == QUERN_RESIDENT_OFF ||
-                       (t->desc.resident == QUERN_RESIDENT_AUTO && memory_is_the_hosts(t)) ||
+                       (t->desc.resident == QUERN_RESIDENT_AUTO && trainer_shares_memory(t)) ||
                        (!t->desc.train && t->set_count == 0);
     if (!never) QUERN_TRY(sets_choose(t));
     bool any = false;

@@ -64,7 +64,8 @@ static quern_status segments_issue(quern_trainer *t, passage *p, const trainer_u
 static quern_status batch_put(quern_trainer *t, const attempt *a, const window_batch *m,
                               const trainer_unit *unit, segment *first) {
     *first = m->data ? SEGMENT_FORWARD : SEGMENT_GATHER;
-    return m->data ? feed_copy(t, a->feed, m->data, unit) : QUERN_OK;
+    if (!m->data) return QUERN_OK;
+    return m->staged ? feed_put(t, a->feed, m->data, unit) : feed_copy(t, a->feed, m->data, unit);
 }
 
 static window_turn turn_of(const attempt *a, int32_t microbatch) {
@@ -147,6 +148,7 @@ quern_status attempt_repeat(quern_trainer *t, const attempt *a) {
 quern_status state_upload(quern_trainer *t) {
     QUERN_ENSURE(t->in_flight_count == 0);
     QUERN_TRY(trainer_wait_stream(t));
+    upload_settle(t);
     t->lost = QUERN_OK;
     t->dropping = false;
     for (int64_t i = 0; i < t->record.ring_count; i++)

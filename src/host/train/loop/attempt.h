@@ -2,7 +2,6 @@
 #ifndef QUERN_TRAIN_ATTEMPT_H
 #define QUERN_TRAIN_ATTEMPT_H
 
-#include "../../data/loader.h"
 #include "../../device/device.h"
 #include "../../graph/program.h"
 
@@ -32,7 +31,6 @@ typedef enum unit_kind {
 } unit_kind;
 
 typedef struct resident_gather resident_gather;
-typedef struct resident_set resident_set;
 
 /* A program for one batch size and what the trainer issues around it. */
 typedef struct trainer_unit trainer_unit;
@@ -60,19 +58,7 @@ typedef struct unit_run {
     int32_t times;
 } unit_run;
 
-/* Pinned staging slots, and the loader that fills them. */
-typedef struct feed {
-    loader *loader; /* NULL: the application's own batches */
-    int32_t input_count;
-    int32_t slot_count, held_count; /* the loader's; behind them, those for held batches */
-    loader_input inputs[QUERN_INPUT_MAX];
-    const quern_tensor *tensors[QUERN_INPUT_MAX];
-    void **slots;         /* [slot_count + held_count][input_count] */
-    const void **sources; /* the same; of the application's own batches, its own memory too */
-    void *block;          /* pinned; all slots */
-    size_t block_bytes;
-    resident_set *resident; /* not NULL: the loader's slots are names, its batches are gathered */
-} feed;
+typedef struct feed feed;
 
 /* A batch of a window. */
 typedef struct window_batch {

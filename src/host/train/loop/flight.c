@@ -42,7 +42,10 @@ static quern_status mark(quern_trainer *t) {
     quern_status status = launch_all(t);
     if (status == QUERN_OK)
         status = t->backend->event_record(t->events[newest % t->lanes], t->stream);
-    if (status != QUERN_OK) t->dropping = true;
+    if (status == QUERN_OK) return QUERN_OK;
+    t->dropping = true;
+    if (t->lost == QUERN_OK) error_save(&t->lost_text);
+    if (t->lost == QUERN_OK) t->lost = status; /* told where the first of them is read */
     return status;
 }
 

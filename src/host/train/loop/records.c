@@ -16,6 +16,7 @@ int64_t trainer_not_finite_limit(const quern_trainer *t) {
 quern_status trainer_wait_stream(quern_trainer *t) {
     QUERN_TRY(launch_all(t));
     const quern_status status = device_wait_stream(t->device, t->stream);
+    if (status != QUERN_OK) upload_settle(t);
     if (status == QUERN_OK || t->lost != QUERN_OK || t->in_flight_count == 0) return status;
     t->lost = status;
     error_save(&t->lost_text);
@@ -217,6 +218,7 @@ void records_drain_silently(quern_trainer *t) {
     /* The failure has been told: the stream is well again for others who use the device. */
     const quern_status rest = device_wait_stream(t->device, t->stream);
     (void)rest;
+    upload_settle(t);
 }
 
 /* The device's sums since the last log become the host's, and start again from zero. */
