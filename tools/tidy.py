@@ -122,12 +122,14 @@ class Tidy:
             if not match:
                 continue
             kind, target = match.groups()
-            if CUDA_HEADER.match(target) and kind == "<" and folder != "src/kernels/cuda":
+            if CUDA_HEADER.match(target) and kind == "<" and folder != "src/kernels/cuda" \
+                    and name != "tools/gpu/probes.cu":  # measures CUDA itself
                 self.say(name, number, f"CUDA header outside src/kernels/cuda: {target}")
             resolved = self.resolve(name, kind, target)
             if resolved is None:
                 continue
-            inside = name == "tools/bench/bench_loop.c"  # measures the loop's parts
+            # They measure the loop's parts, and the kernels.
+            inside = name in ("tools/bench/bench_loop.c", "tools/bench/kernel_bench.h")
             if folder is None and name.startswith("tools/") and resolved.startswith("src/") \
                     and not inside:
                 self.say(name, number, f"a tool uses the public API only: {resolved}")

@@ -1,98 +1,264 @@
 #!/usr/bin/env python3
-"""Quern against PyTorch on one GPU: the same model, batch and optimizer, taking turns.
+"""Quern against PyTorch on one GPU: the same work on the same inputs, taking turns.
 
-    bench.py MODEL RUN_FOLDER RESULT_FILE
+    bench.py NAME RUN_FOLDER RESULT_FILE [--device cpu] [--tiny]
 
-Quern trains with `quern train`; PyTorch with the whole step in one CUDA graph, which for models
-this small is its best setting: eager and torch.compile launch kernel by kernel. Both sides get
-Fashion-MNIST's shapes with batch 128 and AdamW. PyTorch's batch lies on the GPU, Quern's comes
-through its input path, so the comparison is not in Quern's favour. Medians of five windows.
+NAME is a group of tools/bench/subjects.py (kernels), mlp or lenet (training), or probes (what the
+plan rests on: cadence of tiny kernels, products, attention). For each case: the results of both
+sides are compared first, and a case whose results differ counts as failed whatever its speed;
+PyTorch tries its variants and keeps the fastest; then both sides run a window each, round after
+round, with a copy of memory in between, which is what the floor is made of. Medians and spreads.
+--device cpu --tiny is for machines without a GPU: it shows that all of this runs, not how fast.
 """
+import argparse
 import json
+import os
+import pathlib
 import statistics
 import subprocess
 import sys
+import time
 
-from record import FAILED, PASSED, write
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "bench")]
+from record import FAILED, NOT_RUN, PASSED, write  # noqa: E402
+import models  # noqa: E402
+import subjects  # noqa: E402
 
-WINDOWS, STEPS, BATCH = 5, 4000, 128
-
-
-def quern(folder, model):
-    command = [f"{folder}/bin/quern", "train", "--model", model, "--data", f"{folder}/data",
-               "--device", "cuda", "--steps", str(STEPS), "--batch-size", str(BATCH), "--no-save",
-               "--workers", "2", "--log-every", str(STEPS), "--json", "--quiet",
-               "--run-dir", f"{folder}/bench-run"]
-    subprocess.run(["rm", "-rf", f"{folder}/bench-run"], check=True)
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)["samples_per_second"]
+MATRIX_RATE = 790e12  # flops of BF16 and F16 products that were measured on an H200
+QUERN_SETTINGS = {"default": [], "tuned": ["--tune"],
+                  "tuned, nondeterministic": ["--tune", "--nondeterministic"]}
+PROBES = ["cadence", "epilogues", "sustained"]
 
 
-def torch_model(torch, name):
-    nn = torch.nn
-    if name == "mlp":
-        return nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
-    return nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-                         nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-                         nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(),
-                         nn.Linear(84, 10))
-
-
-class Torch:
-    """One captured training step that is replayed."""
-
-    def __init__(self, name):
-        import torch
-        self.torch = torch
-        device = torch.device("cuda")
-        self.model = torch_model(torch, name).to(device)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, capturable=True,
-                                           fused=True)
-        self.x = torch.randn(BATCH, 1, 28, 28, device=device)
-        self.y = torch.randint(0, 10, (BATCH,), device=device)
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(5):
-                self.step()
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.step()
-
-    def step(self):
-        self.optimizer.zero_grad(set_to_none=False)
-        loss = self.torch.nn.functional.cross_entropy(self.model(self.x), self.y)
-        loss.backward()
-        self.optimizer.step()
-
-    def rate(self):
-        start = self.torch.cuda.Event(enable_timing=True)
-        end = self.torch.cuda.Event(enable_timing=True)
-        start.record()
-        for _ in range(STEPS):
-            self.graph.replay()
-        end.record()
-        end.synchronize()
-        return STEPS * BATCH / (start.elapsed_time(end) / 1000)
-
-
-def main(model, folder, result):
+def load_torch():
     try:
-        other = Torch(model)
-        other.rate(), quern(folder, model)  # warm both up
-        rates = [(quern(folder, model), other.rate()) for _ in range(WINDOWS)]
-    except (ImportError, RuntimeError, subprocess.CalledProcessError) as e:
+        import torch
+    except ImportError:
+        return None
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    return torch
+
+
+class Quern:
+    """A serving bench_kernels."""
+
+    def __init__(self, folder, c, dims, options):
+        self.name = c.name
+        command = [f"{folder}/bin/bench_kernels", c.subject, ",".join(map(str, dims)),
+                   "--dtype", c.dtype, *options]
+        self.process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+        self.read()
+
+    def read(self):
+        line = self.process.stdout.readline()
+        answer = json.loads(line) if line else {"error": "bench_kernels ended"}
+        if "error" in answer:
+            raise RuntimeError(f"{self.name}: {answer['error']}")
+        return answer
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def window(self, seconds):
+        return self.ask(f"run {seconds}")["seconds"]
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(timeout=60)
+
+
+def torch_window(torch, turn, seconds):
+    """Seconds of one turn, over at least `seconds` of them."""
+    count = 1
+    while True:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        for _ in range(count):
+            turn()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        spent = time.perf_counter() - begin
+        if spent >= seconds:
+            return spent / count
+        count = max(2 * count, int(1.1 * count * seconds / max(spent, 1e-9)))
+
+
+def captured(torch, turn):
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            turn()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        turn()
+    return graph.replay
+
+
+def fastest(torch, side, seconds):
+    """The fastest variant, its turn, and what was tried."""
+    tried, best = {}, (None, None, float("inf"))
+    for name, turn, capturable in side.variants(torch):
+        turns = {name: lambda t=turn: t}
+        if capturable and torch.cuda.is_available():
+            turns[f"{name}, captured"] = lambda t=turn: captured(torch, t)
+        for label, make in turns.items():
+            try:
+                ready = make()
+                torch_window(torch, ready, seconds / 4)  # compiles, warms up
+                tried[label] = torch_window(torch, ready, seconds / 2)
+            except Exception as e:  # a variant that this PyTorch does not have is no fault
+                tried[label] = f"{type(e).__name__}: {str(e)[:120]}"
+                continue
+            if tried[label] < best[2]:
+                best = (label, ready, tried[label])
+    return best[0], best[1], tried
+
+
+def compare(torch, ours, theirs, gate):
+    """The largest error of each tensor, relative to its largest element; what is beyond."""
+    errors = {}
+    for name, tensor in theirs.items():
+        flat = tensor.detach().float().contiguous().flatten()
+        mine = torch.tensor(ours[name], dtype=torch.float32)
+        picked = flat[:: max(1, flat.numel() // mine.numel())][:mine.numel()].cpu()
+        scale = max(float(picked.abs().max()), 1e-30)
+        errors[name] = float((mine - picked).abs().max()) / scale
+    beyond = [f"{name} {error:.2g}" for name, error in errors.items() if not error <= gate]
+    return errors, beyond
+
+
+def gate_and_choose(torch, arguments, c, dims, ours, row):
+    """Whether results agree; then PyTorch's fastest turn."""
+    side = subjects.build(torch, torch.device(arguments.device), c, dims) if torch else None
+    if side is None:
+        row["gate"] = "not run: no PyTorch"
+        return None
+    ours.ask("turns 1")
+    row["errors"], beyond = compare(torch, ours.ask("sample"), side.sampled(torch), c.gate)
+    row["gate"] = f"beyond {c.gate}: {', '.join(beyond)}" if beyond else "passed"
+    row["variant"], turn, row["tried"] = fastest(torch, side, arguments.seconds)
+    return turn
+
+
+def take_turns(torch, arguments, quern, turn, copy, moved):
+    """Windows of each of Quern's settings, of PyTorch and of the copy, as bytes per second."""
+    windows = {name: [] for name in quern}
+    theirs, rates = [], []
+    for _ in range(arguments.rounds):
+        for name, side in quern.items():
+            windows[name].append(side.window(arguments.seconds))
+        if turn:
+            theirs.append(torch_window(torch, turn, arguments.seconds))
+        rates.append(moved / copy.window(arguments.seconds / 4))
+    return windows, theirs, rates
+
+
+def run_case(torch, arguments, c, copy, moved):
+    dims = c.tiny if arguments.tiny else c.dims
+    if arguments.device == "cpu":
+        c = c._replace(dtype="F32", gate=subjects.GATE["F32"])
+    c = subjects.case(c.name, c.subject, c.dtype, dims, c.tiny)
+    products = c.flops > 0 and arguments.device == "cuda"
+    options = ["--device", arguments.device]
+    quern = {name: Quern(arguments.folder, c, dims, options + more)
+             for name, more in QUERN_SETTINGS.items() if products or not more}
+    row = {"what": f"{c.subject} {c.name}", "unit": "us"}
+    turn = gate_and_choose(torch, arguments, c, dims, quern["default"], row)
+    windows, theirs, rates = take_turns(torch, arguments, quern, turn, copy, moved)
+    for side in quern.values():
+        side.end()
+    row["settings"] = {name: 1e6 * statistics.median(w) for name, w in windows.items()}
+    best = min(("default", "tuned"), key=lambda n: row["settings"].get(n, float("inf")))
+    row["quern"] = row["settings"][best]
+    row["spread"] = (max(windows[best]) - min(windows[best])) / statistics.median(windows[best])
+    rate = statistics.median(rates)
+    floor = max(c.bytes / rate, c.flops / MATRIX_RATE if products else 0)
+    row |= {"copy_bytes_per_second": rate, "share": 1e6 * floor / row["quern"],
+            "torch": 1e6 * statistics.median(theirs) if theirs else None}
+    row["ratio"] = row["torch"] / row["quern"] if theirs else None
+    row["windows"] = {"quern": windows, "torch": theirs}
+    return row
+
+
+def kernels(torch, arguments):
+    c = subjects.GROUPS["copy"][0]
+    dims = c.tiny if arguments.tiny else c.dims
+    copy = Quern(arguments.folder, c, dims, ["--device", arguments.device])
+    rows = [run_case(torch, arguments, c, copy, 2 * dims[0])
+            for c in subjects.GROUPS[arguments.name]]
+    copy.end()
+    return rows
+
+
+def library_folders(torch):
+    """Where cuBLASLt may be: the toolkit's folder, and PyTorch's wheels."""
+    wheels = pathlib.Path(torch.__file__).parent.parent.glob("nvidia/*/lib") if torch else []
+    return [os.environ.get("LD_LIBRARY_PATH", ""), "/usr/local/cuda/lib64", *map(str, wheels)]
+
+
+def probes(torch, arguments):
+    """JSON lines of tools/gpu/probes.cu, and attention through PyTorch, which calls cuDNN."""
+    environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(library_folders(torch))}
+    found = {}
+    for name in PROBES:
+        done = subprocess.run([f"{arguments.folder}/bin/probes", name], capture_output=True,
+                              text=True, timeout=240, check=False, env=environment)
+        if done.returncode != 0:
+            raise RuntimeError(f"probes {name}: {done.stderr.strip()[-200:]}")
+        found[name] = [json.loads(line) for line in done.stdout.splitlines()]
+    found["attention"] = models.attention(torch, torch_window) if torch else "no PyTorch"
+    return found
+
+
+def judge(rows):
+    """The status of a group and a sentence."""
+    wrong = [r["what"] for r in rows if r.get("gate", "").startswith("beyond")]
+    if wrong:
+        return FAILED, f"results differ: {'; '.join(wrong)}"
+    ratios = [r["ratio"] for r in rows if r["ratio"]]
+    if not ratios:
+        return PASSED, f"{len(rows)} cases; nothing to compare with"
+    return PASSED, f"{min(ratios):.2f} to {max(ratios):.2f} times the fastest PyTorch"
+
+
+def main(words):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    for name in ("name", "folder", "result"):
+        parser.add_argument(name)
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--tiny", action="store_true")
+    arguments = parser.parse_args(words)
+    arguments.seconds, arguments.rounds = (0.005, 2) if arguments.tiny else (0.2, 5)
+    torch = load_torch()
+    try:
+        if arguments.name == "probes":
+            write(arguments.result, PASSED, "measured", {"probes": probes(torch, arguments)})
+            return
+        if arguments.name in models.NAMES:
+            rows = models.run(torch, arguments, captured, torch_window)
+        elif arguments.name in subjects.GROUPS:
+            rows = kernels(torch, arguments)
+        else:
+            names = [*subjects.GROUPS, *models.NAMES, "probes"]
+            write(arguments.result, NOT_RUN, f"there is no {arguments.name}: {', '.join(names)}")
+            return
+    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as e:
         words = e.stderr if isinstance(e, subprocess.CalledProcessError) else str(e)
-        write(result, FAILED, f"{type(e).__name__}: {(words or '').strip()[-300:]}")
+        write(arguments.result, FAILED, f"{type(e).__name__}: {(words or '').strip()[-300:]}")
         return
-    ours = statistics.median(r[0] for r in rates)
-    theirs = statistics.median(r[1] for r in rates)
-    ratio = {"what": f"{model}, batch {BATCH}, AdamW, F32, samples/s", "quern": ours,
-             "torch": theirs}
-    write(result, PASSED, f"{ours / theirs:.2f} times PyTorch's captured step",
-          {"ratios": [ratio], "windows": rates})
+    write(arguments.result, *judge(rows), {"ratios": rows})
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    main(sys.argv[1:])

@@ -12,7 +12,8 @@
 #   tests     every test, QUERN_REQUIRE_GPU=1: a skip is a failure; then a run that is killed and
 #             resumed must end in the same bits as one that was not
 #   sanitize  compute-sanitizer's memcheck, racecheck, initcheck and synccheck over the tests
-#   bench     NAME (mlp, lenet; default both): Quern and PyTorch take turns
+#   bench     NAME… (mlp, lenet, adamw, layer_norm, softmax_cross_entropy, linear_gelu,
+#             conv_bn_relu, copy, probes; default the first two): Quern and PyTorch take turns
 #   report    merges what there is into report.md and report.json
 #
 # Results go to build/gpu/results, and to $OUT where that is set. What could not be run is recorded
@@ -52,7 +53,7 @@ need_build() {
 
 copy_built() {
     cp "$built/tools/quern/quern" "$built/tools/bench/bench_train" "$built/tests/gpu/test_gpu" \
-        "$1/bin/"
+        "$built/tools/bench/bench_kernels" "$built/tools/bench/probes" "$1/bin/"
     cp -L "$built/libquern.so.0.1" "$built/libquern-blas.so" "$built/libquern-cuda.so" "$1/lib/"
 }
 
@@ -60,7 +61,8 @@ command_pack() {
     local jobs=${QUERN_JOBS:-2} stage=$work/stage file
     if [ ! -f "$built/CMakeCache.txt" ]; then cmake --preset cuda -B "$built" >$work/pack.log; fi
     if ! nice cmake --build "$built" -j "$jobs" \
-        --target quern_command bench_train test_gpu quern_cuda >>$work/pack.log 2>&1; then
+        --target quern_command bench_train bench_kernels probes test_gpu quern_cuda \
+        >>$work/pack.log 2>&1; then
         tail -n 20 $work/pack.log
         exit 1
     fi
@@ -68,7 +70,7 @@ command_pack() {
     mkdir -p $stage/bin $stage/lib $stage/data
     copy_built $stage
     ldd $stage/bin/* | awk '$3 ~ /^\// {print $3}' | sort -u |
-        grep -vE '/(libc|libm|libdl|libpthread|librt|libstdc\+\+|libgcc_s)\.so|libquern' |
+        grep -vE '/(libc|libm|libdl|libpthread|librt|libstdc\+\+|libgcc_s)\.so|libquern|libcublas' |
         while read -r file; do cp -L "$file" $stage/lib/; done
     strip $stage/bin/* $stage/lib/* 2>/dev/null
     cp /usr/share/datasets/fashion-mnist/*-ubyte.gz $stage/data/ || exit 1
@@ -233,7 +235,7 @@ bench)
     command_bench "$@"
     ;;
 *)
-    sed -n '2,24p' "$0"
+    sed -n '2,25p' "$0"
     exit 2
     ;;
 esac

@@ -19,7 +19,9 @@ import sys
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not_run"
 # What a full check consists of: what is missing here was not run, and the report says so.
 EXPECTED = ["build", "tests-test_gpu", "resume", "sanitize-memcheck", "sanitize-racecheck",
-            "sanitize-initcheck", "sanitize-synccheck", "bench-mlp", "bench-lenet"]
+            "sanitize-initcheck", "sanitize-synccheck"] + [f"bench-{name}" for name in (
+                "mlp", "lenet", "adamw", "layer_norm", "softmax_cross_entropy", "linear_gelu",
+                "conv_bn_relu", "copy", "probes")]
 SKIP = {"report.json", "devices.json"}
 
 
@@ -88,9 +90,22 @@ def load(folder):
 
 
 def table(ratios):
-    lines = ["", "| measured | Quern | PyTorch | ratio |", "| --- | --- | --- | --- |"]
-    return lines + [f"| {r['what']} | {r['quern']:.0f} | {r['torch']:.0f} | "
-                    f"{r['quern'] / r['torch']:.2f} |" for r in ratios]
+    """A row a case; microseconds are a turn's, and the ratio is above 1 where Quern is ahead."""
+    def text(value, form):
+        return format(value, form) if value is not None else "-"
+
+    lines = ["", "| measured | unit | Quern | PyTorch | its variant | ratio | share of the floor | "
+             "spread |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    return lines + [f"| {r['what']} | {r['unit']} | {text(r['quern'], ',.1f')} | "
+                    f"{text(r['torch'], ',.1f')} | {r.get('variant') or '-'} | "
+                    f"{text(r['ratio'], '.2f')} | {text(r.get('share'), '.0%')} | "
+                    f"{text(r.get('spread'), '.1%')} |" for r in ratios]
+
+
+def probe_lines(probes):
+    """The probes as they came: they settle choices, and have nothing to be compared with."""
+    return ["", "```"] + [f"{name}: {json.dumps(line)}" for name, found in probes.items()
+                          for line in (found if isinstance(found, list) else [found])] + ["```"]
 
 
 def report(folder):
@@ -109,7 +124,9 @@ def report(folder):
         r = results[name]
         lines.append(f"| {name} | {r['status'].replace('_', ' ')} | {r['text']} |")
     for r in results.values():
-        lines += table(r["more"]["ratios"]) if r.get("more", {}).get("ratios") else []
+        more = r.get("more", {})
+        lines += table(more["ratios"]) if more.get("ratios") else []
+        lines += probe_lines(more["probes"]) if more.get("probes") else []
     text = "\n".join(lines) + "\n"
     pathlib.Path(folder, "report.md").write_text(text, encoding="utf-8")
     pathlib.Path(folder, "report.json").write_text(json.dumps(results, indent=1) + "\n",
