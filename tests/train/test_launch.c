@@ -24,7 +24,7 @@ typedef struct launch_run {
 /* What it tells, and what it leaves. */
 typedef struct told {
     int64_t steps[NOTES], logs[NOTES];
-    double losses[NOTES];
+    double losses[NOTES], accuracies[NOTES]; /* of records, of sums on the device */
     int step_count, log_count;
     int64_t stop_at;
     float weights[256];
@@ -47,6 +47,8 @@ static quern_action on_log(void *self, const quern_event *event) {
     told *o = self;
     CHECK(o->log_count < NOTES);
     o->losses[o->log_count] = quern_event_scalar(event, "train/loss");
+    o->accuracies[o->log_count] = quern_event_scalar(event, "train/accuracy");
+    CHECK(o->accuracies[o->log_count] >= 0 && o->accuracies[o->log_count] <= 1);
     o->logs[o->log_count++] = event->step;
     return QUERN_CONTINUE;
 }
@@ -149,6 +151,7 @@ static void check_same(const told *a, const told *b) {
     CHECK(memcmp(a->steps, b->steps, sizeof a->steps) == 0);
     CHECK(memcmp(a->logs, b->logs, sizeof a->logs) == 0);
     CHECK(memcmp(a->losses, b->losses, sizeof a->losses) == 0);
+    CHECK(memcmp(a->accuracies, b->accuracies, sizeof a->accuracies) == 0);
 }
 
 /* One by one from the host, and from the device with rows of every length; the last in *out. */
