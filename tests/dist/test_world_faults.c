@@ -100,6 +100,15 @@ static quern_status calls_another(rank *r) {
                         (collective_call){.reduction = COLLECTIVE_MAX});
 }
 
+/* Nothing differs but the kind. */
+static quern_status calls_another_kind(rank *r) {
+    float x[3] = {0}, all[6];
+    if (r->desc.place.rank == 1)
+        return rank_collect(r, COLLECTIVE_all_gather, x, 3, all, 6, QUERN_F32,
+                            (collective_call){0});
+    return sum_up(r, 3);
+}
+
 static quern_status calls_with_another_count(rank *r) {
     return sum_up(r, r->desc.place.rank == 1 ? 4 : 3);
 }
@@ -111,6 +120,11 @@ TEST_CASE(WorldFaults, ranks_that_call_different_things_are_told_what_each_calle
         CHECK_STATUS(ranks[i].status, QUERN_INVALID);
         CHECK_HAS(ranks[i].sentence, "rank 0 of 3, all_reduce 1 (3 F32, max): rank 1 calls "
                                      "broadcast 1 (3 F32, from rank 1)");
+    }
+    ranks_run(ranks, 2, calls_another_kind, NULL, NULL);
+    for (int i = 0; i < 2; i++) {
+        CHECK_STATUS(ranks[i].status, QUERN_INVALID);
+        CHECK_HAS(ranks[i].sentence, "rank 1 calls all_gather 1 (3 F32)");
     }
     ranks_run(ranks, 2, calls_with_another_count, NULL, NULL);
     for (int i = 0; i < 2; i++) {
