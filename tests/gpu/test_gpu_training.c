@@ -143,3 +143,76 @@ TEST_CASE(GpuTraining, a_model_that_does_not_fit_is_device_memory) {
     world_close(&w);
     check_same(&defaults);
 }
+
+/* Crops, flips, a mean and a deviation of bytes, over epochs that end unevenly. */
+static quern_status fit_images(quern_resident resident, int64_t accumulate, run *out) {
+    enum { SAMPLES = 29, SIDE = 4, PIXELS = SIDE * SIDE };
+    static uint8_t images[SAMPLES][PIXELS];
+    static int32_t labels[SAMPLES];
+    world w;
+    memset(out, 0, sizeof *out);
+    quern_status s = world_open(&w, &(world_desc){.cuda = true, .valid_length = -1});
+    if (s != QUERN_OK) return s;
+    for (int i = 0; i < SAMPLES * PIXELS; i++) images[i / PIXELS][i % PIXELS] = (uint8_t)(i * 37);
+    for (int i = 0; i < SAMPLES; i++) labels[i] = i % WORLD_CLASSES;
+    quern_dataset *set = NULL;
+    quern_graph *g = NULL;
+    s = quern_dataset_arrays(
+        &set, w.device,
+        &(quern_arrays_desc){
+            .length = SAMPLES,
+            .field_count = 2,
+            .fields = {{.name = "image", .dtype = QUERN_U8, .rank = 3, .dim = {1, SIDE, SIDE}},
+                       {.name = "label", .dtype = QUERN_I32}},
+            .data = {images, labels}});
+    if (s == QUERN_OK) s = quern_graph_create(&g, w.device, NULL);
+    quern_tensor *image =
+        quern_input(g, &(quern_input_desc){.name = "image", .rank = 2, .dim = {QUERN_B, PIXELS}});
+    quern_tensor *z = quern_dense(g, image, &(quern_dense_desc){.units = WORLD_CLASSES});
+    const quern_transform transform = {.field = "image",
+                                       .scale = 1 / 255.0f,
+                                       .channel_count = 1,
+                                       .mean = {0.1307f},
+                                       .deviation = {0.3081f},
+                                       .crop_padding = 1,
+                                       .horizontal_flip = true};
+    const quern_trainer_desc desc = {
+        .graph = g,
+        .loss = quern_softmax_cross_entropy(g, z, quern_labels(g, "label"), NULL),
+        .train = set,
+        .valid = set,
+        .transforms = &transform,
+        .transform_count = 1,
+        .batch_size = 4,
+        .accumulate = accumulate,
+        .tail = accumulate > 1 ? QUERN_TAIL_CARRY : QUERN_TAIL_FLUSH,
+        .epoch_count = 5,
+        .resident = resident,
+        .optimizer = {.learning_rate = 0.05f}};
+    quern_trainer *trainer = NULL;
+    if (s == QUERN_OK) s = quern_trainer_create(&trainer, &desc);
+    if (s == QUERN_OK) CHECK(quern_trainer_resolved(trainer)->resident == resident);
+    if (s == QUERN_OK) s = quern_trainer_fit(trainer, &out->result);
+    const quern_tensor *weight = g ? quern_graph_parameter(g, 0) : NULL;
+    if (s == QUERN_OK)
+        s = quern_parameters_read(quern_trainer_parameters(trainer), weight, out->weights,
+                                  WORLD_CLASSES * PIXELS * sizeof(float));
+    quern_trainer_destroy(trainer);
+    quern_graph_destroy(g);
+    quern_dataset_destroy(set);
+    world_close(&w);
+    return s;
+}
+
+TEST_CASE(GpuTraining, a_resident_set_gives_the_hosts_bits) {
+    NEEDS_DEVICE;
+    for (int64_t accumulate = 1; accumulate <= 3; accumulate += 2) {
+        run resident, host;
+        REQUIRE_OK(fit_images(QUERN_RESIDENT_ON, accumulate, &resident));
+        REQUIRE_OK(fit_images(QUERN_RESIDENT_OFF, accumulate, &host));
+        CHECK(host.weights[0] != 0 && host.weights[0] == host.weights[0]);
+        CHECK(memcmp(resident.weights, host.weights, sizeof host.weights) == 0);
+        CHECK(resident.result.valid_loss == host.result.valid_loss);
+        CHECK(resident.result.step == host.result.step && host.result.step > 10);
+    }
+}

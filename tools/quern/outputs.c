@@ -155,7 +155,10 @@ void outputs_print_start(const training *t) {
     fprintf(stderr, "optimizer   %s, learning rate %g, schedule %s%s\n", o->optimizer, o->lr,
             o->schedule, limit);
     fprintf(stderr, "seed        %" PRId64 "\n", o->seed);
-    fprintf(stderr, "memory      %.1f MB planned peak\n", (double)t->memory.peak_bytes / 1e6);
+    fprintf(stderr, "memory      %.1f MB planned peak", (double)t->memory.peak_bytes / 1e6);
+    if (t->memory.data_bytes > 0)
+        fprintf(stderr, ", %.1f MB of it resident sets", (double)t->memory.data_bytes / 1e6);
+    fprintf(stderr, "\n");
     fprintf(stderr, "run         %s\n", t->dir.path);
 }
 

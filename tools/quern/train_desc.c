@@ -170,6 +170,7 @@ quern_status train_desc(quern_trainer_desc *out, const training *t) {
     out->valid = t->data.valid;
     out->accumulate = o->accumulate;
     out->tail = (quern_tail)choice_of(OPTION_tail, o->tail);
+    out->resident = (quern_resident)choice_of(OPTION_resident, o->resident);
     out->log_every = o->log_every;
     out->evaluate_every = o->eval_every;
     out->not_finite = (quern_not_finite)choice_of(OPTION_on_nonfinite, o->on_nonfinite);
