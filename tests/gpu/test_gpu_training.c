@@ -27,6 +27,9 @@ static quern_status fit(const world_desc *wd, const quern_trainer_desc *change, 
     w.desc.no_fusion = change->no_fusion;
     w.desc.worker_count = change->worker_count;
     w.desc.run_ahead = change->run_ahead;
+    w.desc.log_every = change->log_every;
+    w.desc.resident = change->resident;
+    w.desc.steps_per_launch = change->steps_per_launch;
     if (change->optimizer.learning_rate != 0) w.desc.optimizer = change->optimizer;
     s = quern_trainer_create(&w.trainer, &w.desc);
     if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, &out->result);
@@ -67,6 +70,30 @@ TEST_CASE(GpuTraining, loader_threads_and_run_ahead_change_nothing) {
     check_same(&(quern_trainer_desc){.worker_count = 2});
     check_same(&(quern_trainer_desc){.run_ahead = 1});
     check_same(&(quern_trainer_desc){.run_ahead = 8});
+    check_same(&(quern_trainer_desc){.run_ahead = 127});
+}
+
+TEST_CASE(GpuTraining, data_on_the_device_and_several_steps_a_launch_change_nothing) {
+    NEEDS_DEVICE;
+    check_same(&(quern_trainer_desc){.resident = QUERN_RESIDENT_OFF});
+    check_same(&(quern_trainer_desc){.resident = QUERN_RESIDENT_ON, .steps_per_launch = 1});
+    check_same(&(quern_trainer_desc){.resident = QUERN_RESIDENT_ON, .steps_per_launch = 4});
+    check_same(&(quern_trainer_desc){.resident = QUERN_RESIDENT_ON, .log_every = 3});
+}
+
+/* Three epochs of 15 updates, each with one wait for its records and sums and two for its
+ * evaluation, and a few around them: far from one an update. */
+TEST_CASE(GpuTraining, the_host_seldom_waits) {
+    NEEDS_DEVICE;
+    for (int resident = 0; resident < 2; resident++) {
+        run r;
+        REQUIRE_OK(fit(
+            &on_cuda,
+            &(quern_trainer_desc){.resident = resident ? QUERN_RESIDENT_ON : QUERN_RESIDENT_OFF},
+            &r));
+        CHECK_SAY(r.result.step == 45 && r.result.host_waits > 0 && r.result.host_waits <= 15,
+                  "%d waits", (int)r.result.host_waits);
+    }
 }
 
 /* F32 sums in another order: 1e-5 is a hundred roundings. Over many steps ReLU's kinks and the
