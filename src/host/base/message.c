@@ -139,7 +139,7 @@ quern_status message_look(const peer *p, message *out, bool *out_there, uint32_t
 
 quern_status message_words(const peer *p, const message *m, char *to, size_t size,
                            const char *doing) {
-    char words[MESSAGE_WORDS_MAX];
+    char words[MESSAGE_WORDS_MAX] = {0};
     const size_t bytes = m->bytes < sizeof words ? m->bytes : sizeof words;
     QUERN_TRY(peer_receive(p, words, bytes, doing));
     const size_t kept = bytes < size ? bytes : size - 1;
