@@ -10,6 +10,14 @@
  * failure to whoever waits for it. A stream is fed by one thread at a time, any thread may wait;
  * destroying a stream, an event or a capture first lets the work that refers to it run.
  *
+ * The algorithm record says which algorithm each product and convolution of a run uses, as text:
+ *     <key> TAB <algorithm> LF        a line of printable characters for each, in any order
+ * A key begins "<library> <version>; <device>; " and goes on with all that decides which algorithms
+ * there are: shapes, layouts, types, epilogue. The same key and algorithm give the same bits. While
+ * a record is in use, what is planned on the device takes the algorithms that stand in it, where
+ * the library still accepts them, and writes down what it takes: the text is then all of that, and
+ * nothing that was not used. A backend with one algorithm for each op has the empty text.
+ *
  * The CPU implements each slot truly: a stream is a thread with an ordered queue, host memory is
  * device memory, pinned memory is memory. */
 #ifndef QUERN_KERNELS_BACKEND_H
@@ -22,6 +30,7 @@
 typedef struct backend_device backend_device;
 typedef struct backend_event backend_event;
 typedef struct backend_capture backend_capture;
+typedef struct backend_record backend_record;
 
 typedef struct collectives collectives; /* collectives.h */
 
@@ -68,6 +77,14 @@ typedef struct quern_backend {
     quern_status (*capture_end)(quern_stream *stream, backend_capture **out);
     quern_status (*capture_launch)(backend_capture *capture, quern_stream *stream);
     void (*capture_destroy)(backend_capture *capture);
+
+    /* text: another run's record; "": none */
+    quern_status (*record_create)(backend_device *device, backend_record **out, const char *text);
+    void (*record_destroy)(backend_record *record);                     /* not while it is in use */
+    void (*record_use)(backend_device *device, backend_record *record); /* NULL: none is */
+    /* The length of the text, which is written, with a 0 behind it, where `bytes` has room for
+     * all of it. */
+    size_t (*record_write)(const backend_record *record, char *to, size_t bytes);
 
     const quern_kernel *const *kernels;        /* [QUERN_OP_ID_COUNT] */
     const quern_kernel_function *tasks;        /* [TASK_COUNT] */

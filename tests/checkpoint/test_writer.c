@@ -1,6 +1,7 @@
 /* The writing thread: outcomes in order, back-pressure, failures handed over, destruction at any
  * time, nothing allocated after create. */
 #include "fixture.h"
+#include "host/train/checkpoint/checkpoint.h"
 #include "host/train/checkpoint/writer.h"
 #include "quern_test.h"
 #include "support/fault_host.h"
@@ -218,5 +219,38 @@ TEST_CASE(CheckpointWriter, impossible_descriptions_are_refused) {
     CHECK_STATUS(create_writer(&w, &host, temporary_join(&t, "file"), 1), QUERN_INPUT);
     CHECK_STATUS(create_writer(&w, &host, temporary_join(&t, "file/c"), 1), QUERN_IO);
     CHECK_ERROR_HAS("file/c: Not a directory");
+    temporary_end(&t);
+}
+
+/* A record of algorithms grows when a program is compiled later. */
+TEST_CASE(CheckpointWriter, a_longer_text_is_written_once_there_is_room_for_it) {
+    static char algorithms[4001];
+    temporary t;
+    checkpoint_writer *w = NULL;
+    checkpoint_outcome o;
+    int32_t durable = 0;
+    REQUIRE(temporary_begin(&t));
+    const quern_host host = quern_host_default();
+    REQUIRE_OK(create_writer(&w, &host, t.path, 1));
+    save(w, 1, 0, &durable); /* under way while room is made */
+    memset(algorithms, '\n', sizeof algorithms - 1);
+    fixture f;
+    checkpoint_content larger = *fixture_content(&f, 0, 0);
+    larger.algorithms = algorithms;
+    REQUIRE_OK(checkpoint_writer_admit(w, &larger));
+    checkpoint_snapshot *snapshot = NULL;
+    CHECK(checkpoint_writer_poll(w, &o) && o.status == QUERN_OK);
+    checkpoint_writer_reserve(w, &snapshot);
+    REQUIRE(snapshot != NULL);
+    fill(snapshot, 2, 0);
+    snapshot->content.algorithms = algorithms;
+    checkpoint_writer_submit(w, snapshot);
+    checkpoint_writer_wait(w);
+    CHECK(checkpoint_writer_poll(w, &o) && o.status == QUERN_OK);
+    quern_checkpoint *c = NULL;
+    REQUIRE_OK(checkpoint_latest(&c, &host, t.path, NULL, NULL));
+    CHECK_TEXT(quern_checkpoint_info_get(c).algorithms, algorithms);
+    quern_checkpoint_destroy(c);
+    checkpoint_writer_destroy(w);
     temporary_end(&t);
 }

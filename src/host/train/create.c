@@ -117,6 +117,7 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
     QUERN_TRY(callbacks_sort(t));
     QUERN_TRY(quern_parameters_create(&t->parameters, t->graph,
                                       &(quern_parameters_desc){.gradients = true}));
+    QUERN_TRY(algorithms_create(t));
     QUERN_TRY(trainer_plan(t));
     run_ahead_fill_default(t);
     launch_fill_defaults(&t->desc);
@@ -188,6 +189,7 @@ void quern_trainer_destroy(quern_trainer *t) {
     device_release(t, t->arena_block, t->planned.activation_bytes);
     average_release(t);
     quern_parameters_destroy(t->parameters);
+    algorithms_release(t);
     arena_release(&t->memory);
     memory_release(t->host, t, 1, sizeof *t);
 }

@@ -157,6 +157,8 @@ struct quern_trainer {
     double *eval_values; /* of the last evaluation: [set_count][loss, then metric_count] */
     bool frozen;         /* the device refuses updates until state is uploaded again */
 
+    backend_record *algorithms;    /* what the units' plans follow, and write down */
+    quern_checkpoint *resume_from; /* until the trainer stands; NULL: the run begins anew */
     trainer_save *save;
     int64_t due;         /* quern_request bits: what the next boundary does */
     int64_t activity;    /* events so far that may have changed the state */

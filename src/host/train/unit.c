@@ -50,7 +50,10 @@ quern_status unit_plan(trainer_unit **out, quern_trainer *t, unit_kind kind, int
     QUERN_TRY(arena_allocate(&t->memory, &unit, 1, sizeof *unit, "compiled batch size"));
     unit->kind = kind;
     unit->batch_size = batch_size;
-    QUERN_TRY(program_plan(&unit->program, &desc));
+    t->backend->record_use(t->device->memory, t->algorithms);
+    const quern_status status = program_plan(&unit->program, &desc);
+    t->backend->record_use(t->device->memory, NULL);
+    if (status != QUERN_OK) return status;
     unit->next = t->units;
     t->units = unit;
     *out = unit;
@@ -336,5 +339,5 @@ quern_status unit_get(trainer_unit **out, quern_trainer *t, unit_kind kind, int6
         return status;
     }
     *out = unit;
-    return QUERN_OK;
+    return algorithms_note(t);
 }

@@ -104,4 +104,10 @@ int32_t machine_core_count(void);
 void machine_name(char *name, size_t bytes);
 void machine_memory(int64_t *total_bytes, int64_t *free_bytes);
 
+/* record.c */
+quern_status cpu_record_create(backend_device *device, backend_record **out, const char *text);
+void cpu_record_destroy(backend_record *record);
+void cpu_record_use(backend_device *device, backend_record *record);
+size_t cpu_record_write(const backend_record *record, char *to, size_t bytes);
+
 #endif

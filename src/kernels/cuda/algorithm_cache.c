@@ -1,5 +1,6 @@
 #include "algorithm_cache.h"
 
+#include "algorithm_text.h"
 #include "cache_file.h"
 #include "libraries.h"
 
@@ -8,10 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    HEX_LENGTH = 2 * (int)sizeof(cublasLtMatmulAlgo_t),
-    LINE_BYTES = HEX_LENGTH + 1 + ALGORITHM_KEY_BYTES + 1,
-};
+enum { LINE_BYTES = ALGORITHM_TEXT + 1 + ALGORITHM_KEY_BYTES + 1 };
 #define FILE_LIMIT ((size_t)32 << 20)
 #define FIRST_LINE "quern products 1\n"
 
@@ -65,22 +63,6 @@ void algorithm_cache_clear(algorithm_cache *cache, const quern_host *host) {
     *cache = (algorithm_cache){0};
 }
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool algorithm_read(const char *hex, cublasLtMatmulAlgo_t *out) {
-    unsigned char bytes[sizeof *out];
-    for (size_t i = 0; i < sizeof bytes; i++) {
-        const int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
-        if (high < 0 || low < 0) return false;
-        bytes[i] = (unsigned char)(16 * high + low);
-    }
-    memcpy(out, bytes, sizeof bytes);
-    return true;
-}
-
 /* The entries between `at` and `end`; *why stays NULL when all is well. */
 static quern_status lines_read(cuda_libraries *l, const char *at, const char *end,
                                const char **why) {
@@ -88,13 +70,13 @@ static quern_status lines_read(cuda_libraries *l, const char *at, const char *en
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         const size_t length = stop == NULL ? 0 : (size_t)(stop - at);
         cublasLtMatmulAlgo_t algorithm;
-        if (length < HEX_LENGTH + 2 || length >= HEX_LENGTH + 1 + ALGORITHM_KEY_BYTES ||
-            at[HEX_LENGTH] != ' ' || !algorithm_read(at, &algorithm)) {
+        if (length < ALGORITHM_TEXT + 2 || length >= ALGORITHM_TEXT + 1 + ALGORITHM_KEY_BYTES ||
+            at[ALGORITHM_TEXT] != ' ' || !algorithm_text_read(at, &algorithm)) {
             *why = "a line is not an algorithm and its product";
             return QUERN_OK;
         }
-        QUERN_TRY(
-            put(&l->algorithms, l->host, at + HEX_LENGTH + 1, length - HEX_LENGTH - 1, &algorithm));
+        QUERN_TRY(put(&l->algorithms, l->host, at + ALGORITHM_TEXT + 1, length - ALGORITHM_TEXT - 1,
+                      &algorithm));
         at = stop + 1;
     }
     return QUERN_OK;
@@ -131,18 +113,12 @@ quern_status algorithm_cache_load(cuda_libraries *l) {
 }
 
 static size_t line_write(char *to, const algorithm_entry *entry) {
-    static const char digits[] = "0123456789abcdef";
-    unsigned char bytes[sizeof entry->algorithm];
-    memcpy(bytes, &entry->algorithm, sizeof bytes);
-    for (size_t i = 0; i < sizeof bytes; i++) {
-        to[2 * i] = digits[bytes[i] >> 4];
-        to[2 * i + 1] = digits[bytes[i] & 15];
-    }
     const size_t key = strlen(entry->key);
-    to[HEX_LENGTH] = ' ';
-    memcpy(to + HEX_LENGTH + 1, entry->key, key);
-    to[HEX_LENGTH + 1 + key] = '\n';
-    return HEX_LENGTH + 2 + key;
+    algorithm_text_write(&entry->algorithm, to);
+    to[ALGORITHM_TEXT] = ' ';
+    memcpy(to + ALGORITHM_TEXT + 1, entry->key, key);
+    to[ALGORITHM_TEXT + 1 + key] = '\n';
+    return ALGORITHM_TEXT + 2 + key;
 }
 
 static quern_status save(const cuda_libraries *l) {

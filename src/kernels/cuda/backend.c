@@ -2,6 +2,7 @@
  *
  * Device memory is plain cudaMalloc: the core asks for few, large blocks, once, and captured
  * graphs keep their addresses. Pinned memory is portable, so that every device may copy from it. */
+#include "algorithm_record.h"
 #include "architecture.h"
 #include "device.h"
 #include "driver_release.h"
@@ -223,6 +224,9 @@ const char *cuda_device_name(const backend_device *d) { return d->name; }
 const quern_host *cuda_device_host(const backend_device *d) { return d->host; }
 bool cuda_device_allows_tf32(const backend_device *d) { return d->allow_tf32; }
 bool cuda_device_tunes(const backend_device *d) { return d->tune; }
+backend_record *cuda_device_record(const backend_device *d) { return d->record; }
+
+static void record_use(backend_device *d, backend_record *record) { d->record = record; }
 
 void *cuda_device_slot(const backend_device *d, cuda_slot slot) { return d->slots[slot].value; }
 
@@ -260,6 +264,10 @@ const quern_backend cuda_backend = {
     .capture_end = cuda_capture_end,
     .capture_launch = cuda_capture_launch,
     .capture_destroy = cuda_capture_destroy,
+    .record_create = cuda_record_create,
+    .record_destroy = cuda_record_destroy,
+    .record_use = record_use,
+    .record_write = cuda_record_write,
     .kernels = cuda_kernels,
     .tasks = cuda_tasks,
     .update_rules = cuda_update_rules,

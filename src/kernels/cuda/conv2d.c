@@ -11,6 +11,7 @@
  * keeps our promises (cudnn_plan.h), or a pointer is not on 16 bytes, or there is no library,
  * conv2d_direct.h computes it.
  * Deterministic: yes where it is asked for: only such engines are taken. */
+#include "algorithm_record.h"
 #include "conv2d_direct.h"
 #include "cudnn_plan.h"
 #include "device.h"
@@ -135,11 +136,18 @@ static bool is_empty(const conv2d_shape *s) {
     return s->n == 0 || s->oh == 0 || s->ow == 0 || s->h == 0 || s->w == 0;
 }
 
+/* One line stands for all convolutions: none has a choice. */
+static quern_status record_absence(cuda_libraries *l) {
+    char key[192];
+    snprintf(key, sizeof key, "cudnn none; %s; conv2d", l->device);
+    return algorithm_record_keep(l->record, key, RECORD_NONE);
+}
+
 static quern_status plan_passes(conv2d *c, const quern_kernel_plan *plan) {
     const quern_kernel_args *args = plan->args;
     bool there;
     QUERN_TRY(libraries_find_dnn(c->libraries, &there));
-    if (!there) return QUERN_OK;
+    if (!there) return record_absence(c->libraries);
     if (args->in[2].rank >= 0) QUERN_TRY(plan_with_bias(c, args->deterministic));
     if (c->with_bias == NULL) QUERN_TRY(plan_pass(c, CONV2D_FORWARD, false, args->deterministic));
     for (int accumulate = 0; accumulate < 2; accumulate++) {

@@ -15,6 +15,7 @@ extern "C" {
 #include "../../host/base/report.h" /* QUERN_TRY only: the rest of it is the core's */
 #include "../module.h"
 #include "fault.h"
+#include "table.h"
 
 const quern_services *cuda_services(void);
 /* quern_fail(status, format, …) of the core. */
@@ -45,6 +46,8 @@ const char *cuda_device_name(const backend_device *device);
 const quern_host *cuda_device_host(const backend_device *device);
 bool cuda_device_allows_tf32(const backend_device *device);
 bool cuda_device_tunes(const backend_device *device);
+/* The algorithm record in use; NULL: none. */
+backend_record *cuda_device_record(const backend_device *device);
 
 /* What a file of this folder keeps for a device: made at its first use, dropped when the device
  * closes, the last first. */
@@ -64,10 +67,6 @@ static inline size_t cuda_dtype_bytes(quern_dtype dtype) {
 #undef X
     return 0;
 }
-
-extern const quern_kernel *const cuda_kernels[QUERN_OP_ID_COUNT];
-extern const quern_kernel_function cuda_tasks[TASK_COUNT];
-extern const quern_kernel_function cuda_update_rules[QUERN_OPTIMIZER_COUNT];
 
 #ifdef __cplusplus
 }

@@ -1,8 +1,10 @@
 #include "cudnn_plan_parts.h"
 
+#include "algorithm_record.h"
 #include "plan_cache.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { KEY_BYTES = 3072 };
 
@@ -55,48 +57,102 @@ quern_status cudnn_read_scratch(cuda_libraries *l, cudnn_node plan, size_t *byte
     return QUERN_OK;
 }
 
-/* A remembered plan that the library still accepts. */
-static quern_status recall(cudnn_plan *p, const char *key, const char *what) {
+/* A plan from its text, if the library still accepts that; else p->plan stays NULL. */
+static quern_status load(cudnn_plan *p, const char *text, size_t bytes, const char *what) {
     cuda_libraries *l = p->libraries;
-    plan_text text;
-    cudnn_node plan = NULL;
-    plan_cache_read(l, key, &text);
-    if (text.file == NULL) return QUERN_OK;
-    quern_status status = cudnn_make_plan(l, &plan, what);
-    const bool loaded = status == QUERN_OK &&
-                        l->dnn.cudnnBackendSetAttribute(
+    cudnn_node plan;
+    QUERN_TRY(cudnn_make_plan(l, &plan, what));
+    quern_status status = QUERN_OK;
+    const bool loaded = l->dnn.cudnnBackendSetAttribute(
                             plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
-                            (int64_t)text.plan_bytes, text.plan) == CUDNN_STATUS_SUCCESS &&
+                            (int64_t)bytes, text) == CUDNN_STATUS_SUCCESS &&
                         cudnn_finalise(l, plan);
     if (loaded) status = cudnn_read_scratch(l, plan, &p->scratch_bytes, what);
-    if (loaded && status == QUERN_OK)
+    if (loaded && status == QUERN_OK && p->scratch_bytes <= LIBRARY_WORKSPACE_LIMIT)
         p->plan = plan;
     else
         cudnn_unmake(l, plan);
-    if (status == QUERN_OK && !loaded)
+    return status;
+}
+
+/* A plan of an earlier run; it goes into the record too. */
+static quern_status recall(cudnn_plan *p, const char *key, const char *what) {
+    cuda_libraries *l = p->libraries;
+    plan_text text;
+    plan_cache_read(l, key, &text);
+    if (text.file == NULL) return QUERN_OK;
+    quern_status status = load(p, text.plan, text.plan_bytes, what);
+    if (status == QUERN_OK && p->plan == NULL)
         libraries_tell_unusable(l, "a remembered plan", "cuDNN refuses it");
+    if (p->plan != NULL) status = algorithm_record_keep(l->record, key, text.plan);
     plan_cache_release(l, &text);
     return status;
 }
 
-/* Not every engine can be written down; such a plan is made anew in each run. */
-static quern_status keep(cudnn_plan *p, const char *key) {
-    cuda_libraries *l = p->libraries;
-    int64_t bytes = 0, written = 0;
-    char *json;
+/* The plan's text in memory of `bytes`; NULL, QUERN_OK: not every engine can be written down. */
+static quern_status write_down(const cudnn_plan *p, char **out, int64_t *bytes, size_t *length) {
+    const cuda_libraries *l = p->libraries;
+    int64_t needed = 0, written = 0;
+    *out = NULL;
     if (l->dnn.cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
-                                        CUDNN_TYPE_CHAR, 0, &bytes, NULL) != CUDNN_STATUS_SUCCESS ||
-        bytes <= 0)
+                                        CUDNN_TYPE_CHAR, 0, &needed,
+                                        NULL) != CUDNN_STATUS_SUCCESS ||
+        needed <= 0 || needed >= INT32_MAX)
         return QUERN_OK;
-    QUERN_TRY(cuda_services()->allocate(l->host, &json, bytes, 1, "a plan's text"));
-    quern_status status = QUERN_OK;
+    *bytes = needed + 1;
+    QUERN_TRY(cuda_services()->allocate(l->host, out, *bytes, 1, "a plan's text"));
     if (l->dnn.cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
-                                        CUDNN_TYPE_CHAR, bytes, &written,
-                                        json) == CUDNN_STATUS_SUCCESS &&
-        written > 0 && written <= bytes)
-        status = plan_cache_write(l, key, json, (size_t)written);
-    cuda_services()->release(l->host, json, bytes, 1);
+                                        CUDNN_TYPE_CHAR, needed, &written,
+                                        *out) == CUDNN_STATUS_SUCCESS &&
+        written > 0 && written <= needed) {
+        *length = strnlen(*out, (size_t)written);
+        (*out)[*length] = 0;
+        return QUERN_OK;
+    }
+    cuda_services()->release(l->host, *out, *bytes, 1);
+    *out = NULL;
+    return QUERN_OK;
+}
+
+/* Remembered on disk and in the record. */
+static quern_status keep(const cudnn_plan *p, const char *key) {
+    cuda_libraries *l = p->libraries;
+    char *text;
+    int64_t bytes = 0;
+    size_t length = 0;
+    QUERN_TRY(write_down(p, &text, &bytes, &length));
+    if (text == NULL) return algorithm_record_keep(l->record, key, RECORD_UNWRITTEN);
+    quern_status status = plan_cache_write(l, key, text, length);
+    if (status == QUERN_OK) status = algorithm_record_keep(l->record, key, text);
+    cuda_services()->release(l->host, text, bytes, 1);
     return status;
+}
+
+/* What the record says; *followed: that it was something which the library accepts. */
+static quern_status follow_record(cudnn_plan *p, const char *key, const char *what,
+                                  bool *followed) {
+    cuda_libraries *l = p->libraries;
+    const char *text = algorithm_record_find(l->record, key);
+    *followed = text != NULL && strcmp(text, RECORD_NONE) == 0;
+    if (text == NULL || strcmp(text, RECORD_UNWRITTEN) == 0) return QUERN_OK;
+    if (!*followed) {
+        QUERN_TRY(load(p, text, strlen(text), what));
+        *followed = p->plan != NULL;
+        if (!*followed) libraries_tell_unusable(l, "the algorithm record", "cuDNN refuses it");
+    }
+    return *followed ? algorithm_record_keep(l->record, key, text) : QUERN_OK;
+}
+
+static quern_status find(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *desc,
+                         const char *key) {
+    bool followed;
+    QUERN_TRY(follow_record(p, key, g->key, &followed));
+    if (followed) return QUERN_OK;
+    QUERN_TRY(recall(p, key, g->key));
+    if (p->plan != NULL) return QUERN_OK;
+    QUERN_TRY(cudnn_choose(p, g, desc));
+    if (p->plan != NULL) return keep(p, key);
+    return algorithm_record_keep(p->libraries->record, key, RECORD_NONE);
 }
 
 static quern_status prepare(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *desc) {
@@ -106,10 +162,7 @@ static quern_status prepare(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc
              p->libraries->device, g->key, desc->deterministic ? "; deterministic" : "",
              desc->no_tensor_cores ? "; no tensor cores" : "",
              desc->no_fall_back ? "; first choice" : "");
-    QUERN_TRY(recall(p, key, g->key));
-    if (p->plan != NULL) return QUERN_OK;
-    QUERN_TRY(cudnn_choose(p, g, desc));
-    return p->plan == NULL ? QUERN_OK : keep(p, key);
+    return find(p, g, desc, key);
 }
 
 quern_status cudnn_plan_create(cudnn_plan **out, cudnn_graph *g, const cudnn_plan_desc *desc) {

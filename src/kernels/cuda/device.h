@@ -15,6 +15,7 @@ struct backend_device {
     int32_t multiprocessors, capability;
     int64_t memory_bytes;
     bool allow_tf32, tune;
+    backend_record *record; /* in use; NULL: none */
     char name[128], uuid[48], pci[32];
     struct {
         void *value;

@@ -29,13 +29,17 @@ static void drop(backend_device *device, void *value) {
 quern_status libraries_of(cuda_libraries **out, const quern_stream *stream) {
     backend_device *device = cuda_stream_device(stream);
     const quern_host *host = cuda_device_host(device);
-    *out = cuda_device_slot(device, CUDA_SLOT_LIBRARIES);
-    if (*out != NULL) return QUERN_OK;
-    cuda_libraries *l;
+    cuda_libraries *l = cuda_device_slot(device, CUDA_SLOT_LIBRARIES);
+    *out = l;
+    if (l != NULL) {
+        l->record = cuda_device_record(device);
+        return QUERN_OK;
+    }
     QUERN_TRY(cuda_services()->allocate(host, &l, 1, sizeof *l, "the CUDA libraries"));
     l->host = host;
     l->allow_tf32 = cuda_device_allows_tf32(device);
     l->tune = cuda_device_tunes(device);
+    l->record = cuda_device_record(device);
     snprintf(l->device, sizeof l->device, "%.100s sm_%d", cuda_device_name(device),
              (int)cuda_device_capability(device));
     find_folder(l->folder, sizeof l->folder);

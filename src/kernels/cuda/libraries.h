@@ -17,8 +17,9 @@ typedef struct cuda_libraries {
     char device[128];  /* part of every key: "NVIDIA H200 sm_90" */
     char folder[1024]; /* of remembered algorithms and plans; "": nothing is remembered on disk */
     bool allow_tf32, tune;
-    bool told;        /* that a remembered file could not be used: said once */
-    bool told_direct; /* that convolutions are computed without cuDNN: said once */
+    backend_record *record; /* that the plan being made stands in; NULL: none */
+    bool told;              /* that a remembered file could not be used: said once */
+    bool told_direct;       /* that convolutions are computed without cuDNN: said once */
     cublaslt_table blas;
     cublasLtHandle_t blas_handle; /* NULL: not yet needed */
     algorithm_cache algorithms;
@@ -42,7 +43,7 @@ QUERN_MUST_CHECK quern_status libraries_find_dnn(cuda_libraries *libraries, bool
 /* Warns, the first time, that convolutions are computed by the kernels of conv2d_direct.h. */
 void libraries_tell_direct(cuda_libraries *libraries, const char *why);
 
-/* Warns, the first time, that a remembered file is not used and will be written anew. */
+/* Warns, the first time, that what a file or record remembers is not used and is found anew. */
 void libraries_tell_unusable(cuda_libraries *libraries, const char *path, const char *why);
 
 #endif

@@ -8,9 +8,9 @@
  * columns, which is why its bias vector is ours along n, and its BGRADB our row sums of op(A).
  *
  * F32 is computed in F32 (TF32 only where the device allows it), F64 in F64, BF16 and F16 in F32.
- * The algorithm: a remembered one; else, when the device is to be tuned, the fastest of those that
- * the library proposes, which is then remembered; else its first proposal. All are deterministic:
- * parts of a split sum are added in a fixed order. */
+ * The algorithm: the record's (backend.h); else a remembered one; else, when the device is to be
+ * tuned, the fastest of those that the library proposes, which is then remembered; else its first
+ * proposal. All are deterministic: parts of a split sum are added in a fixed order. */
 #ifndef QUERN_KERNELS_CUDA_PRODUCT_H
 #define QUERN_KERNELS_CUDA_PRODUCT_H
 

@@ -1,4 +1,6 @@
 /* product_choose.c - which algorithm a product uses. */
+#include "algorithm_record.h"
+#include "algorithm_text.h"
 #include "product_parts.h"
 
 #include <inttypes.h>
@@ -15,6 +17,12 @@ enum { PROPOSAL_MAX = 16 };
 static void product_key(const product *p, product_alignment alignment, char *to, size_t bytes) {
     snprintf(to, bytes, "%s%s", strstr(p->what, "product "),
              alignment == PRODUCT_ALIGNED ? ", aligned" : "");
+}
+
+/* The same in the algorithm record, which is of any library and device. */
+static void record_key(const product *p, const char *key, char *to, size_t bytes) {
+    snprintf(to, bytes, "cublasLt %zu; %s; %s", p->libraries->blas.cublasLtGetVersion(),
+             p->libraries->device, key);
 }
 
 static uint32_t alignment_bytes(const product *p, product_alignment alignment) {
@@ -74,11 +82,9 @@ static quern_status propose(product *p, product_alignment alignment,
     return status;
 }
 
-/* A remembered algorithm is used if the library still accepts it for this product. */
-static bool recall(product *p, const char *key, product_choice *out) {
-    const cublasLtMatmulAlgo_t *kept = algorithm_cache_find(&p->libraries->algorithms, key);
+/* An algorithm of another run is used if the library still accepts it for this product. */
+static bool accept(product *p, const cublasLtMatmulAlgo_t *kept, product_choice *out) {
     cublasLtMatmulHeuristicResult_t result;
-    if (kept == NULL) return false;
     const cublasStatus_t code = p->libraries->blas.cublasLtMatmulAlgoCheck(
         p->libraries->blas_handle, p->operation, p->first, p->second, p->result, p->result, kept,
         &result);
@@ -88,12 +94,29 @@ static bool recall(product *p, const char *key, product_choice *out) {
     return true;
 }
 
-static quern_status choose(product *p, quern_stream *stream, product_alignment alignment) {
-    char key[ALGORITHM_KEY_BYTES];
+static bool recall(product *p, const char *key, product_choice *out) {
+    const cublasLtMatmulAlgo_t *kept = algorithm_cache_find(&p->libraries->algorithms, key);
+    return kept != NULL && accept(p, kept, out);
+}
+
+/* What the record says; false: nothing that the library accepts. */
+static bool follow_record(product *p, const char *key, product_choice *out) {
+    cublasLtMatmulAlgo_t algorithm;
+    const char *text = algorithm_record_find(p->libraries->record, key);
+    if (text == NULL) return false;
+    if (strcmp(text, RECORD_NONE) == 0) return p->desc.epilogue != PRODUCT_PLAIN;
+    if (strlen(text) == ALGORITHM_TEXT && algorithm_text_read(text, &algorithm) &&
+        accept(p, &algorithm, out))
+        return true;
+    libraries_tell_unusable(p->libraries, "the algorithm record", "cuBLASLt refuses what it says");
+    return false;
+}
+
+/* The remembered one; else the fastest, which is then remembered; else the first proposal. */
+static quern_status find(product *p, quern_stream *stream, product_alignment alignment,
+                         const char *key) {
     product_choice proposals[PROPOSAL_MAX];
     int count = 0, fastest = 0;
-    product_key(p, alignment, key, sizeof key);
-    QUERN_TRY(set_stand_in_bias(p, alignment));
     if (recall(p, key, &p->choices[alignment])) return QUERN_OK;
     QUERN_TRY(propose(p, alignment, proposals, &count));
     if (count == 0) return QUERN_OK;
@@ -102,6 +125,21 @@ static quern_status choose(product *p, quern_stream *stream, product_alignment a
     p->choices[alignment] = proposals[fastest];
     if (!measured) return QUERN_OK;
     return algorithm_cache_keep(p->libraries, key, &proposals[fastest].algorithm);
+}
+
+static quern_status choose(product *p, quern_stream *stream, product_alignment alignment) {
+    char key[ALGORITHM_KEY_BYTES], recorded[ALGORITHM_KEY_BYTES + 192];
+    char text[ALGORITHM_TEXT + 1] = RECORD_NONE;
+    product_key(p, alignment, key, sizeof key);
+    record_key(p, key, recorded, sizeof recorded);
+    QUERN_TRY(set_stand_in_bias(p, alignment));
+    if (!follow_record(p, recorded, &p->choices[alignment]))
+        QUERN_TRY(find(p, stream, alignment, key));
+    if (p->choices[alignment].found) {
+        algorithm_text_write(&p->choices[alignment].algorithm, text);
+        text[ALGORITHM_TEXT] = 0;
+    }
+    return algorithm_record_keep(p->libraries->record, recorded, text);
 }
 
 quern_status product_choose(product *p, quern_stream *stream) {

@@ -1,6 +1,6 @@
-/* table.c - every CUDA kernel, task and update rule in its slot, from the tables that name them. A
- * missing one stops the link, as it does on the CPU. */
-#include "cuda.h"
+/* table.c - filled from the tables that name ops, tasks and rules. A missing one stops the link, as
+ * it does on the CPU. */
+#include "table.h"
 
 #include "../op_row.h"
 

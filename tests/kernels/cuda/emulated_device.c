@@ -15,9 +15,9 @@ static const quern_backend emulated_backend = {.name = "emulated",
                                                .kind = QUERN_BACKEND_CUDA,
                                                .stream_wait = emulation_stream_wait,
                                                .call = call,
-                                               .kernels = emulation_kernels,
-                                               .tasks = emulation_tasks,
-                                               .update_rules = emulation_update_rules};
+                                               .kernels = cuda_kernels,
+                                               .tasks = cuda_tasks,
+                                               .update_rules = cuda_update_rules};
 
 quern_status quern_device_create(quern_device **out, const quern_device_desc *desc) {
     quern_device *device = calloc(1, sizeof *device);

@@ -2,8 +2,7 @@
 #ifndef QUERN_TESTS_EMULATION_CONTROL_H
 #define QUERN_TESTS_EMULATION_CONTROL_H
 
-#include "kernels/task.h"
-#include "kernels/kernel.h"
+#include "kernels/cuda/table.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,11 +23,6 @@ int64_t emulation_launches(void); /* so far */
 quern_stream *emulation_stream_create(void);
 void emulation_stream_destroy(quern_stream *stream);
 quern_status emulation_stream_wait(quern_stream *stream);
-
-/* The kernels, tasks and rules that were compiled for the emulation; NULL: not one of them. */
-extern const quern_kernel *const emulation_kernels[QUERN_OP_ID_COUNT];
-extern const quern_kernel_function emulation_tasks[TASK_COUNT];
-extern const quern_kernel_function emulation_update_rules[QUERN_OPTIMIZER_COUNT];
 
 #ifdef __cplusplus
 }

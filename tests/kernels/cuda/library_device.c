@@ -34,6 +34,7 @@ void library_device_begin(const library_device_desc *desc) {
     device.host = desc->host;
     device.allow_tf32 = desc->allow_tf32;
     device.tune = desc->tune;
+    device.record = desc->record;
     live = 0;
 }
 
@@ -69,6 +70,7 @@ const char *cuda_device_name(const backend_device *d) { return d->name; }
 int32_t cuda_device_capability(const backend_device *d) { return d->capability; }
 bool cuda_device_allows_tf32(const backend_device *d) { return d->allow_tf32; }
 bool cuda_device_tunes(const backend_device *d) { return d->tune; }
+backend_record *cuda_device_record(const backend_device *d) { return d->record; }
 void *cuda_device_slot(const backend_device *d, cuda_slot slot) { return d->slots[slot].value; }
 void cuda_device_slot_set(backend_device *d, cuda_slot slot, void *value,
                           void (*drop)(backend_device *device, void *value)) {

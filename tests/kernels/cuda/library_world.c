@@ -36,7 +36,7 @@ static quern_status run_both(op_world *w) {
 
 void library_world_begin(library_world *w, quern_op_id op, const op_case *c, quern_dtype real) {
     *w = (library_world){.session = {.stream = emulation_stream_create(),
-                                     .kernels = emulation_kernels,
+                                     .kernels = cuda_kernels,
                                      .run = run_emulated}};
     w->status = world_create(&w->world, op, c, real, &w->session);
     if (w->status == QUERN_OK) w->status = run_both(&w->world);

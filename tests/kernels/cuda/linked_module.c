@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Work runs as late as CUDA allows, or as QUERN_FAKE_SCHEDULE says (a fake_schedule's number). */
+/* Work runs as late as CUDA allows, or as QUERN_FAKE_SCHEDULE says (a fake_schedule's number).
+ * Nothing is remembered on this machine. */
 __attribute__((constructor)) static void begin(void) {
     const char *schedule = getenv("QUERN_FAKE_SCHEDULE");
+    setenv("QUERN_CACHE", "", 1);
     fake_begin();
     fake.schedule = schedule != NULL ? (fake_schedule)atoi(schedule) : FAKE_LATE;
 }

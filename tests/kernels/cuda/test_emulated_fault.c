@@ -20,8 +20,7 @@ static void decide(quern_stream *stream, task_state *state) {
                            .schedule = schedule,
                            .schedule_count = 1,
                            .constants = {.learning_rate = 1}};
-    REQUIRE_OK(
-        emulation_tasks[TASK_decide](&(quern_kernel_args){.attributes = &t, .stream = stream}));
+    REQUIRE_OK(cuda_tasks[TASK_decide](&(quern_kernel_args){.attributes = &t, .stream = stream}));
 }
 
 TEST_CASE(Fault, a_bad_index_counts_as_zero_and_freezes_the_run_before_anybody_waits) {
@@ -37,7 +36,7 @@ TEST_CASE(Fault, a_bad_index_counts_as_zero_and_freezes_the_run_before_anybody_w
     emulation_set_order(EMULATION_FORWARD); /* so that it is known which of the two is named */
     decide(stream, &state);
     CHECK(state.applied == 1);
-    CHECK_OK(emulation_kernels[QUERN_OP_ID_gather]->forward(&args));
+    CHECK_OK(cuda_kernels[QUERN_OP_ID_gather]->forward(&args));
     const float expected[COUNT * WIDTH] = {5, 6, 0, 0, 0, 0, 1, 2};
     for (int i = 0; i < COUNT * WIDTH; i++) CHECK(y[i] == expected[i]);
     decide(stream, &state);

@@ -263,6 +263,17 @@ static quern_status allocate_buffers(checkpoint_store *store, const checkpoint_s
                            "a manifest");
 }
 
+quern_status checkpoint_store_admit(checkpoint_store *store, const checkpoint_content *content) {
+    const size_t bytes = manifest_bound(content);
+    char *buffer = NULL;
+    if (bytes <= store->manifest_bytes) return QUERN_OK;
+    QUERN_TRY(memory_allocate(store->host, &buffer, (int64_t)bytes, 1, "a manifest"));
+    memory_release(store->host, store->manifest, (int64_t)store->manifest_bytes, 1);
+    store->manifest = buffer;
+    store->manifest_bytes = bytes;
+    return QUERN_OK;
+}
+
 static quern_status create(checkpoint_store *store, const checkpoint_store_desc *desc) {
     QUERN_TRY(retention_check(&desc->retention));
     QUERN_TRY(content_check_names(desc->largest));

@@ -40,6 +40,10 @@ void checkpoint_store_destroy(checkpoint_store *store);
 QUERN_MUST_CHECK quern_status checkpoint_store_write(checkpoint_store *store,
                                                      const checkpoint_content *content);
 
+/* Contents written from now on may be as large as this one too. HOST_MEMORY. */
+QUERN_MUST_CHECK quern_status checkpoint_store_admit(checkpoint_store *store,
+                                                     const checkpoint_content *content);
+
 /* Removes what the policy does not keep, after a write that succeeded. What cannot be removed is
  * logged, stays, and is not tried again before the next create; what a store that gives up leaves
  * is removed behind the next write. */

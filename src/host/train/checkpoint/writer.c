@@ -146,6 +146,11 @@ void checkpoint_writer_wait(checkpoint_writer *w) {
     pthread_mutex_unlock(&w->lock);
 }
 
+quern_status checkpoint_writer_admit(checkpoint_writer *w, const checkpoint_content *content) {
+    checkpoint_writer_wait(w);
+    return checkpoint_store_admit(w->store, content);
+}
+
 static quern_status create_slot(checkpoint_writer *w, slot *s, const checkpoint_writer_desc *desc,
                                 void *block) {
     if (block == NULL) {

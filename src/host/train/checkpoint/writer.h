@@ -66,5 +66,8 @@ typedef struct checkpoint_outcome {
 bool checkpoint_writer_poll(checkpoint_writer *writer, checkpoint_outcome *out);
 /* Until nothing submitted is unwritten. */
 void checkpoint_writer_wait(checkpoint_writer *writer);
+/* Waits likewise; then checkpoint_store_admit: only texts may be longer than in `largest`. */
+QUERN_MUST_CHECK quern_status checkpoint_writer_admit(checkpoint_writer *writer,
+                                                      const checkpoint_content *content);
 
 #endif

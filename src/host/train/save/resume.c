@@ -129,6 +129,7 @@ static quern_status resume_from(quern_trainer *t, const quern_checkpoint *from) 
     QUERN_TRY(arena_copy_string(&t->memory, &t->save->resumed, from->path));
     QUERN_TRY(load_emit(t, QUERN_EVENT_load_begin));
     QUERN_TRY(configurations_compare(t, from));
+    algorithms_tell(t, from);
     QUERN_TRY(state_resume(t, from));
     QUERN_TRY(load_emit(t, QUERN_EVENT_load_end));
     t->resumed = true;
@@ -141,14 +142,13 @@ static quern_status resume_from(quern_trainer *t, const quern_checkpoint *from) 
 }
 
 quern_status resume_run(quern_trainer *t) {
-    quern_checkpoint *from = NULL;
-    QUERN_TRY(checkpoint_latest(&from, t->host, t->desc.save.directory, NULL, NULL));
-    if (!from) {
+    if (!t->resume_from) {
         log_write(t->host, QUERN_LOG_INFO, "%s holds no checkpoint: the run begins anew",
                   t->desc.save.directory);
         return QUERN_OK;
     }
-    const quern_status status = resume_from(t, from);
-    quern_checkpoint_destroy(from);
+    const quern_status status = resume_from(t, t->resume_from);
+    quern_checkpoint_destroy(t->resume_from);
+    t->resume_from = NULL;
     return status;
 }

@@ -121,6 +121,7 @@ quern_status save_create(quern_trainer *t) {
     t->save->saved_activity = -1;
     QUERN_TRY(rollback_check(t));
     QUERN_TRY(configuration_write(t, &t->save->configuration));
+    QUERN_TRY(algorithms_note(t));
     QUERN_TRY(state_create(t));
     if (!t->desc.save.directory || t->desc.fast_dev_run) return QUERN_OK;
     if (t->desc.save.best_metric) QUERN_TRY(check_metric(t));
@@ -207,6 +208,7 @@ quern_status save_run(quern_trainer *t) {
         return status;
     }
     counters_fill(t, &snapshot->content);
+    snapshot->content.algorithms = t->save->algorithms;
     t->save->saved_activity = t->activity;
     checkpoint_writer_submit(t->save->writer, snapshot);
     return trainer_emit_known(t, QUERN_EVENT_save_snapshot);

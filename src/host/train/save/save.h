@@ -1,6 +1,7 @@
 /* save.h - what of saving and resuming the rest of the trainer sees.
  *
  *   state.c                the state as one table of named tensors, read by all the others
+ *   algorithms.c           which algorithms its plans use: from a checkpoint, and into the next
  *   configuration_text.c   the resolved desc as one JSON object
  *   save.c                 snapshots, the writer behind them, their outcomes and events
  *   resume.c               a checkpoint becomes the state of a new trainer
@@ -8,6 +9,7 @@
 #ifndef QUERN_TRAIN_SAVE_H
 #define QUERN_TRAIN_SAVE_H
 
+#include <quern/checkpoint.h>
 #include <quern/train.h>
 
 typedef struct trainer_save trainer_save; /* state.h */
@@ -30,6 +32,13 @@ QUERN_MUST_CHECK quern_status save_wait(quern_trainer *t);
 void save_settle(quern_trainer *t);
 /* The checkpoint that holds the state as it is now; NULL: none does. */
 const char *save_path(const quern_trainer *t);
+
+/* algorithms.c: before anything is planned: finds the checkpoint that is resumed, whose record the
+ * plans follow. */
+QUERN_MUST_CHECK quern_status algorithms_create(quern_trainer *t);
+void algorithms_release(quern_trainer *t);
+/* What is saved from now on says what has been planned by now. */
+QUERN_MUST_CHECK quern_status algorithms_note(quern_trainer *t);
 
 /* rollback.c: whether what is not finite lets the run go back, not end. */
 bool rollback_wanted(const quern_trainer *t);

@@ -217,7 +217,7 @@ quern_status state_create(quern_trainer *t) {
     s->fixed_count = s->content.state_count;
     QUERN_TRY(state_add_held(t));
     s->content.seed = t->device->seed;
-    s->content.algorithms = "";
+    s->content.algorithms = t->save->algorithms;
     s->content.configuration = t->save->configuration;
     s->content.model = s->model;
     s->content.state = s->state;

@@ -30,6 +30,7 @@ struct trainer_save {
     void *blocks[CHECKPOINT_SLOT_MAX];
     size_t block_bytes;
     char *configuration;
+    const char *algorithms; /* the record as of the last unit; NULL: not yet */
     int64_t saved_activity; /* trainer->activity when the last snapshot was taken; -1: never */
     bool durable;           /* the last outcome */
     error_text failure;     /* why it is not */
@@ -67,6 +68,9 @@ QUERN_MUST_CHECK quern_status state_load_held(quern_trainer *t, const quern_chec
 
 /* configuration_text.c: into memory of the trainer's. */
 QUERN_MUST_CHECK quern_status configuration_write(quern_trainer *t, char **out);
+
+/* algorithms.c: what a resumed run does otherwise than its checkpoint's record says. */
+void algorithms_tell(const quern_trainer *t, const quern_checkpoint *from);
 
 /* resume.c */
 QUERN_MUST_CHECK quern_status resume_run(quern_trainer *t);
