@@ -106,3 +106,28 @@ TEST_CASE(VerifyCommand, refuses_what_it_cannot_do_before_it_begins) {
     CHECK(r->exit_code == 10);
     temporary_end(&t);
 }
+
+TEST_CASE(VerifyCommand, verifies_the_weights_of_a_run_with_its_model_and_data) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    REQUIRE(fixture_csv(&t, "table.csv", 40));
+    const run_result *r = COMMAND(&t, "train", "--model", "mlp", "--data", "table.csv", "--device",
+                                  "cpu", "--epochs", "1", "--run-dir", "run", "--quiet");
+    REQUIRE(r->exit_code == 0);
+    r = COMMAND(&t, "verify", "--checkpoint", "run", "--device", "cpu", "--json");
+    CHECK_SAY(r->exit_code == 0, "exit code %d: %s", r->exit_code, r->error);
+    json_t *object = fixture_json(r);
+    const double trained = json_real_value(
+        json_object_get(tensor_named(object, "updated weight", "fc1.weight"), "reference"));
+    json_decref(object);
+    r = COMMAND(&t, "verify", "--model", "mlp", "--data", "table.csv", "--device", "cpu", "--json");
+    CHECK(r->exit_code == 0);
+    object = fixture_json(r);
+    const double fresh = json_real_value(
+        json_object_get(tensor_named(object, "updated weight", "fc1.weight"), "reference"));
+    json_decref(object);
+    CHECK(trained != fresh);
+    r = COMMAND(&t, "verify", "--checkpoint", "nowhere", "--device", "cpu");
+    CHECK(r->exit_code == 3);
+    temporary_end(&t);
+}

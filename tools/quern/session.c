@@ -54,6 +54,7 @@ quern_status session_device(quern_device **out, const options *o, quern_log_leve
     quern_device_desc desc = {.seed = (uint64_t)o->seed, .host = quern_host_default()};
     const quern_status status = parse_device(&desc, o->device);
     if (status != QUERN_OK) return status;
+    desc.tune = o->tune;
     if (desc.kind != QUERN_DEVICE_CUDA) desc.thread_count = (int32_t)o->threads;
     *lowest = o->quiet ? QUERN_LOG_ERROR : QUERN_LOG_WARNING;
     desc.host.log = (quern_log_sink){.write = log_to_stderr, .self = lowest};

@@ -66,6 +66,7 @@ typedef struct trained {
     quern_safetensors *file;      /* this one or */
     quern_checkpoint *checkpoint; /* this one it came from */
     struct recorded *config;      /* of the checkpoint's run, if it is there */
+    const char *model;            /* its name */
     samples data;
     model net;
     quern_trainer *trainer;

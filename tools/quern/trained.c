@@ -31,6 +31,7 @@ static quern_status use_facts(trained *t, const facts *f, const char *path) {
 static quern_status build(trained *t, const options *o, const facts *f, const char *path) {
     const char *name = NULL, *data = NULL;
     quern_status status = choose(&name, o->model, f->model, "model");
+    t->model = name;
     if (status == QUERN_OK) status = choose(&data, o->data, f->data, "data");
     if (status == QUERN_OK)
         status = samples_open(&t->data, t->device, data, o->data ? NULL : f->valid);

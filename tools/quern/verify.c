@@ -12,6 +12,8 @@ enum { BAD_LINES_MAX = 20 };
 typedef struct verifying {
     const options *options;
     samples data;
+    const char *model;
+    const quern_safetensors *weights; /* NULL: fresh ones */
     quern_verify_tensor *tensors;
     int64_t count, capacity;
     quern_verify_result result;
@@ -20,7 +22,7 @@ typedef struct verifying {
 static quern_status build(void *self, quern_graph *graph, quern_verify_model *out) {
     const verifying *v = self;
     model m = {0};
-    model_build(&m, graph, v->options->model, &v->data.input, v->data.class_count);
+    model_build(&m, graph, v->model, &v->data.input, v->data.class_count);
     out->loss = quern_softmax_cross_entropy(graph, m.logits, m.target, NULL);
     return quern_graph_status(graph);
 }
@@ -45,6 +47,7 @@ static quern_status run(verifying *v, quern_device *device) {
                               .dataset = v->data.train,
                               .transforms = &v->data.transform,
                               .transform_count = 1,
+                              .weights = v->weights,
                               .batch_size = v->options->batch_size,
                               .visit = collect,
                               .visit_self = v};
@@ -52,9 +55,23 @@ static quern_status run(verifying *v, quern_device *device) {
     return status == QUERN_OK ? quern_verify(&v->result, &desc) : status;
 }
 
-static quern_status open_and_run(verifying *v) {
+/* The weights of a checkpoint, with the model and the data that they were trained on. */
+static quern_status run_trained(verifying *v) {
+    trained t;
+    quern_status status = trained_open(&t, v->options);
+    if (status != QUERN_OK) return status;
+    v->data = t.data;
+    v->model = t.model;
+    v->weights = quern_checkpoint_model(t.checkpoint);
+    status = run(v, t.device);
+    trained_release(&t);
+    return status;
+}
+
+static quern_status run_fresh(verifying *v) {
     quern_device *device = NULL;
     quern_log_level lowest;
+    v->model = v->options->model;
     quern_status status = session_device(&device, v->options, &lowest, NULL);
     if (status == QUERN_OK) status = samples_open(&v->data, device, v->options->data, NULL);
     if (status == QUERN_OK) status = samples_measure(&v->data);
@@ -161,12 +178,18 @@ static quern_status print_json(const verifying *v, quern_status outcome, const c
     return sheet_print(&s);
 }
 
-static quern_status check(const options *o) {
+static quern_status check_sources(const options *o) {
+    if (o->checkpoint) return o->data ? samples_check(o->data) : QUERN_OK;
     if (!o->model) return quern_fail(QUERN_INVALID, "verify needs --model");
     if (!o->data) return quern_fail(QUERN_INVALID, "verify needs --data");
-    const quern_status status = session_device_check(o);
-    if (status != QUERN_OK) return status;
-    return samples_check(o->data) == QUERN_INVALID ? QUERN_INVALID : QUERN_OK;
+    return samples_check(o->data);
+}
+
+/* What is missing is said when it is opened. */
+static quern_status check(const options *o) {
+    const quern_status status = check_sources(o);
+    if (status == QUERN_INVALID) return status;
+    return session_device_check(o);
 }
 
 int command_verify(const options *o) {
@@ -174,7 +197,7 @@ int command_verify(const options *o) {
     char reason[1024] = "";
     quern_status status = check(o);
     if (status != QUERN_OK) return command_fail(status);
-    status = open_and_run(&v);
+    status = o->checkpoint ? run_trained(&v) : run_fresh(&v);
     if (status != QUERN_OK) {
         snprintf(reason, sizeof reason, "%s", quern_error());
         fprintf(stderr, "quern: %s\n", reason);

@@ -119,6 +119,7 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
                                       &(quern_parameters_desc){.gradients = true}));
     QUERN_TRY(algorithms_create(t));
     QUERN_TRY(trainer_plan(t));
+    QUERN_TRY(memory_preflight(t));
     run_ahead_fill_default(t);
     launch_fill_defaults(&t->desc);
     QUERN_TRY(scalars_create(t));

@@ -123,6 +123,20 @@ quern_status quern_trainer_memory(quern_memory *out, const quern_trainer_desc *d
     return status;
 }
 
+/* The system's free memory is no limit of the CPU's: what it does not give, it says itself. */
+quern_status memory_preflight(const quern_trainer *t) {
+    const quern_memory *m = &t->planned;
+    const size_t held = m->parameter_bytes - average_bytes(t) + m->gradient_bytes;
+    const size_t needed = m->peak_bytes - held;
+    quern_device_info info = {0};
+    if (t->backend->kind == QUERN_BACKEND_CPU) return QUERN_OK;
+    QUERN_TRY(t->backend->info(t->device->memory, &info));
+    if (needed <= (size_t)info.memory_free_bytes) return QUERN_OK;
+    return quern_fail(QUERN_DEVICE_MEMORY,
+                      "%zu bytes more are needed, %" PRId64 " of %" PRId64 " are free on %s",
+                      needed, info.memory_free_bytes, info.memory_bytes, info.name);
+}
+
 /* The largest batch whose plan fits into `room`; 0 when none does. */
 static int64_t largest_batch(const quern_trainer_desc *desc, int64_t full, size_t room) {
     int64_t fits = 0, too_large = full + 1;

@@ -220,6 +220,8 @@ QUERN_MUST_CHECK quern_status planned_steps_count(const quern_trainer_desc *d, i
 /* plan.c: the units that create knows it needs, and every byte of device memory. parameters may
  * have been planned only. */
 QUERN_MUST_CHECK quern_status trainer_plan(quern_trainer *t);
+/* With the parameters allocated and all else planned: DEVICE_MEMORY when that does not fit. */
+QUERN_MUST_CHECK quern_status memory_preflight(const quern_trainer *t);
 /* DEVICE_MEMORY: puts the plan, and the largest batch that fits, before this thread's sentence. */
 quern_status memory_explain(const quern_trainer_desc *desc);
 
@@ -293,6 +295,8 @@ void *window_held_memory(const quern_trainer *t, int32_t held, int32_t input);
 
 /* attempt.c: copies the data, issues, fires the events inside the step. `a` is copied. */
 QUERN_MUST_CHECK quern_status attempt_issue(quern_trainer *t, const attempt *a);
+/* DEVICE_LOST: puts which attempt it is known by before this thread's sentence. */
+quern_status attempt_locate(const quern_trainer *t, int64_t number, quern_status status);
 /* Its units, compiled when a size first comes. */
 QUERN_MUST_CHECK quern_status attempt_units(quern_trainer *t, attempt *a);
 /* Its gradients once more, without events: to be looked at. */
@@ -403,8 +407,7 @@ void host_metrics_reset(quern_trainer *t);
 double host_metric_result(quern_trainer *t, const quern_host_metric *host);
 QUERN_MUST_CHECK quern_status host_metrics_add(quern_trainer *t, const trainer_unit *unit);
 
-/* scalars.c */
-/* Values as before anything was computed. */
+/* scalars.c: values as before anything was computed. */
 void scalars_forget(quern_trainer *t);
 int32_t scalars_train(quern_trainer *t, const loss_sums *sums, const double *metrics, bool device);
 int32_t scalars_eval(quern_trainer *t, int32_t set, int32_t at);

@@ -6,6 +6,8 @@
  * forward and backward pass; then norm, decision and update. */
 #include "../trainer.h"
 
+#include <inttypes.h>
+
 /* An attempt on its way. A failing callback leaves it to be finished as skipped, so that the
  * device's counters stay in step with the host's. */
 typedef struct passage {
@@ -116,6 +118,11 @@ quern_status attempt_units(quern_trainer *t, attempt *a) {
     return QUERN_OK;
 }
 
+quern_status attempt_locate(const quern_trainer *t, int64_t number, quern_status status) {
+    if (status != QUERN_DEVICE_LOST) return status;
+    return error_prefix(status, "attempt %" PRId64 ", behind step %" PRId64, number, t->step);
+}
+
 quern_status attempt_issue(quern_trainer *t, const attempt *a) {
     QUERN_ENSURE(t->in_flight_count < t->lanes);
     QUERN_ENSURE(a->count >= 1 && a->count <= t->window_capacity);
@@ -128,8 +135,9 @@ quern_status attempt_issue(quern_trainer *t, const attempt *a) {
     quern_status marked = flight_add(t, a);
     if (marked == QUERN_OK) marked = launch_row(t);
     trace_end(t->host);
-    if (status != QUERN_OK) return status;
-    if (p.failed == QUERN_OK) return marked;
+    if (status == QUERN_OK && p.failed == QUERN_OK) status = marked;
+    if (status != QUERN_OK) return attempt_locate(t, t->attempts_issued - 1, status);
+    if (p.failed == QUERN_OK) return QUERN_OK;
     error_restore(&p.text);
     return p.failed;
 }

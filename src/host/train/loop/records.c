@@ -49,7 +49,7 @@ static quern_status record_take(quern_trainer *t, attempt *a, task_record *recor
     if (record_find(t, a, number, status, record)) return QUERN_OK;
     t->frozen = true; /* the state is uploaded again before anything else is issued */
     t->dropping = true;
-    if (status != QUERN_OK) return status;
+    if (status != QUERN_OK) return attempt_locate(t, number, status);
     if (t->lost != QUERN_OK) {
         error_restore(&t->lost_text);
         return t->lost;

@@ -1,6 +1,7 @@
 #include "side.h"
 
 #include "../../nn/initialize.h"
+#include "weights.h"
 #include <quern/optim.h>
 
 #include <string.h>
@@ -26,8 +27,10 @@ quern_status side_open(side *s, quern_device *device, quern_dtype dtype,
     QUERN_TRY(quern_graph_create(&s->graph, device, &(quern_graph_desc){.dtype = dtype}));
     QUERN_TRY(model_build(s, desc));
     QUERN_TRY(tensors_list(s));
-    return quern_parameters_create(&s->parameters, s->graph,
-                                   &(quern_parameters_desc){.gradients = true});
+    s->weights = desc->weights;
+    QUERN_TRY(quern_parameters_create(&s->parameters, s->graph,
+                                      &(quern_parameters_desc){.gradients = true}));
+    return s->weights ? weights_load(s->weights, s->graph, s->parameters) : QUERN_OK;
 }
 
 static bool is_pending(const side *s, const quern_tensor *tensor) {
@@ -121,7 +124,10 @@ bool side_has_gradient(const side *s, const quern_tensor *tensor) {
     return view.data != NULL;
 }
 
-quern_status side_restart(side *s) { return parameters_initialize(s->parameters); }
+quern_status side_restart(side *s) {
+    return s->weights ? weights_load(s->weights, s->graph, s->parameters)
+                      : parameters_initialize(s->parameters);
+}
 
 quern_status side_write_gradient(side *s, const quern_tensor *tensor, const double *values,
                                  int64_t count) {

@@ -13,6 +13,7 @@ typedef struct side {
     arena memory;
     quern_graph *graph;
     quern_verify_model model;
+    const quern_safetensors *weights; /* that it begins with; NULL: as initialised */
     quern_parameters *parameters;
     quern_program *observed, *trained;
     quern_tensor **tensors; /* by id */

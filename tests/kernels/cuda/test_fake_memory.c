@@ -1,0 +1,80 @@
+/* A device with little memory: what does not fit is refused before it is taken, with the plan and
+ * the largest batch that fits, and that batch fits. A device that is lost says where. */
+#include "quern_test.h"
+
+#include "fake_device.h"
+#include "fake_parts.h"
+#include "train/world.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { FULL = 48 };
+
+static quern_status create(int64_t batch_size, quern_memory *plan) {
+    world w;
+    CHECK_OK(world_open(&w, &(world_desc){.cuda = true, .train_length = 58, .valid_length = -1}));
+    w.desc.batch_size = batch_size;
+    w.desc.resident = QUERN_RESIDENT_OFF; /* else it gives way */
+    if (plan != NULL) CHECK_OK(quern_trainer_memory(plan, &w.desc));
+    const quern_status status = quern_trainer_create(&w.trainer, &w.desc);
+    if (status == QUERN_OK) CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    char sentence[1024];
+    snprintf(sentence, sizeof sentence, "%s", quern_error());
+    world_close(&w);
+    return status == QUERN_OK ? status : quern_fail(status, "%s", sentence);
+}
+
+TEST_CASE(FakeMemory, what_does_not_fit_is_refused_before_it_is_taken) {
+    quern_memory plan;
+    REQUIRE_OK(create(FULL, &plan));
+    const size_t whole = fake.memory_bytes;
+    fake.memory_bytes = fake_memory_used() + plan.peak_bytes - 1;
+    CHECK_STATUS(create(FULL, NULL), QUERN_DEVICE_MEMORY);
+    CHECK_ERROR_HAS("the trainer needs");
+    CHECK_ERROR_HAS("bytes more are needed");
+    CHECK_ERROR_HAS("are free on Fake H200");
+    const char *advice = strstr(quern_error(), "; a batch of ");
+    int fits = 0;
+    REQUIRE(advice != NULL && sscanf(advice, "; a batch of %d would fit", &fits) == 1);
+    CHECK(fits > 1 && fits < FULL);
+    CHECK_OK(create(fits, NULL));
+    CHECK_STATUS(create(fits + 1, NULL), QUERN_DEVICE_MEMORY);
+    fake.memory_bytes = fake_memory_used() + plan.parameter_bytes / 2;
+    CHECK_STATUS(create(FULL, NULL), QUERN_DEVICE_MEMORY);
+    CHECK_ERROR_HAS("no batch size fits");
+    fake.memory_bytes = whole;
+    CHECK_OK(create(FULL, NULL));
+}
+
+/* Every further call but teardown is a misuse that ends the executable with a failure. */
+TEST_CASE(FakeMemory, a_lost_device_is_said_with_call_code_op_step_and_device) {
+    static const struct {
+        fake_call call;
+        int64_t at; /* from where the fit begins */
+        const char *what;
+    } faults[] = {{FAKE_cudaGraphLaunch, 3, "cudaGraphLaunch failed with 700"},
+                  {FAKE_cudaEventSynchronize, 2, "cudaEventSynchronize failed with 700"}};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        world w;
+        quern_result r;
+        REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true, .train_length = 40}));
+        w.desc.epoch_count = 2;
+        REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+        fake.fault[faults[i].call] = (fake_fault){.at = fake.count[faults[i].call] + faults[i].at,
+                                                  .code = cudaErrorIllegalAddress};
+        CHECK_STATUS(quern_trainer_fit(w.trainer, &r), QUERN_DEVICE_LOST);
+        CHECK_ERROR_HAS(faults[i].what);
+        CHECK_ERROR_HAS("cudaErrorIllegalAddress");
+        CHECK_ERROR_HAS("attempt ");
+        CHECK_ERROR_HAS("behind step ");
+        CHECK_ERROR_HAS("on CUDA device 0 (Fake H200)");
+        CHECK(quern_status_exit_code(QUERN_DEVICE_LOST) == 7);
+        CHECK_STATUS(quern_trainer_fit(w.trainer, &r), QUERN_DEVICE_LOST);
+        world_close(&w);
+        CHECK_TEXT(fake.misuse, "");
+        CHECK(fake_live() == 0);
+        fake_begin();
+        fake.schedule = FAKE_LATE;
+    }
+}
