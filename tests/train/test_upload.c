@@ -97,6 +97,90 @@ TEST_CASE(Upload, of_whole_sets_changes_no_bit) {
     }
 }
 
+/* AUTO takes a set as long as it and those before it are half of what is free beside all else. */
+TEST_CASE(Upload, of_sets_stops_where_the_room_ends) {
+    world w;
+    quern_memory none, train, both, found;
+    run near, apart = {0};
+    run_fit(&(quern_trainer_desc){0}, false, &near);
+    REQUIRE_OK(world_open(&w, &whole));
+    two_memories_begin(w.device);
+    w.desc.epoch_count = 3;
+    w.desc.resident = QUERN_RESIDENT_ON;
+    CHECK_OK(quern_trainer_memory(&both, &w.desc));
+    quern_trainer_desc alone = w.desc;
+    alone.valid = NULL;
+    CHECK_OK(quern_trainer_memory(&train, &alone));
+    w.desc.resident = QUERN_RESIDENT_OFF;
+    CHECK_OK(quern_trainer_memory(&none, &w.desc));
+    const size_t rest = none.peak_bytes - none.staging_bytes;
+    CHECK(rest == both.peak_bytes - both.data_bytes && train.data_bytes < both.data_bytes);
+    w.desc.resident = QUERN_RESIDENT_AUTO;
+    const size_t rooms[] = {0, train.data_bytes - 1, train.data_bytes, both.data_bytes - 1,
+                            both.data_bytes};
+    const size_t taken[] = {0, 0, train.data_bytes, train.data_bytes, both.data_bytes};
+    for (int i = 0; i < 5; i++) {
+        memories.free_bytes = (int64_t)(rest + 2 * rooms[i]);
+        CHECK_OK(quern_trainer_memory(&found, &w.desc));
+        /* Without the training set there may be room for the smaller one. */
+        CHECK(i < 2 ? found.data_bytes < train.data_bytes : found.data_bytes == taken[i]);
+        CHECK((found.staging_bytes == 0) == (i == 4));
+    }
+    memories.free_bytes = 1;
+    CHECK_OK(fit_whole(&w, &apart));
+    CHECK(quern_trainer_resolved(w.trainer)->resident == QUERN_RESIDENT_OFF);
+    CHECK(memories.copied_beside > 0);
+    CHECK(memcmp(near.weights, apart.weights, sizeof near.weights) == 0);
+    world_end(&w, true);
+}
+
+/* 10 MB of bytes: more than is brought to the device at a time. */
+TEST_CASE(Upload, of_a_large_set_in_parts_changes_no_bit) {
+    enum { WIDTH = 40000, ROWS = 250, BATCH = 50 };
+    static uint8_t bytes[ROWS][WIDTH];
+    static float target[ROWS], weights[2][WIDTH];
+    for (int64_t i = 0; i < ROWS * (int64_t)WIDTH; i++)
+        bytes[i / WIDTH][i % WIDTH] = (uint8_t)(i * 2654435761 >> 20);
+    for (int i = 0; i < ROWS; i++) target[i] = (float)(i % 7);
+    for (int apart = 0; apart < 2; apart++) {
+        world w;
+        quern_dataset *set = NULL;
+        quern_graph *g = NULL;
+        quern_trainer *trainer = NULL;
+        REQUIRE_OK(world_open(&w, &whole));
+        if (apart) two_memories_begin(w.device);
+        const quern_arrays_desc arrays = {
+            .length = ROWS,
+            .field_count = 2,
+            .fields = {{.name = "x", .dtype = QUERN_U8, .rank = 1, .dim = {WIDTH}}, {.name = "y"}},
+            .data = {bytes, target}};
+        REQUIRE_OK(quern_dataset_arrays(&set, w.device, &arrays));
+        REQUIRE_OK(quern_graph_create(&g, w.device, NULL));
+        quern_tensor *x =
+            quern_input(g, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, WIDTH}});
+        quern_tensor *y =
+            quern_input(g, &(quern_input_desc){.name = "y", .rank = 2, .dim = {QUERN_B, 1}});
+        quern_tensor *z = quern_dense(g, x, &(quern_dense_desc){.units = 1, .name = "fc"});
+        const quern_transform scale = {.field = "x", .scale = 1 / 255.0f};
+        CHECK_OK(quern_trainer_create(&trainer, &(quern_trainer_desc){.graph = g,
+                                                                      .loss = quern_mse(g, z, y),
+                                                                      .train = set,
+                                                                      .transforms = &scale,
+                                                                      .transform_count = 1,
+                                                                      .batch_size = BATCH}));
+        CHECK_OK(quern_trainer_fit(trainer, NULL));
+        CHECK_OK(quern_parameters_read(quern_trainer_parameters(trainer),
+                                       quern_tensor_find(g, "fc.weight"), weights[apart],
+                                       sizeof weights[0]));
+        quern_trainer_destroy(trainer);
+        quern_graph_destroy(g);
+        quern_dataset_destroy(set);
+        world_end(&w, apart);
+    }
+    CHECK(weights[0][0] != weights[0][1] && weights[0][0] == weights[0][0]);
+    CHECK(memcmp(weights[0], weights[1], sizeof weights[0]) == 0);
+}
+
 /* After any failure everything can be destroyed, and before that a fit goes on. */
 static bool fails_at(memory_call kind, int64_t n, bool for_ever, quern_resident resident) {
     world w;

@@ -14,6 +14,12 @@ static quern_status pass(memory_call call) {
     return quern_fail(QUERN_INTERNAL, "call %d of kind %d fails by plan", (int)n, (int)call);
 }
 
+static quern_status info(backend_device *device, quern_device_info *out) {
+    const quern_status status = quern_backend_cpu.info(device, out);
+    if (memories.free_bytes > 0) out->memory_free_bytes = memories.free_bytes;
+    return status;
+}
+
 static quern_status failing(const quern_kernel_args *args) {
     (void)args;
     return quern_fail(QUERN_INTERNAL, "what was issued fails by plan");
@@ -93,6 +99,7 @@ void two_memories_begin(quern_device *device) {
     memories = (two_memories){0};
     apart = quern_backend_cpu;
     apart.kind = QUERN_BACKEND_CUDA;
+    apart.info = info;
     apart.allocate = allocate;
     apart.release = release;
     apart.allocate_pinned = allocate_pinned;

@@ -26,6 +26,7 @@ typedef struct two_memories {
     int64_t count[MEMORY_CALL_COUNT];   /* calls so far */
     int64_t fail_at[MEMORY_CALL_COUNT]; /* the n-th fails, from 1; 0: none */
     bool for_ever;                      /* and all behind it */
+    int64_t free_bytes;                 /* of device memory, as it says; 0: the host's */
     int64_t live_bytes;                 /* of device memory */
     int64_t copied_beside;              /* bytes copied by a stream that is not the device's own */
 } two_memories;
