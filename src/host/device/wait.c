@@ -3,6 +3,8 @@
  * not pinned makes CUDA wait by itself; the library makes one only for a reader that waits next. */
 #include "device.h"
 
+#include "../base/report.h"
+
 static void count_one(quern_device *device) {
     atomic_fetch_add_explicit(&device->host_waits, 1, memory_order_relaxed);
 }
@@ -16,7 +18,8 @@ quern_status device_wait_stream(quern_device *device, quern_stream *stream) {
 
 quern_status device_wait_event(quern_device *device, backend_event *event) {
     bool done = false;
-    if (device->backend->event_query(event, &done) == QUERN_OK && !done) count_one(device);
+    QUERN_TRY(device->backend->event_query(event, &done));
+    if (!done) count_one(device);
     return device->backend->event_wait(event);
 }
 

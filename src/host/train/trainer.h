@@ -109,14 +109,12 @@ struct quern_trainer {
     quern_kernel_args record_args;
     backend_event **events;   /* [lanes]; of attempts, and of evaluation batches */
     double *sums, *sums_read; /* device; pinned: training, then evaluation */
-    bool sums_current;        /* the copy behind the newest attempt is as the device has them */
     int64_t train_sum_count, eval_sum_count;
     metric_place train_places[METRIC_MAX], eval_places[METRIC_MAX];
 
     feed train_feed, eval_feed, predict_feed, step_feed;
     upload upload;
     resident_set *residents;         /* [1 + set_count]: train, then `sets`; NULL: none is */
-    bool uploads;                    /* captures without a gather are there too */
     const quern_dataset *eval_bound; /* what eval_feed's loader reads */
 
     /* issued */
@@ -131,6 +129,8 @@ struct quern_trainer {
     const trainer_unit *row_unit;     /* NULL: attempts are launched one by one */
     backend_capture *rows[ROW_COUNT]; /* of 1 << i attempts of row_unit; the first is the unit's */
     int32_t put_off, row_goal; /* the newest so many are not launched; so many are next time */
+    bool sums_current;         /* sums_read, behind the newest attempt, is as the device has them */
+    bool uploads;              /* captures without a gather are there too */
     bool skip_next, skip_batch;
     bool windows; /* units are made for windows of several batches too */
     attempt open; /* fit's, being filled */
@@ -153,8 +153,8 @@ struct quern_trainer {
     double *log_metrics, *epoch_metrics; /* train_sum_count sums each */
     int64_t evaluated_step;              /* of the last evaluation of all sets; -1: none */
     int64_t evaluated_attempts;          /* the same, in the open epoch */
-    bool evaluated;                      /* sums_read holds an evaluation's sums */
     double *eval_values; /* of the last evaluation: [set_count][loss, then metric_count] */
+    bool evaluated;      /* sums_read holds an evaluation's sums */
     bool frozen;         /* the device refuses updates until state is uploaded again */
 
     backend_record *algorithms;    /* what the units' plans follow, and write down */
@@ -193,9 +193,8 @@ struct quern_trainer {
     quern_status lost; /* returned by a wait for the stream: what was issued before has not run, and
                           what came behind it counts from a wrong state, until it is uploaded */
     error_text lost_text;
-    int64_t
-        mended_before; /* of the device, when the oldest in flight was issued into an empty ring */
-    bool dropping;     /* an attempt failed: the records of those behind it are not theirs */
+    int64_t mended_before; /* of the device, when an attempt came into an empty ring */
+    bool dropping;         /* an attempt failed: the records of those behind it are not theirs */
 
     const quern_callback **callbacks; /* in run order */
     bool subscribed[QUERN_EVENT_COUNT];

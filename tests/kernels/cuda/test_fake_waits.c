@@ -1,6 +1,7 @@
 /* How often the host waits for a device that runs late, and what it allocates there, while it
  * trains: by the library's own count and, call by call, by the fake device's. */
 #include "fake_device.h"
+#include "host/base/report.h"
 #include "host/device/device.h"
 #include "quern_test.h"
 
@@ -81,8 +82,12 @@ typedef struct fit_counts {
     float weights[256];
 } fit_counts;
 
+static fake_call failing_call; /* its failing_at-th call inside fit; 0: none */
+static int64_t failing_at;
+
 static quern_status fit(const quern_trainer_desc *change, fit_counts *out) {
     world w;
+    error_text sentence = {0};
     static long_set data;
     fake.schedule = FAKE_LATE; /* else there is nothing to wait for */
     memset(out, 0, sizeof *out);
@@ -107,7 +112,11 @@ static quern_status fit(const quern_trainer_desc *change, fit_counts *out) {
         out->steps_per_launch = quern_trainer_resolved(w.trainer)->steps_per_launch;
         const int64_t launches = fake.count[FAKE_cudaGraphLaunch];
         const int64_t before = fake.host_waits, things = made(), pageable = fake.pageable_waits;
+        if (failing_at > 0)
+            fake.fault[failing_call] = (fake_fault){.at = fake.count[failing_call] + failing_at,
+                                                    .code = cudaErrorInvalidValue};
         s = quern_trainer_fit(w.trainer, &out->result);
+        error_save(&sentence);
         out->seen = fake.host_waits - before;
         out->made = made() - things;
         out->pageable = fake.pageable_waits - pageable;
@@ -120,6 +129,7 @@ static quern_status fit(const quern_trainer_desc *change, fit_counts *out) {
     w.trainer = NULL;
     quern_dataset_destroy(data.set);
     world_close(&w);
+    error_restore(&sentence);
     return s;
 }
 
@@ -193,6 +203,31 @@ TEST_CASE(FakeWaits, one_wait_reads_half_of_what_is_in_flight) {
         fit(&(quern_trainer_desc){.log_every = 1000, .step_limit = 128, .run_ahead = 63}, &c));
     CHECK_SAY(c.result.host_waits >= 3 && c.result.host_waits <= 7, "%d waits",
               (int)c.result.host_waits);
+}
+
+/* Whatever call fails, once: the fit ends with it, and everything can be destroyed. */
+TEST_CASE(FakeWaits, a_call_that_fails_in_a_row_ends_the_fit) {
+    static const fake_call calls[] = {FAKE_cudaGraphLaunch, FAKE_cudaEventRecord,
+                                      FAKE_cudaEventQuery, FAKE_cudaEventSynchronize,
+                                      FAKE_cudaMemcpyAsync};
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
+        for (int64_t n = 1; n <= 3; n++) {
+            fit_counts c;
+            failing_call = calls[i];
+            failing_at = n;
+            const quern_status s = fit(&(quern_trainer_desc){.resident = QUERN_RESIDENT_ON,
+                                                             .run_ahead = 15,
+                                                             .log_every = 20,
+                                                             .step_limit = 60},
+                                       &c);
+            failing_at = 0;
+            CHECK_SAY(fake.fired[calls[i]] == 1 && s != QUERN_OK, "%s %d: %s, fired %d",
+                      fake_call_name(calls[i]), (int)n, quern_status_name(s),
+                      (int)fake.fired[calls[i]]);
+            CHECK_SAY(strstr(quern_error(), fake_call_name(calls[i])) != NULL, "%s", quern_error());
+            fake.fault[calls[i]] = (fake_fault){0};
+            fake.fired[calls[i]] = 0;
+        }
 }
 
 TEST_CASE(FakeWaits, an_own_loop_waits_as_seldom) {

@@ -155,19 +155,31 @@ static quern_status sums_copy(quern_trainer *t) {
     return QUERN_OK;
 }
 
-/* One wait for many. A failure is told where the record of the attempt it came with is read. */
-static void await(quern_trainer *t, int64_t number) {
-    const quern_status status = flight_reach(t, number);
-    (void)status;
+/* One wait for many. Its failure comes with an attempt, where the record of that one is read, or
+ * was the wait's own and is told behind all that were read. */
+typedef struct group_wait {
+    quern_status status;
+    error_text text;
+} group_wait;
+
+static void wait_end(group_wait *w, quern_status status) {
+    w->status = status;
+    if (status != QUERN_OK) error_save(&w->text);
+}
+
+static quern_status wait_tell(const group_wait *w) {
+    if (w->status != QUERN_OK) error_restore(&w->text);
+    return w->status;
 }
 
 /* Where all is waited for something is due, a log most of all: its sums come with the same wait. */
-static void await_all(quern_trainer *t) {
+static void await_all(quern_trainer *t, group_wait *w) {
     const bool fetch = t->train_sum_count > 0 && !t->sums_current;
     quern_status status = QUERN_OK;
     if (fetch) status = sums_copy(t);
     if (fetch && status == QUERN_OK) status = flight_mark_again(t);
-    if (status == QUERN_OK) await(t, t->attempts_issued - 1);
+    if (status == QUERN_OK) status = flight_reach(t, t->attempts_issued - 1);
+    wait_end(w, status);
 }
 
 static quern_status record_read(quern_trainer *t) {
@@ -185,9 +197,10 @@ static quern_status record_read(quern_trainer *t) {
 quern_status records_keep_below(quern_trainer *t, int32_t lanes) {
     if (t->in_flight_count < lanes) return QUERN_OK;
     const int32_t group = flight_group(t), kept = lanes > group ? lanes - group : 0;
-    await(t, t->attempts_issued - kept - 1);
+    group_wait w;
+    wait_end(&w, flight_reach(t, t->attempts_issued - kept - 1));
     while (t->in_flight_count > kept) QUERN_TRY(record_read(t));
-    return QUERN_OK;
+    return wait_tell(&w);
 }
 
 quern_status records_keep_up(quern_trainer *t) { return records_keep_below(t, t->lanes); }
@@ -197,15 +210,19 @@ static bool is_before_trigger(const quern_trainer *t) {
 }
 
 quern_status records_make_room(quern_trainer *t) {
-    if (is_before_trigger(t)) await_all(t);
+    if (!is_before_trigger(t)) return QUERN_OK;
+    group_wait w;
+    await_all(t, &w);
     while (is_before_trigger(t)) QUERN_TRY(record_read(t));
-    return QUERN_OK;
+    return wait_tell(&w);
 }
 
 quern_status records_drain(quern_trainer *t) {
-    if (t->in_flight_count > 0) await_all(t);
+    if (t->in_flight_count == 0) return QUERN_OK;
+    group_wait w;
+    await_all(t, &w);
     while (t->in_flight_count > 0) QUERN_TRY(record_read(t));
-    return QUERN_OK;
+    return wait_tell(&w);
 }
 
 void records_drain_silently(quern_trainer *t) {
