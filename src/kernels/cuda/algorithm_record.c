@@ -1,6 +1,9 @@
 #include "algorithm_record.h"
 
+#include <stdio.h>
 #include <string.h>
+
+enum { RECORD_KEY_BYTES = 4096 };
 
 typedef struct record_entry {
     char *key, *algorithm; /* one block: two strings, `bytes` in all */
@@ -62,11 +65,42 @@ static quern_status add(backend_record *r, const char *key, size_t key_length,
     return QUERN_OK;
 }
 
-/* Lines that are not key, tab and algorithm are none of ours. */
+static uint64_t hash_add(uint64_t hash, const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+
+enum { SEAL = 17 }; /* 16 hexadecimal digits and a space */
+
+/* FNV-1a of key and algorithm: a plan of another graph must not be taken for this one's. */
+static void seal_write(char to[SEAL + 1], const char *key, size_t key_length, const char *algorithm,
+                       size_t algorithm_length) {
+    const uint64_t hash = hash_add(UINT64_C(14695981039346656037), key, key_length + 1);
+    snprintf(to, SEAL + 1, "%016llx ",
+             (unsigned long long)hash_add(hash, algorithm, algorithm_length));
+}
+
+/* A line of ours: key, tab, seal, algorithm. Any other is as if it were not there. */
+static quern_status read_line(backend_record *r, const char *line, size_t length) {
+    char seal[SEAL + 1], key[RECORD_KEY_BYTES];
+    const char *tab = memchr(line, '\t', length);
+    const size_t key_length = tab == NULL ? 0 : (size_t)(tab - line);
+    if (key_length == 0 || key_length >= sizeof key || length < key_length + 1 + SEAL)
+        return QUERN_OK;
+    const char *algorithm = tab + 1 + SEAL;
+    const size_t algorithm_length = length - key_length - 1 - SEAL;
+    memcpy(key, line, key_length);
+    key[key_length] = 0;
+    seal_write(seal, key, key_length, algorithm, algorithm_length);
+    if (memcmp(seal, tab + 1, SEAL) != 0) return QUERN_OK;
+    return add(r, key, key_length, algorithm, algorithm_length);
+}
+
 static quern_status read_lines(backend_record *r, const char *at) {
     while (*at != 0) {
-        const size_t length = strcspn(at, "\n"), key = strcspn(at, "\t\n");
-        if (at[key] == '\t' && key > 0) QUERN_TRY(add(r, at, key, at + key + 1, length - key - 1));
+        const size_t length = strcspn(at, "\n");
+        QUERN_TRY(read_line(r, at, length));
         at += length + (at[length] == '\n');
     }
     return QUERN_OK;
@@ -94,19 +128,24 @@ void cuda_record_destroy(backend_record *r) {
     cuda_services()->release(r->host, r, 1, sizeof *r);
 }
 
+static void line_write(const record_entry *e, char *to) {
+    const size_t key = strlen(e->key), algorithm = strlen(e->algorithm);
+    memcpy(to, e->key, key);
+    to[key] = '\t';
+    seal_write(to + key + 1, e->key, key, e->algorithm, algorithm);
+    memcpy(to + key + 1 + SEAL, e->algorithm, algorithm);
+    to[key + 1 + SEAL + algorithm] = '\n';
+    to[key + 1 + SEAL + algorithm + 1] = 0;
+}
+
 /* An entry's two strings end in a tab and a newline instead. */
 size_t cuda_record_write(const backend_record *r, char *to, size_t bytes) {
     size_t length = 0;
     for (int64_t i = 0; i < r->count; i++) {
         const record_entry *e = &r->entries[i];
         if (!e->used) continue;
-        if (length + e->bytes < bytes) {
-            memcpy(to + length, e->key, e->bytes);
-            to[length + (size_t)(e->algorithm - e->key) - 1] = '\t';
-            to[length + e->bytes - 1] = '\n';
-            to[length + e->bytes] = 0;
-        }
-        length += e->bytes;
+        if (length + e->bytes + SEAL < bytes) line_write(e, to + length);
+        length += e->bytes + SEAL;
     }
     if (length == 0 && bytes > 0) to[0] = 0;
     return length;

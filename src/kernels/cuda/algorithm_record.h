@@ -8,7 +8,9 @@
  *     none        the library has none: another way is taken
  *     unwritten   one that the library cannot write down: its first choice
  *
- * The entries of another run are looked at; only what this run has used is written out again. */
+ * A seal stands before each, 16 hexadecimal digits over key and algorithm; a line without the
+ * right one counts for nothing. The entries of another run are looked at; only what this run has
+ * used is written out again. */
 #ifndef QUERN_KERNELS_CUDA_ALGORITHM_RECORD_H
 #define QUERN_KERNELS_CUDA_ALGORITHM_RECORD_H
 

@@ -96,7 +96,11 @@ static bool accept(product *p, const cublasLtMatmulAlgo_t *kept, product_choice 
 
 static bool recall(product *p, const char *key, product_choice *out) {
     const cublasLtMatmulAlgo_t *kept = algorithm_cache_find(&p->libraries->algorithms, key);
-    return kept != NULL && accept(p, kept, out);
+    if (kept == NULL) return false;
+    const bool accepted = accept(p, kept, out);
+    if (!accepted)
+        libraries_tell_unusable(p->libraries, "a remembered algorithm", "cuBLASLt refuses it");
+    return accepted;
 }
 
 /* What the record says; false: nothing that the library accepts. */

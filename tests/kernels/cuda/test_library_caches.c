@@ -156,7 +156,7 @@ TEST_CASE(CudaCaches, a_damaged_file_of_algorithms_is_ignored_and_said_once) {
         CHECK(!try_products(&c, path, whole.data, cut));
         CHECK(c.warnings == 1);
     }
-    for (size_t i = 0; i < whole.bytes && !quern_test_failed(); i += 3) {
+    for (size_t i = 0; i < whole.bytes && !quern_test_failed(); i++) {
         whole.data[i] ^= 1;
         CHECK(!try_products(&c, path, whole.data, whole.bytes));
         CHECK(c.warnings == 1);
@@ -187,7 +187,7 @@ TEST_CASE(CudaCaches, an_algorithm_that_the_library_refuses_is_not_used) {
              (unsigned long long)cache_hash(whole.data, (size_t)(line - whole.data)));
     CHECK(!try_products(&c, path, whole.data, whole.bytes));
     CHECK(fake_cublaslt.last_index == 0);
-    CHECK(c.warnings == 0);
+    CHECK(c.warnings == 1);
     content_release(&c, &whole);
     cache_end(&c);
 }
