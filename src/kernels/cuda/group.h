@@ -48,20 +48,31 @@ template <int GROUP> __device__ int group_lane() { return (int)threadIdx.x % GRO
 template <int GROUP> __device__ int64_t group_index() { return launch_index() / GROUP; }
 template <int GROUP> __device__ int64_t group_count() { return launch_stride() / GROUP; }
 
-/* f(i, row[i]) for the elements of a contiguous row that are this thread's, WIDTH at a time. */
+/* f(i, row[i …]) for each pack of a contiguous row that is this thread's, as an array. */
 template <int GROUP, int WIDTH, typename T, typename F>
-__device__ void group_each(const T *row, int64_t length, F f) {
+__device__ void group_packs(const T *row, int64_t length, F f) {
+    LAUNCH_AHEAD
     for (int64_t i = (int64_t)group_lane<GROUP>() * WIDTH; i < length; i += GROUP * WIDTH) {
         const pack<WIDTH, T> p = pack_load<WIDTH>(row + i);
-        for (int j = 0; j < WIDTH; j++) f(i + j, (real<T>)p.at[j]);
+        real<T> value[WIDTH];
+        for (int j = 0; j < WIDTH; j++) value[j] = (real<T>)p.at[j];
+        f(i, value);
     }
+}
+
+/* f(i, row[i]) for the same elements one by one. */
+template <int GROUP, int WIDTH, typename T, typename F>
+__device__ void group_each(const T *row, int64_t length, F f) {
+    group_packs<GROUP, WIDTH>(row, length, [&](int64_t i, const real<T>(&value)[WIDTH]) {
+        for (int j = 0; j < WIDTH; j++) f(i + j, value[j]);
+    });
 }
 
 /* out[i] = op(i, in[i]…), or added to it, for the same elements. */
 template <int GROUP, int WIDTH, typename Op, typename T, typename... In>
 __device__ void group_map(int64_t length, const Op &op, bool add, T *out, const In *...in) {
-    for (int64_t i = (int64_t)group_lane<GROUP>() * WIDTH; i < length; i += GROUP * WIDTH)
-        map_pack<WIDTH>(op, i, add, out + i, pack_load<WIDTH>(in + i)...);
+    map_range<WIDTH>(op, (int64_t)group_lane<GROUP>() * WIDTH, GROUP * WIDTH, length, add, out,
+                     in...);
 }
 
 template <int VALUE> struct group_constant { static constexpr int value = VALUE; };

@@ -4,8 +4,9 @@
  * source uses nothing of CUDA but what both have: indices, barriers, shuffles, ballots, integer
  * atomics, SHARED arrays and the 16-bit reals.
  *
- * Nothing here allocates or waits. Grids and orders of sums follow from shapes alone, never from
- * the card, so that results are the same bits on every run. */
+ * Nothing here allocates or waits. Orders of sums follow from shapes alone, never from the card, so
+ * that results are the same bits on every run: only a grid whose threads loop over independent
+ * items is cut to what the card holds at a time. */
 #ifndef QUERN_KERNELS_CUDA_LAUNCH_H
 #define QUERN_KERNELS_CUDA_LAUNCH_H
 
@@ -25,23 +26,36 @@
 #include "fault.h"
 #include "kernels.h"
 
+/* Before a loop that only reads: four of its turns have their loads under way together. Before a
+ * loop over what lies in registers: an index that is not a constant would put it into memory. */
+#ifdef QUERN_EMULATION
+#define LAUNCH_AHEAD
+#define LAUNCH_UNROLLED
+#else
+#define LAUNCH_AHEAD _Pragma("unroll 4")
+#define LAUNCH_UNROLLED _Pragma("unroll")
+#endif
+
 constexpr int LAUNCH_THREADS = 256;
 #ifdef QUERN_EMULATION
 constexpr int64_t LAUNCH_BLOCKS = 3; /* so that every loop over a grid goes round */
 #else
-constexpr int64_t LAUNCH_BLOCKS = 4096;
+constexpr int64_t LAUNCH_BLOCKS = INT32_MAX;
+/* Blocks of LAUNCH_THREADS that a multiprocessor holds: 2,048 threads since capability 8.0. */
+constexpr unsigned LAUNCH_RESIDENT = 8;
 #endif
 
 struct launch_shape {
     dim3 grid, block;
     size_t shared_bytes;
+    bool loops = false; /* over items with launch_stride: fewer blocks do the same */
 };
 
 /* Enough blocks for `items` threads, or for a loop with launch_stride over them. */
 static inline launch_shape launch_over(int64_t items) {
     const int64_t blocks = (items + LAUNCH_THREADS - 1) / LAUNCH_THREADS;
     return {dim3((unsigned)(blocks < LAUNCH_BLOCKS ? blocks : LAUNCH_BLOCKS)), dim3(LAUNCH_THREADS),
-            0};
+            0, true};
 }
 
 static inline __device__ int64_t launch_index() {
@@ -64,6 +78,12 @@ template <typename V> __device__ V launch_shuffle(V value, int bits) {
 #endif
 }
 
+#ifndef QUERN_EMULATION
+static inline unsigned launch_multiprocessors(const quern_stream *stream) {
+    return (unsigned)cuda_device_multiprocessors(cuda_stream_device(stream));
+}
+#endif
+
 template <typename P> struct launch_same { typedef P type; };
 
 /* launch(stream, shape, kernel<T>, arguments…): an empty grid is no work. */
@@ -76,6 +96,8 @@ quern_status launch(quern_stream *stream, launch_shape shape, void (*kernel)(P..
     return emulation::launch(stream, shape.grid, shape.block, shape.shared_bytes,
                              emulation::call_body<decltype(body)>, &body, sizeof body);
 #else
+    const unsigned resident = LAUNCH_RESIDENT * launch_multiprocessors(stream);
+    if (shape.loops && shape.grid.x > resident) shape.grid.x = resident;
     void *pointers[] = {(void *)&arguments...};
     return CUDA_CALL(stream, cudaLaunchKernel,
                      ((const void *)kernel, shape.grid, shape.block, pointers, shape.shared_bytes,

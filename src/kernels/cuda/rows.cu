@@ -9,14 +9,13 @@ namespace {
 /* Keeps NaN: a broken value must not be hidden. */
 template <typename R> __device__ R clamp_at_zero(R x) { return x <= 0 ? (R)0 : x; }
 
-template <typename T>
-__global__ void finish_kernel(int64_t count, int64_t columns, T *y, const T *bias, bool relu) {
-    for (int64_t i = launch_index(); i < count; i += launch_stride()) {
-        real<T> value = (real<T>)y[i];
-        if (bias != NULL) value += (real<T>)bias[i % columns];
-        y[i] = (T)(relu ? clamp_at_zero(value) : value);
+struct finish_op : map_op {
+    bool bias, relu;
+    template <typename R> __device__ R operator()(int64_t, R y, R b) const {
+        const R value = bias ? y + b : y;
+        return relu ? clamp_at_zero(value) : value;
     }
-}
+};
 
 struct mask_op : map_op {
     template <typename R> __device__ R operator()(int64_t, R g, R y) const {
@@ -28,11 +27,20 @@ struct mask_op : map_op {
 
 quern_status rows_finish(quern_stream *stream, rows_shape shape, void *y, const void *bias,
                          bool relu) {
-    const int64_t count = shape.rows * shape.columns;
+    const int64_t step = bias != NULL ? 0 : shape.columns;
+    walk w = {2,
+              3,
+              shape.rows * shape.columns,
+              {shape.rows, shape.columns},
+              {{shape.columns, 1}, {shape.columns, 1}, {step, 1}}};
+    finish_op op = {};
+    op.bias = bias != NULL;
+    op.relu = relu;
+    walk_axes_close(&w);
     return real_dispatch(shape.dtype, [&](auto zero) {
         typedef decltype(zero) T;
-        return launch(stream, launch_over(count), finish_kernel<T>, count, shape.columns, (T *)y,
-                      (const T *)bias, relu);
+        return walk_run(stream, w, op, false, (T *)y, (const T *)y,
+                        (const T *)(bias != NULL ? bias : y));
     });
 }
 

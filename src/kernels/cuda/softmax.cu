@@ -7,7 +7,7 @@ namespace {
 struct op {
     template <typename R> static __device__ R prepare(R sum) { return (R)1 / sum; }
     template <typename R> static __device__ R finish(R shifted, R inverse) {
-        return exp(shifted) * inverse;
+        return quick_exp(shifted) * inverse;
     }
     template <typename R> static __device__ R term(R g, R y) { return g * y; }
     template <typename R> static __device__ R gradient(R g, R y, R total) {

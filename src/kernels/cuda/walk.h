@@ -13,18 +13,19 @@
 
 typedef walk_axes walk;
 
-/* The operands' offsets of element `index`, in row-major order of the walk. Divisions of 32 bits
- * where they do, because those of 64 take several times as long. */
-static inline __device__ void walk_seek(const walk &w, int64_t index, int64_t *offset) {
-    for (int o = 0; o < w.operand_count; o++) offset[o] = 0;
+/* The operands' offsets of element `index`, in row-major order of the walk. Divisions are of 32
+ * bits where these suffice: of 64 they take several times as long. The number of operands is a
+ * constant, because an array that is indexed by a variable lies in memory. */
+template <int OPERANDS>
+__device__ void walk_seek(const walk &w, int64_t index, int64_t (&offset)[OPERANDS]) {
+    for (int o = 0; o < OPERANDS; o++) offset[o] = 0;
     for (int32_t i = w.rank - 1; i >= 0; i--) {
         int64_t outer = 0;
         if (i > 0)
             outer = w.count <= UINT32_MAX ? (int64_t)((uint32_t)index / (uint32_t)w.dim[i])
                                           : index / w.dim[i];
-        const int64_t at = index - outer * w.dim[i];
-        for (int o = 0; o < w.operand_count; o++)
-            offset[o] += (i > 0 ? at : index) * w.stride[o][i];
+        const int64_t at = i > 0 ? index - outer * w.dim[i] : index;
+        for (int o = 0; o < OPERANDS; o++) offset[o] += at * w.stride[o][i];
         index = outer;
     }
 }
@@ -40,7 +41,7 @@ template <int WIDTH, typename T> __device__ pack<WIDTH, T> walk_load(const T *fr
 template <int WIDTH, typename Op, typename T, typename... In, size_t... K>
 __device__ void walk_pack(const walk &w, std::index_sequence<K...>, const Op &op, int64_t index,
                           bool add, T *out, const In *...in) {
-    int64_t offset[WALK_OPERANDS];
+    int64_t offset[sizeof...(In) + 1];
     walk_seek(w, index, offset);
     map_pack<WIDTH>(
         op, index, add, out + offset[0],
@@ -54,11 +55,12 @@ __global__ void walk_kernel(walk w, Op op, bool add, T *out, const In *...in) {
         walk_pack<WIDTH>(w, std::index_sequence_for<In...>(), op, i * WIDTH, add, out, in...);
 }
 
-/* Whether every group of WIDTH elements lies together in every operand, or is broadcast there. */
-static inline bool walk_packs(const walk *w, int width) {
+/* Whether every group of `width` elements lies together in the operands from this one on, or is
+ * broadcast there. */
+static inline bool walk_packs(const walk *w, int width, int32_t from) {
     const int32_t last = w->rank - 1;
-    if (w->dim[last] % width != 0 || w->stride[0][last] != 1) return false;
-    for (int32_t o = 0; o < w->operand_count; o++) {
+    if (w->dim[last] % width != 0) return false;
+    for (int32_t o = from; o < w->operand_count; o++) {
         if (w->stride[o][last] != 1 && w->stride[o][last] != 0) return false;
         for (int32_t i = 0; i < last; i++)
             if (w->stride[o][last] == 1 && w->stride[o][i] % width != 0) return false;
@@ -66,13 +68,19 @@ static inline bool walk_packs(const walk *w, int width) {
     return true;
 }
 
+/* Whether these operands from 1 on are aligned for packs; one that is broadcast need not be. */
+template <int WIDTH, typename... In> bool walk_aligned(const walk *w, const In *...in) {
+    int32_t o = 0;
+    return (... && (w->stride[++o][w->rank - 1] == 0 || pack_aligned<WIDTH>(in)));
+}
+
 /* Operand 0 is out, then in…, in the order in which they were added. */
 template <typename Op, typename T, typename... In>
 quern_status walk_run(quern_stream *stream, const walk &w, const Op &op, bool add, T *out,
                       const In *...in) {
     constexpr int WIDTH = pack_width<T, In...>();
-    const bool aligned = (pack_aligned<WIDTH>(out) && ... && pack_aligned<WIDTH>(in));
-    if (aligned && walk_packs(&w, WIDTH))
+    const bool whole = w.stride[0][w.rank - 1] == 1 && pack_aligned<WIDTH>(out);
+    if (whole && walk_packs(&w, WIDTH, 0) && walk_aligned<WIDTH>(&w, in...))
         return launch(stream, launch_over(w.count / WIDTH), walk_kernel<WIDTH, Op, T, In...>, w, op,
                       add, out, in...);
     return launch(stream, launch_over(w.count), walk_kernel<1, Op, T, In...>, w, op, add, out,
