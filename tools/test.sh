@@ -124,6 +124,13 @@ part_cuda() {
         echo "cuda: nvcc was not found; the module was neither compiled nor tested"
         return 0
     fi
+    # NVIDIA's disassembler, which a toolkit from Python's wheels does not bring along.
+    local here=build/cuobjdump/nvidia/cu13/bin
+    if ! PATH=$PATH:/usr/local/cuda/bin:$here command -v cuobjdump >/dev/null &&
+        ! python3 -m pip install --quiet --no-deps --target build/cuobjdump \
+            nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm >$logs/cuobjdump.log 2>&1; then
+        echo "cuda: cuobjdump was not found; what nvcc made of the kernels is not tested"
+    fi
     build cuda || return 1
     tests cuda -L '^cuda$'
 }
