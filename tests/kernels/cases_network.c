@@ -143,7 +143,10 @@ void op_cases_layer_norm(void) {
                         .attributes = &desc,
                         .in = {{DIMS(70, 5)}, {DIMS(5)}, {.absent = true}},
                         .out = {{DIMS(70, 5)}}});
-    static const int64_t shapes[][2] = {{0, 7}, {1, 1}, {3, 127}, {300, 8}, {2, 1025}, {2, 1032}};
+    /* From 264 on: each number of 16-byte packs that a thread of a warp or a block may hold. */
+    static const int64_t shapes[][2] = {{0, 7},    {1, 1},    {3, 127},  {300, 8},
+                                        {2, 1025}, {2, 1032}, {5, 264},  {5, 512},
+                                        {2, 768},  {2, 1000}, {2, 3072}, {2, 4096}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const int64_t rows = shapes[i][0], size = shapes[i][1];
         op_check(&(op_case){.label = "rows",

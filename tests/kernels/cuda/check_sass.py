@@ -21,7 +21,7 @@ LOAD, STORE = "LDG.E.128", "STG.E.128"
 WIDE = r"(?:Li4E(?=.*f)|Li8E(?=.*(?:6__half|13__nv_bfloat16)))"
 CLAIMS = [
     ("relu", rf"map_kernelI{WIDE}", (LOAD, STORE)),
-    ("cast", r"map_kernelILi4E", (STORE,)),
+    ("cast", r"map_kernelILi4E.*7cast_toIfEEf", (STORE,)),
     ("add", rf"walk_kernelI{WIDE}", (LOAD, STORE)),
     ("sum", r"fold_rowsILi(?:32|256)ELi[48]E", (LOAD,)),
     ("sum", r"fold_columnsILi[48]E", (LOAD,)),
