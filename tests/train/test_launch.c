@@ -31,7 +31,7 @@ typedef struct told {
     quern_result result;
     quern_status status;
     char error[400], log[400]; /* the last line of the log that speaks of launches or splits */
-    int32_t steps_per_launch;
+    int32_t steps_per_launch, run_ahead;
     int launches, widest; /* attempts in a launch */
 } told;
 
@@ -131,6 +131,7 @@ static void run(const launch_run *r, told *o) {
     if (desc.epoch_count == 0 && desc.step_limit == 0) desc.epoch_count = r->wide ? 1 : 3;
     REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
     o->steps_per_launch = quern_trainer_resolved(w.trainer)->steps_per_launch;
+    o->run_ahead = quern_trainer_resolved(w.trainer)->run_ahead;
     for (int i = 0; i < (r->fits > 0 ? r->fits : 1); i++) fit_counted(w.trainer, o);
     CHECK(world_weights(&w, o->weights, 256) > 50);
     quern_trainer_destroy(w.trainer);
@@ -272,6 +273,7 @@ static void check_single(const launch_run *r, const char *line) {
     if (wanted.change.resident == QUERN_RESIDENT_AUTO) wanted.change.resident = QUERN_RESIDENT_ON;
     run(&wanted, &o);
     CHECK(o.status == QUERN_OK && o.widest <= 1 && o.steps_per_launch == 1);
+    CHECK(o.run_ahead == 2); /* rows that there are not ask for nothing */
     CHECK_SAY(strstr(o.log, line) != NULL, "\"%s\" has no \"%s\"", o.log, line);
 }
 

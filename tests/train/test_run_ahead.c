@@ -42,6 +42,27 @@ TEST_CASE(RunAhead, is_what_staging_memory_and_descriptors_allow) {
     }
 }
 
+/* Slots of batches from the host are bounded by themselves, in bytes and in number. */
+TEST_CASE(RunAhead, is_less_for_batches_that_need_more_staging_memory) {
+    static const struct {
+        int64_t batch_size;
+        int32_t lanes, window, staged;
+    } cases[] = {
+        {4, 129, 1, 129},      {4, 129, 2, 128},     {4, 129, 100, 3},       {4, 2, 100, 2},
+        {1 << 20, 129, 1, 12}, {1 << 20, 129, 3, 4}, {1 << 20, 129, 100, 3}, {1 << 20, 3, 1, 3},
+        {1 << 24, 129, 1, 3},  {1 << 24, 2, 1, 2},
+    };
+    world w;
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const quern_trainer t = {
+            .desc.batch_size = cases[i].batch_size, .graph = w.graph, .lanes = cases[i].lanes};
+        CHECK_SAY(staged_lanes(&t, cases[i].window) == cases[i].staged, "case %d: %d", (int)i,
+                  (int)staged_lanes(&t, cases[i].window));
+    }
+    world_close(&w);
+}
+
 /* Windows of growing and shrinking length; their slots are fewer than what may be in flight. */
 static void own_loop(int32_t run_ahead, float *weights, quern_result *result) {
     static const int32_t counts[] = {1, 1, 5, 2, 5, 5, 5, 100, 3, 100, 100, 1, 1, 90};
@@ -81,4 +102,28 @@ TEST_CASE(RunAhead, changes_no_bit_of_an_own_loop_of_windows) {
         CHECK_SAY(memcmp(first, weights, sizeof first) == 0 && r.step == 280, "%d ahead",
                   (int)aheads[i]);
     }
+}
+
+/* With slots for three windows the host waits for the oldest of them, while two stay under way. */
+TEST_CASE(RunAhead, leaves_windows_in_flight_where_there_are_few_slots) {
+    world w;
+    quern_batch batches[100];
+    REQUIRE_OK(world_open(&w, &(world_desc){.train_length = 64}));
+    w.desc.train = w.desc.valid = NULL;
+    w.desc.run_ahead = 128;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    for (int i = 0; i < 100; i++)
+        batches[i] = (quern_batch){.sample_count = 4,
+                                   .field_count = 2,
+                                   .names = {"x", "label"},
+                                   .data = {w.train_x, w.train_label}};
+    for (int i = 1; i <= 9; i++) {
+        const quern_trainer *t = w.trainer;
+        CHECK_OK(quern_trainer_step_window(w.trainer, batches, 100));
+        CHECK_SAY(t->in_flight_count == (i < 3 ? i : 2) && t->reached == (i < 3 ? 0 : i - 2),
+                  "%d windows: %d in flight, %d known to have run", i, (int)t->in_flight_count,
+                  (int)t->reached);
+    }
+    CHECK_OK(quern_trainer_wait(w.trainer, NULL));
+    world_close(&w);
 }

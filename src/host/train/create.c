@@ -75,7 +75,7 @@ static quern_status feeds_create(quern_trainer *t) {
                       .held_count = d->tail == QUERN_TAIL_CARRY ? (int32_t)d->accumulate - 1 : 0,
                       .worker_count = d->worker_count};
     if (!d->train) {
-        desc = (feed_desc){.kind = UNIT_TRAIN, .slot_count = d->run_ahead + 1};
+        desc = (feed_desc){.kind = UNIT_TRAIN, .slot_count = staged_lanes(t, 1)};
         t->step_window = 1;
         return feed_create(t, &t->step_feed, &desc);
     }
@@ -121,7 +121,7 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
     QUERN_TRY(trainer_plan(t));
     QUERN_TRY(memory_preflight(t));
     run_ahead_fill_default(t);
-    launch_fill_defaults(&t->desc);
+    launch_fill_defaults(t);
     QUERN_TRY(scalars_create(t));
     QUERN_TRY(host_metrics_create(t));
     QUERN_TRY(blocks_create(t));

@@ -305,6 +305,9 @@ QUERN_MUST_CHECK quern_status state_upload(quern_trainer *t);
 
 /* run_ahead.c: the rest is resolved, and the sets that the device holds are chosen. */
 void run_ahead_fill_default(quern_trainer *t);
+/* Of the ring's lanes, those that windows of so many batches from the host have slots for: fewer
+ * where the slots of all would take too much pinned memory. Of the training set all have them. */
+int32_t staged_lanes(const quern_trainer *t, int32_t window);
 
 /* trigger.c: the first update at which something is due, behind the known ones. */
 int64_t trigger_next(const quern_trainer *t);

@@ -20,15 +20,16 @@ typedef struct sweep {
     unsigned char *to;
     size_t bytes, written;
     int64_t issued, done;
+    int32_t lanes; /* batches under way at most: of the ring's, those that have slots */
     int32_t slots[RUN_AHEAD_MAX + 1];
 } sweep;
 
 /* One wait for half of those under way. */
 static quern_status older_wait(quern_trainer *t, sweep *s) {
-    const int64_t target = s->done + flight_group(t);
-    QUERN_TRY(device_wait_event(t->device, t->events[(target - 1) % t->lanes]));
+    const int64_t target = s->done + flight_group(s->lanes);
+    QUERN_TRY(device_wait_event(t->device, t->events[(target - 1) % s->lanes]));
     for (; s->done < target; s->done++)
-        loader_release(s->feed->loader, s->slots[s->done % t->lanes]);
+        loader_release(s->feed->loader, s->slots[s->done % s->lanes]);
     return QUERN_OK;
 }
 
@@ -46,7 +47,7 @@ static quern_status output_copy(quern_trainer *t, sweep *s, const trainer_unit *
 }
 
 static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *batch) {
-    const int64_t lane = s->issued % t->lanes;
+    const int64_t lane = s->issued % s->lanes;
     trainer_unit *unit = NULL;
     QUERN_TRY(unit_get(&unit, t, s->kind, batch->sample_count));
     if (s->feed->resident)
@@ -83,7 +84,7 @@ static quern_status batches_run(quern_trainer *t, sweep *s) {
         loader_batch batch;
         s->cut = s->events && t->stopping && !all_issued(s);
         if (all_issued(s) || (s->events && t->stopping)) return QUERN_OK;
-        if (s->issued - s->done == t->lanes) QUERN_TRY(older_wait(t, s));
+        if (s->issued - s->done == s->lanes) QUERN_TRY(older_wait(t, s));
         QUERN_TRY(loader_next(s->feed->loader, &batch));
         if (batch.end) return QUERN_OK;
         QUERN_TRY(batch_issue(t, s, &batch));
@@ -96,6 +97,7 @@ static quern_status batches_run(quern_trainer *t, sweep *s) {
  * program shares the activations' memory with those that run here. */
 static quern_status sweep_run(quern_trainer *t, sweep *s) {
     t->last_unit = NULL;
+    s->lanes = s->feed->resident ? t->lanes : staged_lanes(t, 1);
     QUERN_TRY(average_follow(t));
     trace_begin(t->host, "train", "eval", t->step);
     const quern_status status = batches_run(t, s);
@@ -144,7 +146,7 @@ static quern_status feed_for(quern_trainer *t, feed *f, unit_kind kind,
                        &(feed_desc){.kind = kind,
                                     .dataset = dataset,
                                     .loader = true,
-                                    .slot_count = t->desc.run_ahead + 1 + t->desc.prefetch,
+                                    .slot_count = staged_lanes(t, 1) + t->desc.prefetch,
                                     .worker_count = t->desc.worker_count});
 }
 

@@ -29,7 +29,7 @@ static quern_status host_feed_create(quern_trainer *t) {
     return feed_create(t, &t->eval_feed,
                        &(feed_desc){.kind = UNIT_EVALUATE,
                                     .loader = true,
-                                    .slot_count = t->desc.run_ahead + 1 + t->desc.prefetch,
+                                    .slot_count = staged_lanes(t, 1) + t->desc.prefetch,
                                     .worker_count = t->desc.worker_count});
 }
 

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-int32_t flight_group(const quern_trainer *t) { return t->lanes > 2 ? t->lanes / 2 : 1; }
+int32_t flight_group(int32_t lanes) { return lanes > 2 ? lanes / 2 : 1; }
 
 static attempt *attempt_of(const quern_trainer *t, int64_t number) {
     return &t->in_flight[number % t->lanes];
@@ -59,7 +59,11 @@ quern_status flight_add(quern_trainer *t, const attempt *a) {
     t->in_flight_count++;
     t->attempts_issued++;
     t->sums_current = false;
-    return t->attempts_issued - t->marked >= flight_group(t) ? mark(t) : QUERN_OK;
+    return flight_mark(t, t->lanes);
+}
+
+quern_status flight_mark(quern_trainer *t, int32_t lanes) {
+    return t->attempts_issued - t->marked >= flight_group(lanes) ? mark(t) : QUERN_OK;
 }
 
 bool flight_mended(const quern_trainer *t) { return t->mended_before != device_mended(t->device); }

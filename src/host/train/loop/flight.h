@@ -7,9 +7,10 @@
 
 /* launch.c */
 QUERN_MUST_CHECK quern_status launch_check(const quern_trainer_desc *desc);
-/* run_ahead has its default. */
-void launch_fill_defaults(quern_trainer_desc *desc);
-/* Records the rows, when units and feeds are there; or says why there are none. */
+/* Behind the plan, when run_ahead has its default: whether there are rows, or why not, and so how
+ * far ahead they ask to be. */
+void launch_fill_defaults(quern_trainer *t);
+/* Records the rows, when units and feeds are there. */
 QUERN_MUST_CHECK quern_status launch_create(quern_trainer *t);
 void launch_release(quern_trainer *t);
 /* Whether this attempt, which is to be the next in flight, is launched later, in a row. */
@@ -27,8 +28,10 @@ attempt *attempt_next(quern_trainer *t);
 /* It has been issued; `a` is copied. */
 QUERN_MUST_CHECK quern_status flight_add(quern_trainer *t, const attempt *a);
 int64_t flight_oldest(const quern_trainer *t);
-/* So many share an event, and are read with one wait. */
-int32_t flight_group(const quern_trainer *t);
+/* Where at most `lanes` are in flight, so many share an event, and are read with one wait. */
+int32_t flight_group(int32_t lanes);
+/* An event behind the newest, once they are so many. */
+QUERN_MUST_CHECK quern_status flight_mark(quern_trainer *t, int32_t lanes);
 /* Waits until this one has run. The failure is of any that shares its event. */
 QUERN_MUST_CHECK quern_status flight_reach(quern_trainer *t, int64_t number);
 /* Something has been issued behind the newest that whoever reaches it is to wait for too. */

@@ -35,14 +35,6 @@ quern_status launch_check(const quern_trainer_desc *d) {
     return QUERN_OK;
 }
 
-void launch_fill_defaults(quern_trainer_desc *d) {
-    const int32_t half = d->train ? (d->run_ahead + 1) / 2 : 1;
-    if (d->steps_per_launch == 0)
-        d->steps_per_launch = 1 << exponent_of(half < STEPS_DEFAULT ? half : STEPS_DEFAULT);
-    else if (d->steps_per_launch > half)
-        d->run_ahead = 2 * d->steps_per_launch - 1;
-}
-
 /* An event at which a callback is to find the attempts before launched, and those behind not. */
 static const char *watched_event(const quern_trainer *t) {
     static const quern_event_kind events[] = {QUERN_EVENT_fetch_begin, QUERN_EVENT_fetch_end,
@@ -58,26 +50,16 @@ static const char *watched_event(const quern_trainer *t) {
 static const char *obstacle(const quern_trainer *t) {
     if (t->desc.no_capture || t->device->trace_ops) return "they are not recorded";
     if (t->desc.accumulate > 1) return "a window has several batches";
-    return t->train_feed.resident ? NULL : "their data comes from the host";
+    return resident_train(t) ? NULL : "their data comes from the host";
 }
 
-static quern_status rows_record(quern_trainer *t, const trainer_unit *unit) {
-    t->row_unit = unit;
-    t->rows[0] = unit->captures[TURN_ONLY][SEGMENT_GATHER];
-    for (int32_t i = 1; i <= exponent_of(t->desc.steps_per_launch); i++) {
-        const unit_run row = {TURN_ONLY, SEGMENT_GATHER, SEGMENT_UPDATE, 1 << i};
-        QUERN_TRY(unit_record(t, unit, &row, &t->rows[i]));
-    }
-    return QUERN_OK;
-}
-
-quern_status launch_create(quern_trainer *t) {
-    const trainer_unit *unit = unit_find(t, UNIT_TRAIN, t->desc.batch_size);
-    const int32_t steps = t->desc.steps_per_launch;
+void launch_fill_defaults(quern_trainer *t) {
+    const int32_t half = t->desc.train ? (t->desc.run_ahead + 1) / 2 : 1;
+    int32_t steps = t->desc.steps_per_launch;
     const char *against = obstacle(t), *event = watched_event(t);
-    if (steps == 1) return QUERN_OK;
-    if (unit && !against && !event) return rows_record(t, unit);
+    if (steps == 0) steps = 1 << exponent_of(half < STEPS_DEFAULT ? half : STEPS_DEFAULT);
     t->desc.steps_per_launch = 1;
+    if (steps == 1 || !unit_find(t, UNIT_TRAIN, t->desc.batch_size)) return;
     if (event)
         log_write(t->host, QUERN_LOG_INFO,
                   "a callback subscribes to %s: steps are launched one by one, not %" PRId32
@@ -86,6 +68,20 @@ quern_status launch_create(quern_trainer *t) {
     else if (against)
         log_write(t->host, QUERN_LOG_INFO,
                   "steps are launched one by one, not %" PRId32 " at once: %s", steps, against);
+    if (event || against) return;
+    t->desc.steps_per_launch = steps;
+    if (steps > half) t->desc.run_ahead = 2 * steps - 1;
+}
+
+quern_status launch_create(quern_trainer *t) {
+    if (t->desc.steps_per_launch == 1) return QUERN_OK;
+    const trainer_unit *unit = unit_find(t, UNIT_TRAIN, t->desc.batch_size);
+    t->row_unit = unit;
+    t->rows[0] = unit->captures[TURN_ONLY][SEGMENT_GATHER];
+    for (int32_t i = 1; i <= exponent_of(t->desc.steps_per_launch); i++) {
+        const unit_run row = {TURN_ONLY, SEGMENT_GATHER, SEGMENT_UPDATE, 1 << i};
+        QUERN_TRY(unit_record(t, unit, &row, &t->rows[i]));
+    }
     return QUERN_OK;
 }
 

@@ -195,8 +195,9 @@ static quern_status record_read(quern_trainer *t) {
 }
 
 quern_status records_keep_below(quern_trainer *t, int32_t lanes) {
+    const int32_t kept = lanes - flight_group(lanes);
+    QUERN_TRY(flight_mark(t, lanes));
     if (t->in_flight_count < lanes) return QUERN_OK;
-    const int32_t group = flight_group(t), kept = lanes > group ? lanes - group : 0;
     group_wait w;
     wait_end(&w, flight_reach(t, t->attempts_issued - kept - 1));
     while (t->in_flight_count > kept) QUERN_TRY(record_read(t));

@@ -5,13 +5,16 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { STAGED_BATCHES = 256 };
-
-/* Windows that may be in flight: fewer where each needs many slots. */
-static int32_t step_lanes(const quern_trainer *t, int32_t window) {
-    const int32_t few = t->lanes < 3 ? t->lanes : 3, room = STAGED_BATCHES / window;
-    if (room >= t->lanes) return t->lanes;
-    return room > few ? room : few;
+/* Nothing may be in flight where the attempts' room changes. */
+static quern_status step_window_open(quern_trainer *t, int32_t count) {
+    log_write(t->host, QUERN_LOG_INFO,
+              "an own loop's window of %" PRId32
+              " batch%s comes for the first time: staging memory "
+              "for such windows is allocated",
+              count, count == 1 ? "" : "es");
+    if (count == 1) return QUERN_OK;
+    QUERN_TRY(records_drain(t));
+    return window_reserve(t, count);
 }
 
 /* Slots for windows of `count` batches, as many as may be in flight: made when they first come. */
@@ -20,19 +23,12 @@ static quern_status step_feed_get(quern_trainer *t, int32_t count) {
     if (f->slot_count > 0 && t->step_window >= count) return QUERN_OK;
     trainer_unit *unit = NULL;
     QUERN_TRY(unit_get(&unit, t, UNIT_TRAIN, t->desc.batch_size));
-    if (count > 1) {
-        log_write(t->host, QUERN_LOG_INFO,
-                  "a window of %" PRId32 " batches comes for the first time: staging memory for "
-                  "such windows is allocated",
-                  count);
-        QUERN_TRY(records_drain(t));
-        QUERN_TRY(window_reserve(t, count));
-    }
+    QUERN_TRY(step_window_open(t, count));
     QUERN_TRY(units_open_uploads(t));
     feed_release(t, f);
     t->step_window = count;
     return feed_create(
-        t, f, &(feed_desc){.kind = UNIT_TRAIN, .slot_count = step_lanes(t, count) * count});
+        t, f, &(feed_desc){.kind = UNIT_TRAIN, .slot_count = staged_lanes(t, count) * count});
 }
 
 static int32_t field_find(const quern_batch *batch, const char *name) {
@@ -99,7 +95,7 @@ static window_batch batch_take(quern_trainer *t, int32_t slot, const quern_batch
 static quern_status step_issue(quern_trainer *t, const quern_batch *batches, int32_t count) {
     QUERN_TRY(step_feed_get(t, count));
     for (int32_t i = 0; i < count; i++) QUERN_TRY(batch_check(t, &batches[i], count));
-    const int32_t lanes = step_lanes(t, t->step_window);
+    const int32_t lanes = staged_lanes(t, t->step_window);
     QUERN_TRY(
         records_keep_below(t, lanes)); /* a callback that failed inside a step left one more */
     QUERN_TRY(records_make_room(t));
