@@ -182,7 +182,8 @@ typedef struct quern_result {
     const char *checkpoint; /* path of the one that holds this state, NULL: none does; valid until
                                the next call with this trainer */
     size_t peak_bytes;
-    int64_t host_waits; /* times the host waited for the device in this fit */
+    int64_t host_waits; /* times the host waited for the device in this fit, for whatever uses it:
+                           what another trainer on it has waited for meanwhile counts too */
 } quern_result;
 
 /* INVALID, SHAPE, UNSUPPORTED, HOST_MEMORY, DEVICE_MEMORY, INPUT (no samples, or fewer than the

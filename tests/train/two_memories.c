@@ -95,6 +95,11 @@ static quern_status fill(quern_stream *stream, void *to, int value, size_t bytes
     return quern_backend_cpu.fill(stream, to, value, bytes);
 }
 
+static quern_status capture_begin(quern_stream *stream) {
+    QUERN_TRY(pass(MEMORY_CAPTURE));
+    return quern_backend_cpu.capture_begin(stream);
+}
+
 void two_memories_begin(quern_device *device) {
     memories = (two_memories){0};
     apart = quern_backend_cpu;
@@ -110,6 +115,7 @@ void two_memories_begin(quern_device *device) {
     apart.call = call;
     apart.copy = copy;
     apart.fill = fill;
+    apart.capture_begin = capture_begin;
     own_stream = device->stream;
     device->backend = &apart;
 }

@@ -19,6 +19,7 @@ typedef enum memory_call {
     MEMORY_CALL,
     MEMORY_COPY,
     MEMORY_FILL,
+    MEMORY_CAPTURE,
     MEMORY_CALL_COUNT
 } memory_call;
 

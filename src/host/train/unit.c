@@ -248,9 +248,12 @@ quern_status unit_capture(quern_trainer *t, trainer_unit *unit) {
 
 quern_status units_open_uploads(quern_trainer *t) {
     if (t->uploads) return QUERN_OK;
-    t->uploads = true;
-    for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(captures_make(t, u));
-    return QUERN_OK;
+    quern_status status = QUERN_OK;
+    t->uploads = true; /* which the captures look at */
+    for (trainer_unit *u = t->units; u && status == QUERN_OK; u = u->next)
+        status = captures_make(t, u);
+    t->uploads = status == QUERN_OK;
+    return status;
 }
 
 quern_status units_open_windows(quern_trainer *t) {
