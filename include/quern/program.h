@@ -20,7 +20,8 @@ typedef struct quern_parameters_desc {
     bool gradients;
     quern_precision precision; /* BF16, F16: with the copies that programs of it read */
     bool stochastic_rounding;  /* of the copies, by an optimizer's updates: up or down by chance,
-                                  drawn from (device seed, update, index); else to nearest */
+                                  drawn from (device seed, update, index); else to nearest.
+                                  INVALID where precision has no copies */
 } quern_parameters_desc;
 
 /* Allocates and initialises every value from (device seed, parameter name). The graph takes no

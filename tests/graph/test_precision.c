@@ -251,6 +251,45 @@ TEST_CASE(Precision, the_pass_inserts_the_casts_that_the_rows_ask_for) {
     fixture_close(&n.f);
 }
 
+/* A parameter is there in both forms, and so is an alias of one: what it is added to decides. */
+TEST_CASE(Precision, an_alias_of_a_parameter_decides_as_little_as_itself) {
+    static const char golden[] =
+        "program: evaluation, bf16, batch 8, 7 forward and 0 backward steps, arena 2048 bytes,"
+        " inputs 640 bytes\n"
+        "   0 forward   x:BF16 = cast(x)\n"
+        "   1 forward   a.weight:BF16 = cast(a.weight), by the update\n"
+        "   2 forward   a.bias:BF16 = cast(a.bias), by the update\n"
+        "   3 forward   a.linear:BF16 = linear(x:BF16, a.weight:BF16, a.bias:BF16)\n"
+        "   4 forward   shift:BF16 = cast(shift), by the update\n"
+        "   5 forward   add3:BF16 = add(a.linear:BF16, reshape1:BF16)\n"
+        "   6 forward   add3 = cast(add3:BF16)\n";
+    net n = {.f = fixture_open(QUERN_F32)};
+    quern_graph *g = n.f.graph;
+    n.x = quern_input(g, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, 20}});
+    quern_tensor *shift =
+        quern_parameter(g, &(quern_parameter_desc){.name = "shift", .rank = 2, .dim = {6, 2}});
+    shift = quern_slice(g, shift, &(quern_slice_desc){.axis = 0, .start = 1, .stop = 5});
+    shift = quern_reshape(g, shift, &(quern_reshape_desc){.rank = 1, .dim = {8}});
+    quern_tensor *a = quern_dense(g, n.x, &(quern_dense_desc){.units = 8, .name = "a"});
+    n.z = quern_add(g, a, shift);
+    char text[8192] = "";
+    quern_parameters *values = NULL;
+    quern_program *p = NULL;
+    REQUIRE_OK(quern_parameters_create(
+        &values, g, &(quern_parameters_desc){.precision = QUERN_PRECISION_BF16}));
+    REQUIRE_OK(quern_program_create(&p, &(quern_program_desc){.graph = g,
+                                                              .parameters = values,
+                                                              .batch_size = 8,
+                                                              .outputs = &n.z,
+                                                              .output_count = 1,
+                                                              .precision = QUERN_PRECISION_BF16}));
+    quern_program_dump(p, line_append, text);
+    CHECK_TEXT(text, golden);
+    quern_program_destroy(p);
+    quern_parameters_destroy(values);
+    fixture_close(&n.f);
+}
+
 static quern_status program_of(net *n, quern_parameters *values, quern_precision precision) {
     quern_program *p = NULL;
     const quern_status status =

@@ -8,6 +8,7 @@
 #include "parameters.h"
 
 #include "../base/size.h"
+#include "../device/device.h"
 
 static quern_status block_bytes(const quern_parameters *p, size_t *out) {
     *out = 0;
@@ -39,10 +40,14 @@ void parameters_copies_release(quern_parameters *p) {
     p->copies = NULL;
 }
 
-void parameters_copies_follow(quern_parameters *p, const task_state *state) {
+/* What was issued reads `round` until it has run, or has been dropped with a failure. */
+quern_status parameters_copies_follow(quern_parameters *p, const task_state *state) {
+    quern_status status = QUERN_OK;
+    if (p->copies) status = device_wait_stream(p->graph->device, p->round_args.stream);
     p->round.state = state;
     p->round.stochastic = p->stochastic && state;
     p->stale = true;
+    return status;
 }
 
 quern_status parameters_copies_issue(quern_parameters *p, quern_stream *stream) {

@@ -42,8 +42,9 @@ size_t parameters_copy_bytes(const quern_parameters *p);
 QUERN_MUST_CHECK quern_status parameters_copies_allocate(quern_parameters *p);
 void parameters_copies_release(quern_parameters *p);
 /* Whose updates draw the chances of stochastic rounding; NULL: none any more. Until then copies are
- * rounded to nearest. */
-void parameters_copies_follow(quern_parameters *p, const task_state *state);
+ * rounded to nearest. Waits for a rounding that is under way; its failure is returned. */
+QUERN_MUST_CHECK quern_status parameters_copies_follow(quern_parameters *p,
+                                                       const task_state *state);
 /* Issues the rounding of all; _renew: if they are stale. */
 QUERN_MUST_CHECK quern_status parameters_copies_issue(quern_parameters *p, quern_stream *stream);
 QUERN_MUST_CHECK quern_status parameters_copies_renew(quern_parameters *p, quern_stream *stream);

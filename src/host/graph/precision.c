@@ -145,12 +145,18 @@ static quern_status form_get(assignment *a, quern_tensor *t, bool half, quern_te
 
 static bool is_wide_type(const quern_tensor *t) { return t->shape.dtype == QUERN_F32; }
 
-/* A parameter is there in both forms, so it decides nothing. */
+/* A parameter is there in both forms, and so is every alias of it. */
+static bool is_both(const assignment *a, const quern_tensor *t) {
+    while (a->forms[t->id].alias) t = a->forms[t->id].alias->in[0];
+    return t->role == ROLE_PARAMETER;
+}
+
+/* What is there in both forms decides nothing. */
 static bool follows(const assignment *a, const planned_node *n) {
     bool any = false;
     for (int32_t i = 0; i < n->input_count; i++) {
         const quern_tensor *t = n->in[i];
-        if (!t || !is_wide_type(t) || t->role == ROLE_PARAMETER) continue;
+        if (!t || !is_wide_type(t) || is_both(a, t)) continue;
         if (i > 0 && (n->op->flags & QUERN_OP_FIRST)) break;
         if (!a->forms[t->id].is_half) return false;
         any = true;

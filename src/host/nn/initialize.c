@@ -70,6 +70,11 @@ quern_status quern_parameters_create(quern_parameters **out, quern_graph *graph,
     p->graph = graph;
     quern_status status = parameters_plan(p, graph, desc ? desc->precision : QUERN_PRECISION_F32);
     p->stochastic = desc && desc->stochastic_rounding;
+    if (status == QUERN_OK && p->stochastic && p->copy_dtype == QUERN_F32)
+        status = quern_fail(QUERN_INVALID,
+                            "parameters: stochastic_rounding is set, but precision "
+                            "is %s: there are no 16-bit copies to be rounded",
+                            quern_precision_name(desc->precision));
     if (status == QUERN_OK) status = parameters_allocate(p, desc && desc->gradients);
     if (status == QUERN_OK) status = parameters_initialize(p);
     if (status == QUERN_OK) {

@@ -143,14 +143,15 @@ quern_status optimizer_bind(bound_optimizer *out, const optimizer_bind_desc *des
                                    (void *)((char *)o->memory + l.schedule_start)));
     QUERN_TRY(bind_commit(o, desc->state));
     bind_tasks(o, &l, desc->state, desc->not_finite_limit);
-    parameters_copies_follow(o->parameters, desc->state);
+    QUERN_TRY(parameters_copies_follow(o->parameters, desc->state));
     /* last: after a failure above nothing is under way, and release may free at once */
     return backend->fill(o->stream, o->memory, 0, l.bytes);
 }
 
 void optimizer_release(bound_optimizer *o) {
     if (!o->device) return;
-    parameters_copies_follow(o->parameters, NULL);
+    const quern_status last = parameters_copies_follow(o->parameters, NULL);
+    (void)last; /* nobody is left who could be told */
     schedule_ring_destroy(&o->schedule);
     memory_release(&o->device->host, o->committed, 2 * (int64_t)o->commit.count,
                    sizeof *o->committed);
