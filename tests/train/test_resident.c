@@ -156,6 +156,13 @@ static void check_resumes(saved_run_desc d, quern_resident saving, quern_residen
             CHECK_OK(saved_run_whole(&device, &d));
             const char *difference = saved_run_difference(&host, &device, step, true);
             CHECK_SAY(!difference, "resumed at step %d: %s", (int)step, difference);
+            if (saving != going_on) {
+                CHECK_HAS(device.log, saving == QUERN_RESIDENT_ON
+                                          ? "resident was \"on\", is \"off\""
+                                          : "resident was \"off\", is \"on\"");
+                CHECK_HAS(device.log, "the run stays bit-identical");
+                CHECK(!strstr(device.log, "no longer bit-identical"));
+            }
             checked++;
         }
         temporary_end(&one);

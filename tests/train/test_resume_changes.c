@@ -160,6 +160,45 @@ TEST_CASE(ResumeChanges, a_node_behind_those_that_are_kept_by_name_is_not_overlo
     temporary_end(&t);
 }
 
+typedef enum wide_change { WIDE_SAME, WIDE_AXIS, WIDE_INPUT } wide_change;
+
+/* Inputs with names so long that they fill the line that a node has. */
+static void fit_wide_node(const char *directory, wide_change change, sentence *log) {
+    enum { PARTS = 16 };
+    static const quern_reshape_desc three = {.rank = 3, .dim = {QUERN_B, WORLD_CLASSES, 1}};
+    world w;
+    quern_tensor *parts[PARTS];
+    REQUIRE_OK(world_open(&w, &(world_desc){.host.log = {note_model, log}}));
+    for (int i = 0; i < 4; i++) quern_scope_push(w.graph, "a_scope_whose_name_makes_others_long");
+    quern_tensor *x = quern_reshape(w.graph, w.logits, &three);
+    for (int i = 0; i < PARTS; i++) parts[i] = quern_neg(w.graph, x);
+    if (change == WIDE_INPUT) parts[PARTS - 1] = parts[0];
+    (void)quern_concat(w.graph, parts, PARTS,
+                       &(quern_concat_desc){.axis = change == WIDE_AXIS ? 1 : 2});
+    for (int i = 0; i < 4; i++) quern_scope_pop(w.graph);
+    w.desc.save = (quern_save_desc){.directory = directory, .resume = true};
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    world_close(&w);
+}
+
+TEST_CASE(ResumeChanges, a_node_with_more_inputs_than_fit_a_line_is_not_overlooked) {
+    static const wide_change changes[] = {WIDE_AXIS, WIDE_INPUT};
+    for (int i = 0; i < 2; i++) {
+        temporary t = {{0}, {0}};
+        sentence log = {{0}};
+        REQUIRE(temporary_begin(&t));
+        fit_wide_node(t.path, WIDE_SAME, &log);
+        fit_wide_node(t.path, WIDE_SAME, &log);
+        CHECK_TEXT(log.text, "");
+        fit_wide_node(t.path, changes[i], &log);
+        CHECK_HAS(log.text, "concat");
+        CHECK_HAS(log.text, " of 16 inputs, ");
+        CHECK_HAS(log.text, "no longer bit-identical");
+        temporary_end(&t);
+    }
+}
+
 static void one_more_set(void *self, quern_trainer_desc *desc) {
     quern_evaluation_set *set = self;
     set->dataset = desc->valid;

@@ -37,6 +37,7 @@ static const char *const harmless[] = {
     "thread_count",
     "threads",
     "prefetch",
+    "resident",
     "run_dir",
     "directory",
     "verbose",

@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stddef.h>
+#include <string.h>
 
 typedef enum member_kind { BOOL, INT32, INT64, REAL } member_kind;
 
@@ -107,11 +108,30 @@ static void add_schedule(text *t, const quern_schedule *s) {
 
 enum { MODEL_LINES = 1000 };
 
-static void model_node_text(text *line, const graph_node *n) {
+static void node_line(text *line, const graph_node *n) {
     char shape[160];
     shape_text(&n->out[0]->shape, shape, sizeof shape);
     node_text(line, n);
     text_add(line, " %s %s", quern_dtype_name(n->out[0]->shape.dtype), shape);
+}
+
+/* Of inputs too many to be named a digest, so that no line is cut. */
+static void model_node_text(text *line, const graph_node *n) {
+    char inputs_digest[DIGEST_TEXT];
+    digest inputs;
+    node_line(line, n);
+    if (!line->overflow) return;
+    digest_begin(&inputs);
+    for (int32_t i = 0; i < n->input_count; i++) {
+        const char *name = n->in[i] ? n->in[i]->name : "-";
+        digest_add(&inputs, name, strlen(name) + 1);
+    }
+    digest_end(&inputs, inputs_digest);
+    graph_node bare = *n;
+    bare.input_count = 0;
+    *line = text_over(line->data, line->capacity);
+    node_line(line, &bare);
+    text_add(line, " of %" PRId32 " inputs, %s", n->input_count, inputs_digest);
 }
 
 /* Of the parameters that do not move as all others do. */
@@ -244,12 +264,14 @@ static void add_save(text *t, const quern_save_desc *d) {
 static void add_all(text *t, const quern_trainer *trainer) {
     static const char *const tails[] = {"flush", "carry", "drop"};
     static const char *const policies[] = {"stop", "skip", "rollback"};
+    static const char *const residents[] = {"auto", "on", "off"};
     const quern_trainer_desc *d = &trainer->desc;
     text_add(t, "{\"seed\": \"%" PRIu64 "\"", trainer->device->seed);
     add_data(t, d->train);
     add_members(t, trainer_members, COUNT(trainer_members), d);
     add_string(t, "tail", tails[d->tail]);
     add_string(t, "not_finite", policies[d->not_finite]);
+    add_string(t, "resident", residents[d->resident]);
     add_transforms(t, d);
     add_metrics(t, d);
     add_sets(t, trainer);
