@@ -39,7 +39,8 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_find_learning_rate(
     quern_found_learning_rate *out, const quern_trainer_desc *trainer,
     const quern_find_learning_rate_desc *desc, quern_find_point *points, int64_t capacity);
 
-/* The largest batch whose plan fits. Every byte is planned before a run, so nothing is run. */
+/* The largest batch whose plan fits. Every byte is planned before a run, so nothing is run. Sets
+ * that are resident by AUTO take no part: a trainer keeps them only in room that is left. */
 typedef struct quern_find_batch_size_desc {
     size_t byte_limit; /* of device memory; default: what the device has free now */
     int64_t largest;   /* default: the samples of the training set, 65536 without a length */

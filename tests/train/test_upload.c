@@ -181,6 +181,30 @@ TEST_CASE(Upload, of_a_large_set_in_parts_changes_no_bit) {
     CHECK(memcmp(weights[0], weights[1], sizeof weights[0]) == 0);
 }
 
+/* What a set takes that is resident only where there is room makes no batch smaller. */
+TEST_CASE(Upload, of_whole_sets_takes_no_part_in_the_search_for_a_batch_size) {
+    static const quern_resident how[] = {QUERN_RESIDENT_OFF, QUERN_RESIDENT_AUTO};
+    for (int64_t batch = 1; batch <= 16; batch *= 4) {
+        int64_t found[2] = {0};
+        for (int i = 0; i < 2; i++) {
+            world w;
+            quern_memory memory;
+            REQUIRE_OK(world_open(&w, &whole));
+            two_memories_begin(w.device);
+            w.desc.batch_size = batch;
+            w.desc.resident = QUERN_RESIDENT_OFF;
+            CHECK_OK(quern_trainer_memory(&memory, &w.desc));
+            w.desc.resident = how[i];
+            CHECK_OK(quern_find_batch_size(
+                &found[i], NULL, &w.desc,
+                &(quern_find_batch_size_desc){.byte_limit = memory.peak_bytes}));
+            world_end(&w, true);
+        }
+        CHECK_SAY(found[0] >= batch && found[1] == found[0], "%d and %d, not %d", (int)found[0],
+                  (int)found[1], (int)batch);
+    }
+}
+
 /* After any failure everything can be destroyed, and before that a fit goes on. */
 static bool fails_at(memory_call kind, int64_t n, bool for_ever, quern_resident resident) {
     world w;

@@ -1,5 +1,6 @@
 /* find_batch_size.c - the largest batch whose plan fits: by doubling, then by halving the gap.
- * Cost: a plan for each size tried, no device memory. */
+ * Cost: a plan for each size tried, no device memory. A set that is resident only where there is
+ * room is planned to come from the host: what it would take is no reason for a smaller batch. */
 #include "../../base/report.h"
 #include "../../device/device.h"
 #include "../../graph/graph.h"
@@ -79,6 +80,7 @@ quern_status quern_find_batch_size(int64_t *out, quern_memory *memory,
     if (!trainer || !trainer->graph)
         return quern_fail(QUERN_INVALID, "find batch size: graph is NULL");
     search s = {.trial = *trainer};
+    if (s.trial.resident == QUERN_RESIDENT_AUTO) s.trial.resident = QUERN_RESIDENT_OFF;
     QUERN_TRY(limits_resolve(&s, &largest, desc));
     QUERN_TRY(sizes_search(&s, largest, desc && desc->any));
     *out = s.best;
