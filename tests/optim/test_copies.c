@@ -32,10 +32,11 @@ static quern_status own_update(const quern_kernel_args *args) {
 }
 static const quern_update_rule own = {.name = "own", .update = {[QUERN_BACKEND_CPU] = own_update}};
 
-static void net_open(net *n, const quern_parameters_desc *desc) {
+static void net_open(net *n, uint64_t seed, const quern_parameters_desc *desc) {
     *n = (net){0};
     REQUIRE_OK(quern_device_create(
-        &n->device, &(quern_device_desc){.kind = QUERN_DEVICE_CPU, .thread_count = 2, .seed = 7}));
+        &n->device,
+        &(quern_device_desc){.kind = QUERN_DEVICE_CPU, .thread_count = 2, .seed = seed}));
     REQUIRE_OK(quern_graph_create(&n->graph, n->device, NULL));
     n->x = quern_input(n->graph,
                        &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, FEATURES}});
@@ -61,6 +62,17 @@ static void inputs_write(net *n) {
     for (int i = 0; i < BATCH; i++) label[i] = i % CLASSES;
     REQUIRE_OK(quern_program_write(n->program, n->x, x, sizeof x));
     REQUIRE_OK(quern_program_write(n->program, n->label, label, sizeof label));
+}
+
+/* The same whatever the seed. */
+static void weights_write(net *n) {
+    float weights[WEIGHTS];
+    const float bias[CLASSES] = {0};
+    for (int i = 0; i < WEIGHTS; i++) weights[i] = (float)((i * 13) % 23) / 23 - 0.5f;
+    CHECK_OK(quern_parameters_write(n->parameters, quern_tensor_find(n->graph, "fc.weight"),
+                                    weights, sizeof weights));
+    CHECK_OK(quern_parameters_write(n->parameters, quern_tensor_find(n->graph, "fc.bias"), bias,
+                                    sizeof bias));
 }
 
 static void net_close(net *n) {
@@ -103,14 +115,15 @@ static void updates_check(net *n, int updates, const char *what, outcome *out) {
     }
 }
 
-static void run(const quern_parameters_desc *desc, const quern_optimizer_desc *optimizer,
-                outcome *out) {
+static void run(uint64_t seed, const quern_parameters_desc *desc,
+                const quern_optimizer_desc *optimizer, outcome *out) {
     net n;
     char what[96];
     snprintf(what, sizeof what, "%s, %s, %s", quern_precision_name(desc->precision),
              desc->stochastic_rounding ? "by chance" : "to nearest",
              optimizer->rule ? "own rule" : "built-in rule");
-    net_open(&n, desc);
+    net_open(&n, seed, desc);
+    weights_write(&n);
     inputs_write(&n);
     CHECK_OK(quern_optimizer_create(&n.optimizer, n.parameters, optimizer));
     updates_check(&n, 5, what, out);
@@ -127,7 +140,8 @@ TEST_CASE(Copies, are_those_of_the_values_and_the_update_however_they_came_about
         outcome all[2][3];
         for (int chance = 0; chance < 2; chance++)
             for (int o = 0; o < 3; o++)
-                run(&(quern_parameters_desc){.gradients = true,
+                run(7,
+                    &(quern_parameters_desc){.gradients = true,
                                              .precision = precisions[p],
                                              .stochastic_rounding = chance == 1},
                     &optimizers[o], &all[chance][o]);
@@ -138,12 +152,27 @@ TEST_CASE(Copies, are_those_of_the_values_and_the_update_however_they_came_about
     }
 }
 
+TEST_CASE(Copies, by_chance_are_drawn_from_the_devices_seed) {
+    static const quern_optimizer_desc sgd = {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.05};
+    for (int chance = 0; chance < 2; chance++) {
+        outcome seven, again, eight;
+        const quern_parameters_desc desc = {.gradients = true,
+                                            .precision = QUERN_PRECISION_BF16,
+                                            .stochastic_rounding = chance == 1};
+        run(7, &desc, &sgd, &seven);
+        run(7, &desc, &sgd, &again);
+        run(8, &desc, &sgd, &eight);
+        CHECK(memcmp(&seven, &again, sizeof seven) == 0);
+        CHECK((memcmp(&seven, &eight, sizeof seven) != 0) == (chance == 1));
+    }
+}
+
 /* Where nothing is rounded nothing can be chosen. */
 TEST_CASE(Copies, by_chance_are_refused_where_there_are_none) {
     static const quern_precision none[] = {QUERN_PRECISION_F32, QUERN_PRECISION_TF32};
     net n;
     quern_parameters *p = NULL;
-    net_open(&n, &(quern_parameters_desc){.gradients = true});
+    net_open(&n, 7, &(quern_parameters_desc){.gradients = true});
     for (int i = 0; i < 2; i++) {
         CHECK_STATUS(quern_parameters_create(&p, n.graph,
                                              &(quern_parameters_desc){.precision = none[i],
@@ -172,9 +201,10 @@ TEST_CASE(Copies, follow_another_optimizer_only_behind_what_is_under_way) {
     net n;
     quern_backend noting = quern_backend_cpu;
     noting.stream_wait = noting_wait;
-    net_open(&n, &(quern_parameters_desc){.gradients = true,
-                                          .precision = QUERN_PRECISION_BF16,
-                                          .stochastic_rounding = true});
+    net_open(&n, 7,
+             &(quern_parameters_desc){.gradients = true,
+                                      .precision = QUERN_PRECISION_BF16,
+                                      .stochastic_rounding = true});
     inputs_write(&n);
     n.device->backend = &noting;
     watched = n.parameters;

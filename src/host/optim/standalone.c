@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <quern/optim.h>
+#include <string.h>
 
 enum { RUN_AHEAD = 8 };
 
@@ -35,6 +36,8 @@ static quern_status prepare(quern_optimizer *o) {
     for (int32_t i = 0; i < RUN_AHEAD; i++)
         QUERN_TRY(backend->event_create(o->device->memory, &o->events[i]));
     QUERN_TRY(backend->fill(o->stream, o->state, 0, sizeof *o->state));
+    memcpy(o->ring, &o->device->seed, sizeof o->device->seed); /* no record lies there yet */
+    QUERN_TRY(backend->copy(o->stream, &o->state->run.seed, o->ring, sizeof o->device->seed));
     o->weigh = (task_weigh){.state = o->state, .samples = 1};
     o->record = (task_record_args){o->state, o->ring, RUN_AHEAD};
     o->weigh_args = (quern_kernel_args){.attributes = &o->weigh, .stream = o->stream};
