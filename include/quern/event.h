@@ -75,6 +75,8 @@ typedef enum quern_outcome {
     QUERN_OUTCOME_NOT_FINITE, /* loss or gradient; nothing was changed */
     QUERN_OUTCOME_SKIPPED,    /* a callback said so */
     QUERN_OUTCOME_FROZEN,     /* issued behind a stop, taken back */
+    QUERN_OUTCOME_OVERFLOW,   /* the scaled gradient was not finite: nothing was changed but the
+                                 loss scale, which is smaller */
 } quern_outcome;
 QUERN_API const char *quern_outcome_name(quern_outcome outcome); /* "applied" */
 

@@ -52,6 +52,21 @@ typedef enum quern_resident {
     QUERN_RESIDENT_OFF,
 } quern_resident;
 
+/* The loss is multiplied by a scale before the backward pass and the gradients are divided by it
+ * behind that (what is clipped, reported and read is unscaled): small ones then survive in F16. A
+ * dynamic scale finds itself on the device, as torch.amp.GradScaler: a gradient that overflows
+ * skips its update (QUERN_OUTCOME_OVERFLOW: attempts move on, the step stays) and lessens the
+ * scale; at its minimum it is a gradient that is not finite like any other. A loss that is not
+ * finite always is. Shown in logs as "train/loss_scale", and saved. */
+typedef struct quern_loss_scale {
+    double initial;   /* default 65536 in F16; elsewhere none is used without this */
+    double growth;    /* default 2: > 1 */
+    double backoff;   /* default 0.5: of an overflow */
+    int64_t interval; /* updates applied in a row before it grows; default 2000 */
+    double minimum;   /* default 1, or initial where that is less */
+    bool is_static;   /* the scale stays `initial` */
+} quern_loss_scale;
+
 /* One more set to be evaluated wherever `valid` is. */
 typedef struct quern_evaluation_set {
     const char *name; /* its scalars are "<name>/loss", …; not "train", "val" or "epoch", at most 48
@@ -139,6 +154,9 @@ typedef struct quern_trainer_desc {
                                  at most 32. 1: one by one, and resolved to it, with a line in the
                                  log, where it must be. Changes no bit */
 
+    quern_precision precision;   /* default F32: precision.h */
+    quern_loss_scale loss_scale; /* dynamic in F16 */
+    bool stochastic_rounding;    /* of the 16-bit copies of parameters: program.h */
     quern_optimizer_desc optimizer;
     quern_not_finite not_finite;
     int64_t not_finite_limit; /* SKIP, ROLLBACK: in a row, before the run ends as STOP does;

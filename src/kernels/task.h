@@ -6,9 +6,9 @@
  * order (a window of several first opens and weighs each of them, then opens each again, adds its
  * loss by accumulate, seeds):
  *   weigh      loss and weight of a microbatch are added to the window
- *   seed       d(loss) = 1 / W is written where backward starts
- *   norm       the gradient's global L2 norm, NaN or infinity kept
- *   decide     applied or not and why; step, learning rate, hyper-parameters
+ *   seed       d(loss) = scale / W is written where backward starts
+ *   norm       the unscaled gradient's global L2 norm, NaN or infinity kept
+ *   decide     applied or not and why; step, learning rate, hyper-parameters, the next scale
  *   (update)   the rule, when applied
  *   round      the parameters' 16-bit copies, where the update has not made them
  *   average    the parameters' moving average follows them, when applied
@@ -30,7 +30,10 @@ typedef struct task_state { /* device memory */
     int64_t step;         /* updates applied */
     double loss, weight;  /* sums of the open window */
     double samples;       /* of the open window */
-    double norm;          /* of the gradient of the mean loss, before clipping */
+    double norm;          /* of the gradient of the mean loss, unscaled, before clipping */
+    double scale;         /* of the loss, for the next backward pass; 1: none */
+    double seeded;        /* the scale of the gradients at hand; 1 where nobody seeds */
+    int64_t scale_age;    /* updates applied since the scale changed */
     double learning_rate; /* of the last decided update */
     quern_hyper hyper;
     int64_t not_finite; /* attempts in a row that were; an applied update ends the row */
@@ -43,13 +46,16 @@ typedef struct task_state { /* device memory */
 typedef struct task_record { /* host-visible memory, a ring indexed by attempt */
     int64_t attempt, step;   /* step: after this attempt */
     double loss, weight, samples, norm, learning_rate;
+    double scale; /* after this attempt */
+    int64_t scale_age;
     int64_t not_finite; /* in a row, this one included */
     int32_t outcome;
 } task_record;
 
 #define TASK_LIST(X)                                                                               \
-    X(open) X(weigh) X(seed) X(norm) X(decide) X(round) X(average) X(commit) X(record)             \
-    X(accumulate) X(gather)
+    X(open)                                                                                        \
+    X(weigh) X(seed) X(norm) X(decide) X(round) X(average) X(commit) X(record) X(accumulate)       \
+        X(gather)
 
 #define X(name) TASK_##name,
 typedef enum task_id { TASK_LIST(X) TASK_COUNT } task_id;
@@ -67,8 +73,8 @@ typedef struct task_weigh {
     int64_t samples;
 } task_weigh;
 
-typedef struct task_seed { /* an empty window (W = 0) is seeded with 0 */
-    const task_state *state;
+typedef struct task_seed { /* scale / W; an empty window (W = 0) is seeded with 0 */
+    task_state *state;
     quern_view gradient; /* () */
 } task_seed;
 
@@ -78,6 +84,11 @@ typedef struct task_norm { /* args->scratch: 8 bytes per TASK_NORM_CHUNK element
 } task_norm;
 #define TASK_NORM_CHUNK 16384
 
+typedef struct task_scaler { /* a loss scale that finds itself */
+    double growth, backoff, minimum;
+    int64_t interval; /* updates applied in a row before it grows; 0: the scale stays as it is */
+} task_scaler;
+
 typedef struct task_decide {
     task_state *state;
     /* device memory: factor on the learning rate for update n at [n % schedule_count] */
@@ -86,6 +97,7 @@ typedef struct task_decide {
     quern_hyper constants;    /* learning_rate is the base rate */
     double clip_norm;         /* 0: off */
     int64_t not_finite_limit; /* more in a row freeze what follows; 0: the first does */
+    task_scaler scaler;
 } task_decide;
 
 typedef struct task_round { /* to[i] = from[i] in 16 bits */

@@ -56,7 +56,7 @@ TEST_CASE(Names, of_events_outcomes_and_reasons_are_those_of_the_tables) {
             CHECK(strcmp(quern_event_name((quern_event_kind)i),
                          quern_event_name((quern_event_kind)k)) != 0);
     CHECK_TEXT(quern_outcome_name(QUERN_OUTCOME_APPLIED), "applied");
-    for (int i = 0; i <= QUERN_OUTCOME_FROZEN; i++)
+    for (int i = 0; i <= QUERN_OUTCOME_OVERFLOW; i++)
         for (int k = 0; k < i; k++)
             CHECK(strcmp(quern_outcome_name((quern_outcome)i),
                          quern_outcome_name((quern_outcome)k)) != 0);

@@ -12,7 +12,7 @@ static task_state state;
 static const double half_then_tenth[2] = {0.5, 0.1};
 
 static void begin(int32_t thread_count) {
-    state = (task_state){.run = {.seed = 7, .attempt = 3}};
+    state = (task_state){.run = {.seed = 7, .attempt = 3}, .scale = 1, .seeded = 1};
     REQUIRE_OK(quern_device_create(
         &device, &(quern_device_desc){.kind = QUERN_DEVICE_CPU, .thread_count = thread_count}));
 }
@@ -223,6 +223,101 @@ TEST_CASE(Task, the_reasons_not_to_apply_have_an_order) {
         CHECK(state.outcome == QUERN_OUTCOME_NOT_FINITE && state.applied == 0);
     }
     CHECK(state.step == 5);
+    end();
+}
+
+/* One attempt with a gradient of that norm under a scaler: grows by 4 behind 3 updates. */
+static void decide_scaled(double loss, double norm) {
+    task_decide t = decide_desc(0, INT64_MAX);
+    t.scaler = (task_scaler){.growth = 4, .backoff = 0.5, .minimum = 2, .interval = 3};
+    state.loss = loss, state.weight = 1, state.norm = norm, state.seeded = state.scale;
+    run_task(TASK_decide, &t, NULL);
+}
+
+TEST_CASE(Task, a_loss_scale_grows_behind_updates_and_falls_with_overflows) {
+    static const struct {
+        double loss, norm;
+        int32_t outcome;
+        int64_t step, age, not_finite;
+        double scale;
+    } attempts[] = {
+        {1, 1, QUERN_OUTCOME_APPLIED, 1, 1, 0, 4},
+        {1, 1, QUERN_OUTCOME_APPLIED, 2, 2, 0, 4},
+        {1, 1, QUERN_OUTCOME_APPLIED, 3, 0, 0, 16},
+        {1, 1, QUERN_OUTCOME_APPLIED, 4, 1, 0, 16},
+        {1, INFINITY, QUERN_OUTCOME_OVERFLOW, 4, 0, 0, 8},
+        {1, NAN, QUERN_OUTCOME_OVERFLOW, 4, 0, 0, 4},
+        {1, 1, QUERN_OUTCOME_APPLIED, 5, 1, 0, 4},
+        {NAN, 1, QUERN_OUTCOME_NOT_FINITE, 5, 0, 1, 4}, /* of the loss: no scale mends it */
+        {1, INFINITY, QUERN_OUTCOME_OVERFLOW, 5, 0, 1, 2},
+        {1, INFINITY, QUERN_OUTCOME_NOT_FINITE, 5, 0, 2, 2}, /* at the minimum */
+        {1, 1, QUERN_OUTCOME_APPLIED, 6, 1, 0, 2},
+    };
+    begin(1);
+    state.scale = 4;
+    for (size_t i = 0; i < sizeof attempts / sizeof *attempts; i++) {
+        decide_scaled(attempts[i].loss, attempts[i].norm);
+        CHECK_SAY(state.outcome == attempts[i].outcome && state.step == attempts[i].step &&
+                      state.scale_age == attempts[i].age && state.scale == attempts[i].scale &&
+                      state.not_finite == attempts[i].not_finite,
+                  "attempt %d: outcome %d, step %d, age %d, scale %g", (int)i, (int)state.outcome,
+                  (int)state.step, (int)state.scale_age, state.scale);
+        CHECK(state.applied == (attempts[i].outcome == QUERN_OUTCOME_APPLIED));
+    }
+    CHECK_NEAR(state.hyper.gradient_scale, 0.5, 1e-16);
+    end();
+}
+
+TEST_CASE(Task, seed_scales_and_the_norm_is_of_the_unscaled_gradient) {
+    float seed = 0, gradients[2] = {3 * 1024, 4 * 1024};
+    double scratch[1];
+    begin(1);
+    state.scale = 1024, state.weight = 8;
+    run_task(TASK_seed, &(task_seed){&state, view_of(&seed, QUERN_F32, 1)}, NULL);
+    CHECK(seed == 128 && state.seeded == 1024);
+    run_task(TASK_norm, &(task_norm){&state, view_of(gradients, QUERN_F32, 2)}, scratch);
+    CHECK(state.norm == 5);
+    task_decide t = decide_desc(2.5, 0);
+    state.loss = 1;
+    run_task(TASK_decide, &t, NULL);
+    CHECK_NEAR(state.hyper.gradient_scale, 2.5 / (5 + 1e-6) / 1024, 1e-16);
+    end();
+}
+
+/* Copies: the task and the updates give the same bits, and every update its own draws. */
+TEST_CASE(Task, round_makes_what_an_update_makes) {
+    enum { COUNT = 3 * 16384 + 5 };
+    static float values[COUNT], gradients[COUNT];
+    static uint16_t by_task[COUNT], by_update[COUNT], later[COUNT];
+    const quern_segment segment = {.count = COUNT, .learning_rate_scale = 1};
+    begin(2);
+    for (int i = 0; i < COUNT; i++) values[i] = sinf((float)i), gradients[i] = cosf((float)i);
+    state.applied = 1, state.step = 9, state.hyper.n = 9;
+    state.hyper.learning_rate = 0.1, state.hyper.gradient_scale = 1;
+    state.hyper.clip_value = INFINITY;
+    for (int k = 0; k < 4; k++) {
+        const quern_update u = {.parameters = values,
+                                .gradients = gradients,
+                                .segments = &segment,
+                                .segment_count = 1,
+                                .hyper = &state.hyper,
+                                .applied = &state.applied,
+                                .copies = by_update,
+                                .copy_dtype = k % 2 ? QUERN_BF16 : QUERN_F16,
+                                .copy_stochastic = k >= 2};
+        const quern_kernel_args args = {
+            .attributes = &u, .run = &state.run, .stream = device->stream};
+        REQUIRE_OK(device->backend->call(
+            device->stream, device->backend->update_rules[QUERN_OPTIMIZER_sgd], &args));
+        task_round r = {values, by_task, COUNT, u.copy_dtype, u.copy_stochastic, &state};
+        run_task(TASK_round, &r, NULL);
+        CHECK(memcmp(by_task, by_update, sizeof by_task) == 0);
+        r.to = later;
+        state.step++;
+        run_task(TASK_round, &r, NULL);
+        CHECK((memcmp(by_task, later, sizeof later) == 0) == (k < 2));
+        state.step--;
+    }
     end();
 }
 

@@ -62,6 +62,24 @@ TEST_CASE(Resume, between_saves_that_are_far_apart) {
     check_same(&(saved_run_desc){.every = 5, .run_ahead = 4});
 }
 
+static void in_f16(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->precision = QUERN_PRECISION_F16;
+    desc->loss_scale = (quern_loss_scale){.initial = 0x1p19, .interval = 5};
+}
+
+static void in_bf16_by_chance(void *self, quern_trainer_desc *desc) {
+    (void)self;
+    desc->precision = QUERN_PRECISION_BF16;
+    desc->stochastic_rounding = true;
+}
+
+/* Behind overflows, between two growths of the loss scale, and with the draws of each update. */
+TEST_CASE(Resume, in_16_bits) {
+    check_same(&(saved_run_desc){.every = 1, .change = in_f16});
+    check_same(&(saved_run_desc){.every = 1, .change = in_bf16_by_chance});
+}
+
 TEST_CASE(Resume, at_an_epochs_end) { check_same(&(saved_run_desc){.every = 0}); }
 
 TEST_CASE(Resume, does_not_depend_on_how_the_work_is_spread) {

@@ -21,6 +21,8 @@ struct quern_parameters {
     quern_stream *stream; /* whose work the public read and write wait for; a trainer sets its own,
                              NULL: the device's */
 
+    const double *gradient_scale; /* device memory: what the gradients are multiplied by; NULL: 1 */
+
     /* parameter_copies.c */
     quern_dtype copy_dtype; /* BF16, F16; F32: there are none */
     void *copies;

@@ -61,7 +61,7 @@ static quern_status blocks_allocate(quern_program *p) {
     own->state = state;
     QUERN_TRY(b->allocate_pinned(memory, &state, sizeof *own->host_state));
     own->host_state = state;
-    *own->host_state = (task_state){.run.seed = p->graph->device->seed};
+    *own->host_state = (task_state){.run.seed = p->graph->device->seed, .scale = 1, .seeded = 1};
     return program_bind(p, own->arena, own->inputs, &own->state->run);
 }
 
@@ -190,7 +190,8 @@ quern_status quern_program_forward(quern_program *p, int64_t attempt) {
     own->passes = 0;
     QUERN_TRY(
         device_wait_stream(p->graph->device, stream)); /* host_state is read by the copy below */
-    *own->host_state = (task_state){.run = {p->graph->device->seed, attempt, 0}};
+    *own->host_state =
+        (task_state){.run = {p->graph->device->seed, attempt, 0}, .scale = 1, .seeded = 1};
     QUERN_TRY(p->backend->copy(stream, own->state, own->host_state, sizeof *own->state));
     QUERN_TRY(parameters_copies_renew(p->parameters, stream));
     QUERN_TRY(program_issue(p, PROGRAM_FORWARD, stream));

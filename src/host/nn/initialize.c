@@ -139,6 +139,16 @@ quern_status quern_parameters_write(quern_parameters *parameters, const quern_te
     return copy_and_wait(parameters, parameters_view(parameters, tensor).data, from, bytes);
 }
 
+/* The gradients as the loss has them, whatever it was scaled by for the backward pass. */
+static quern_status unscale(const quern_parameters *p, float *gradient, size_t bytes) {
+    double scale = 1;
+    if (!p->gradient_scale || p->dtype != QUERN_F32) return QUERN_OK;
+    QUERN_TRY(copy_and_wait(p, &scale, p->gradient_scale, sizeof scale));
+    const float factor = (float)(1 / scale);
+    for (size_t i = 0; factor != 1 && i < bytes / sizeof *gradient; i++) gradient[i] *= factor;
+    return QUERN_OK;
+}
+
 quern_status quern_parameters_read_gradient(quern_parameters *parameters,
                                             const quern_tensor *tensor, void *to, size_t bytes) {
     QUERN_TRY(check(parameters, tensor, to, bytes, "read_gradient"));
@@ -146,5 +156,6 @@ quern_status quern_parameters_read_gradient(quern_parameters *parameters,
     if (!gradient.data && bytes > 0)
         return quern_fail(QUERN_INVALID, "parameters read_gradient: %s has no gradient here",
                           tensor->name);
-    return copy_and_wait(parameters, to, gradient.data, bytes);
+    QUERN_TRY(copy_and_wait(parameters, to, gradient.data, bytes));
+    return unscale(parameters, to, bytes);
 }

@@ -83,7 +83,8 @@ static quern_status bind_commit(bound_optimizer *o, task_state *state) {
     return QUERN_OK;
 }
 
-static void bind_tasks(bound_optimizer *o, const layout *l, task_state *state, int64_t limit) {
+static void bind_tasks(bound_optimizer *o, const layout *l, const optimizer_bind_desc *desc) {
+    task_state *state = desc->state;
     const quern_parameters *p = o->parameters;
     char *memory = o->memory;
     o->update = (quern_update){
@@ -107,9 +108,13 @@ static void bind_tasks(bound_optimizer *o, const layout *l, task_state *state, i
                            .count = p->trainable_count,
                            .rank = 1,
                            .dtype = p->dtype}};
-    o->decide = (task_decide){
-        state, o->schedule.values, o->schedule.count, constants_of(&o->desc), o->desc.clip_norm,
-        limit};
+    o->decide = (task_decide){state,
+                              o->schedule.values,
+                              o->schedule.count,
+                              constants_of(&o->desc),
+                              o->desc.clip_norm,
+                              desc->not_finite_limit,
+                              desc->scaler};
     const quern_kernel_args args = {.stream = o->stream, .deterministic = true, .training = true};
     o->update_args = o->norm_args = o->decide_args = o->commit_args = args;
     o->update_args.attributes = &o->update;
@@ -142,7 +147,7 @@ quern_status optimizer_bind(bound_optimizer *out, const optimizer_bind_desc *des
     QUERN_TRY(schedule_ring_create(&o->schedule, o->device, &o->desc.schedule,
                                    (void *)((char *)o->memory + l.schedule_start)));
     QUERN_TRY(bind_commit(o, desc->state));
-    bind_tasks(o, &l, desc->state, desc->not_finite_limit);
+    bind_tasks(o, &l, desc);
     QUERN_TRY(parameters_copies_follow(o->parameters, desc->state));
     /* last: after a failure above nothing is under way, and release may free at once */
     return backend->fill(o->stream, o->memory, 0, l.bytes);

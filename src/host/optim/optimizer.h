@@ -52,6 +52,7 @@ typedef struct optimizer_bind_desc {
     task_state *state; /* device memory */
     quern_stream *stream;
     int64_t not_finite_limit; /* in a row, before what follows is frozen */
+    task_scaler scaler;
 } optimizer_bind_desc;
 
 /* Allocates, and issues the clearing of the states. UNSUPPORTED: the application's rule has no

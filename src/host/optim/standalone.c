@@ -16,6 +16,7 @@ struct quern_optimizer {
     quern_device *device;
     quern_stream *stream;
     task_state *state; /* device memory */
+    task_state begin;  /* what it begins with */
     task_record *ring; /* pinned */
     backend_event *events[RUN_AHEAD];
     int64_t issued, seen; /* updates issued; records read */
@@ -35,9 +36,8 @@ static quern_status prepare(quern_optimizer *o) {
     o->ring = ring;
     for (int32_t i = 0; i < RUN_AHEAD; i++)
         QUERN_TRY(backend->event_create(o->device->memory, &o->events[i]));
-    QUERN_TRY(backend->fill(o->stream, o->state, 0, sizeof *o->state));
-    memcpy(o->ring, &o->device->seed, sizeof o->device->seed); /* no record lies there yet */
-    QUERN_TRY(backend->copy(o->stream, &o->state->run.seed, o->ring, sizeof o->device->seed));
+    o->begin = (task_state){.run.seed = o->device->seed, .scale = 1, .seeded = 1};
+    QUERN_TRY(backend->copy(o->stream, o->state, &o->begin, sizeof *o->state));
     o->weigh = (task_weigh){.state = o->state, .samples = 1};
     o->record = (task_record_args){o->state, o->ring, RUN_AHEAD};
     o->weigh_args = (quern_kernel_args){.attributes = &o->weigh, .stream = o->stream};

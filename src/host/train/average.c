@@ -21,6 +21,8 @@ void average_plan(quern_trainer *t) {
     if (!wanted(t)) return;
     t->average_parameters = *t->parameters;
     t->average_parameters.values = t->average_parameters.gradients = NULL;
+    t->average_parameters.copies = NULL;
+    t->average_parameters.stochastic = false;
     t->average_parameters.segments = NULL;
     t->average_parameters.segment_count = t->average_parameters.segment_capacity = 0;
     t->average = &t->average_parameters;
@@ -44,6 +46,7 @@ quern_status average_create(quern_trainer *t) {
     if (!wanted(t)) return QUERN_OK;
     if (average_bytes(t) > 0)
         QUERN_TRY(t->backend->allocate(t->device->memory, &t->average->values, average_bytes(t)));
+    QUERN_TRY(parameters_copies_allocate(t->average));
     t->average_task = (task_average){.state = t->state,
                                      .average = flat(t->average),
                                      .values = flat(t->parameters),
@@ -55,6 +58,7 @@ quern_status average_create(quern_trainer *t) {
 }
 
 void average_release(quern_trainer *t) {
+    if (t->average) parameters_copies_release(t->average);
     if (t->average && t->average->values)
         t->backend->release(t->device->memory, t->average->values, average_bytes(t));
     t->average = NULL;
@@ -69,6 +73,12 @@ quern_status average_follow(quern_trainer *t) {
 quern_status average_issue(const quern_trainer *t) {
     if (!t->average) return QUERN_OK;
     return t->backend->call(t->stream, t->backend->tasks[TASK_average], &t->average_args);
+}
+
+quern_status average_renew_copies(quern_trainer *t) {
+    if (!t->average) return parameters_copies_renew(t->parameters, t->stream);
+    t->average->stale = true; /* every update moves it */
+    return parameters_copies_renew(t->average, t->stream);
 }
 
 quern_parameters *unit_parameters(quern_trainer *t, unit_kind kind) {

@@ -1,5 +1,6 @@
 /* create.c - the trainer object: everything is checked, planned and allocated here, and given back
  * in destroy in reverse order. */
+#include "precision.h"
 #include "trainer.h"
 
 #include <inttypes.h>
@@ -57,11 +58,13 @@ static quern_status update_prepare(quern_trainer *t) {
     t->record.ring = t->pinned->ring;
     t->record_args =
         (quern_kernel_args){.attributes = &t->record, .run = &t->state->run, .stream = t->stream};
+    t->parameters->gradient_scale = &t->state->seeded;
     return optimizer_bind(&t->optimizer,
                           &(optimizer_bind_desc){.desc = &t->desc.optimizer,
                                                  .parameters = t->parameters,
                                                  .state = t->state,
                                                  .stream = t->stream,
+                                                 .scaler = loss_scale_task(&t->desc),
                                                  .not_finite_limit = trainer_not_finite_limit(t)});
 }
 
@@ -115,8 +118,11 @@ static quern_status init_emit(quern_trainer *t) {
 static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *desc) {
     QUERN_TRY(trainer_resolve(t, desc));
     QUERN_TRY(callbacks_sort(t));
-    QUERN_TRY(quern_parameters_create(&t->parameters, t->graph,
-                                      &(quern_parameters_desc){.gradients = true}));
+    QUERN_TRY(quern_parameters_create(
+        &t->parameters, t->graph,
+        &(quern_parameters_desc){.gradients = true,
+                                 .precision = t->desc.precision,
+                                 .stochastic_rounding = t->desc.stochastic_rounding}));
     QUERN_TRY(algorithms_create(t));
     QUERN_TRY(trainer_plan(t));
     QUERN_TRY(memory_preflight(t));

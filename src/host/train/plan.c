@@ -64,8 +64,8 @@ static quern_status memory_count(quern_trainer *t) {
     const size_t element = quern_dtype_bytes(p->dtype);
     quern_memory *m = &t->planned;
     *m = (quern_memory){
-        .parameter_bytes =
-            (size_t)(p->value_count + 2 * p->buffer_count) * element + average_bytes(t),
+        .parameter_bytes = (size_t)(p->value_count + 2 * p->buffer_count) * element +
+                           average_bytes(t) + (t->average ? 2 : 1) * parameters_copy_bytes(p),
         .gradient_bytes = (size_t)p->trainable_count * element,
     };
     size_t rule_bytes = 0;
@@ -115,7 +115,7 @@ quern_status quern_trainer_memory(quern_memory *out, const quern_trainer_desc *d
     t->memory = (arena){.host = t->host};
     t->parameters = &p;
     quern_status status = trainer_resolve(t, desc);
-    if (status == QUERN_OK) status = parameters_plan(&p, t->graph, QUERN_PRECISION_F32);
+    if (status == QUERN_OK) status = parameters_plan(&p, t->graph, t->desc.precision);
     if (status == QUERN_OK) status = trainer_plan(t);
     if (status == QUERN_OK) *out = t->planned;
     scratch_trainer_release(t, &p);

@@ -1,5 +1,6 @@
 /* resolve.c - the trainer's desc: every default, every check that needs no memory, and copies of
  * what it points to, so that quern_trainer_resolved lives as long as the trainer. */
+#include "precision.h"
 #include "trainer.h"
 
 #include <inttypes.h>
@@ -171,6 +172,7 @@ static void fill_defaults(quern_trainer_desc *d) {
         d->not_finite_limit = 10;
     if (d->worker_count > 0 && d->prefetch == 0) d->prefetch = 2;
     limits_fill_defaults(d);
+    trainer_precision_defaults(d);
     if (d->log_every == 0) d->log_every = 50;
 }
 
@@ -178,6 +180,7 @@ quern_status trainer_resolve(quern_trainer *t, const quern_trainer_desc *desc) {
     QUERN_TRY(check_network(desc));
     QUERN_TRY(check_numbers(desc));
     QUERN_TRY(limits_check(desc));
+    QUERN_TRY(trainer_precision_check(desc));
     QUERN_TRY(check_unread(desc));
     t->desc = *desc;
     t->graph = desc->graph;

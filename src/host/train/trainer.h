@@ -328,6 +328,8 @@ void average_release(quern_trainer *t);
  * writes: issued before whatever reads or moves it. Later, or with attempts in flight, nothing. */
 QUERN_MUST_CHECK quern_status average_follow(quern_trainer *t);
 QUERN_MUST_CHECK quern_status average_issue(const quern_trainer *t);
+/* Before an evaluation or prediction: the 16-bit copies of what it computes with. */
+QUERN_MUST_CHECK quern_status average_renew_copies(quern_trainer *t);
 /* What a unit computes with: the average in evaluation and prediction. */
 quern_parameters *unit_parameters(quern_trainer *t, unit_kind kind);
 

@@ -45,6 +45,7 @@ quern_status unit_plan(trainer_unit **out, quern_trainer *t, unit_kind kind, int
         .loss = loss ? t->desc.loss : NULL,
         .loss_weight = loss ? t->desc.loss_weight : NULL,
         .no_fusion = t->desc.no_fusion,
+        .precision = t->desc.precision,
     };
     QUERN_TRY(outputs_collect(t, kind, &desc));
     QUERN_TRY(arena_allocate(&t->memory, &unit, 1, sizeof *unit, "compiled batch size"));

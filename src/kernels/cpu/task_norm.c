@@ -1,4 +1,5 @@
-/* norm - the L2 norm of the flat gradient block, sqrt(sum g^2), summed in double.
+/* norm - the L2 norm of the flat gradient block, sqrt(sum g^2) / the loss scale that it was
+ * computed with, summed in double.
  * Cost     one read of the gradients.
  * Deterministic: yes. A chunk of TASK_NORM_CHUNK elements is summed in 16 lanes, the lanes in
  * pairs; the chunks' sums lie in scratch and are added in order. NaN and infinity come through. */
@@ -31,7 +32,7 @@ quern_status quern_cpu_task_norm(const quern_kernel_args *args) {
     quern_cpu_parallel(args->stream, chunk_count, REAL_PICK(t->gradients.dtype, norm_chunk), &c);
     double sum = 0;
     for (int64_t i = 0; i < chunk_count; i++) sum += c.sums[i];
-    t->state->norm = sqrt(sum);
+    t->state->norm = sqrt(sum) / t->state->seeded;
     return QUERN_OK;
 }
 

@@ -13,6 +13,8 @@ quern_status quern_cpu_task_record(const quern_kernel_args *args) {
         .samples = state->samples,
         .norm = state->norm,
         .learning_rate = state->learning_rate,
+        .scale = state->scale,
+        .scale_age = state->scale_age,
         .not_finite = state->not_finite,
         .outcome = state->outcome,
     };

@@ -1,4 +1,5 @@
-/* norm - the L2 norm of the flat gradient block, sqrt(sum g^2), summed in double.
+/* norm - the L2 norm of the flat gradient block, sqrt(sum g^2) / the loss scale that it was
+ * computed with, summed in double.
  * Cost     one read of the gradients, 16 bytes at a time.
  * Deterministic: yes. A block sums TASK_NORM_CHUNK elements, each thread its own in order, then
  * the threads as group.h does; the chunks' sums lie in scratch, and one block adds them the same
@@ -27,7 +28,7 @@ __global__ void finish_kernel(int64_t count, const double *sums, task_state *sta
     double sum = 0;
     group_each<LAUNCH_THREADS, 1>(sums, count, [&](int64_t, double part) { sum += part; });
     sum = group_sum<LAUNCH_THREADS>(sum);
-    if (threadIdx.x == 0) state->norm = sqrt(sum);
+    if (threadIdx.x == 0) state->norm = sqrt(sum) / state->seeded;
 }
 
 } // namespace

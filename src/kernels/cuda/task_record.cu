@@ -14,6 +14,8 @@ struct record : task_record_args {
         r.samples = state->samples;
         r.norm = state->norm;
         r.learning_rate = state->learning_rate;
+        r.scale = state->scale;
+        r.scale_age = state->scale_age;
         r.not_finite = state->not_finite;
         r.outcome = state->outcome;
         ring[state->run.attempt % ring_count] = r;

@@ -1,12 +1,13 @@
-/* seed - d(mean loss) / d(loss sum) = 1 / W, where backward starts. An empty window is seeded with
- * 0: its update is not applied, and its gradients stay finite. */
+/* seed - scale d(mean loss) / d(loss sum) = scale / W, where backward starts. An empty window is
+ * seeded with 0: its update is not applied, and its gradients stay finite. */
 #include "task_run.h"
 
 namespace {
 
 template <typename T> struct seed : task_seed {
     __device__ void run() const {
-        *(T *)gradient.data = (T)(real<T>)(state->weight == 0 ? 0 : 1 / state->weight);
+        *(T *)gradient.data = (T)(real<T>)(state->weight == 0 ? 0 : state->scale / state->weight);
+        state->seeded = state->scale;
     }
 };
 

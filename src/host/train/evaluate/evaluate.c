@@ -99,6 +99,7 @@ static quern_status sweep_run(quern_trainer *t, sweep *s) {
     t->last_unit = NULL;
     s->lanes = s->feed->resident ? t->lanes : staged_lanes(t, 1);
     QUERN_TRY(average_follow(t));
+    QUERN_TRY(average_renew_copies(t));
     trace_begin(t->host, "train", "eval", t->step);
     const quern_status status = batches_run(t, s);
     error_text text;

@@ -129,6 +129,7 @@ quern_status attempt_issue(quern_trainer *t, const attempt *a) {
     trace_begin(t->host, "train", "step", t->attempts_issued);
     passage p = {.attempt = a};
     quern_status status = average_follow(t);
+    if (status == QUERN_OK) status = parameters_copies_renew(t->parameters, t->stream);
     if (status == QUERN_OK) status = optimizer_feed(&t->optimizer, t->step);
     gather_announce(t, a);
     if (status == QUERN_OK) status = attempt_launch(t, &p);
@@ -164,6 +165,9 @@ quern_status state_upload(quern_trainer *t) {
     t->pinned->state = (task_state){.run = {.seed = t->device->seed, .attempt = t->attempts},
                                     .step = t->step,
                                     .learning_rate = t->last.learning_rate,
+                                    .scale = t->last.scale,
+                                    .seeded = t->last.scale,
+                                    .scale_age = t->last.scale_age,
                                     .not_finite = t->last.not_finite};
     t->frozen = false;
     t->since_log = (loss_sums){0}; /* with the device's sums, which begin anew too */

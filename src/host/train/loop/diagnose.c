@@ -22,6 +22,8 @@ static int64_t find_not_finite(const void *data, quern_dtype dtype, int64_t coun
 static quern_status replay(quern_trainer *t, const attempt *a, const task_record *record) {
     t->pinned->state = (task_state){.run = {.seed = t->device->seed, .attempt = record->attempt},
                                     .step = record->step,
+                                    .scale = record->scale,
+                                    .seeded = record->scale,
                                     .frozen = 1};
     QUERN_TRY(t->backend->copy(t->stream, t->state, &t->pinned->state, sizeof *t->state));
     QUERN_TRY(attempt_repeat(t, a));

@@ -18,6 +18,7 @@ const char *quern_outcome_name(quern_outcome outcome) {
     case QUERN_OUTCOME_NOT_FINITE: return "not_finite";
     case QUERN_OUTCOME_SKIPPED: return "skipped";
     case QUERN_OUTCOME_FROZEN: return "frozen";
+    case QUERN_OUTCOME_OVERFLOW: return "overflow";
     }
     return "unknown";
 }

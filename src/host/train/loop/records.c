@@ -124,6 +124,13 @@ static void skip_log(const quern_trainer *t, const task_record *record) {
               t->desc.not_finite_limit);
 }
 
+static void overflow_log(const quern_trainer *t, const task_record *record) {
+    log_write(t->host, QUERN_LOG_INFO,
+              "step %" PRId64 ": the gradient overflows: the window is skipped, the loss scale is "
+              "now %g",
+              record->step, record->scale);
+}
+
 /* A callback that failed at its events ends the run all the same. */
 static quern_status refused_tell(quern_trainer *t, const attempt *a, const task_record *record,
                                  quern_status told) {
@@ -137,6 +144,7 @@ static quern_status record_tell(quern_trainer *t, const attempt *a, const task_r
     if (status == QUERN_OK) status = emit_outcome(t, QUERN_EVENT_step_end, a, record);
     if (is_refused(t, record)) return refused_tell(t, a, record, status);
     if (record->outcome == QUERN_OUTCOME_NOT_FINITE) skip_log(t, record);
+    if (record->outcome == QUERN_OUTCOME_OVERFLOW) overflow_log(t, record);
     QUERN_TRY(status);
     if (record->outcome != QUERN_OUTCOME_APPLIED) return QUERN_OK;
     trigger_applied(t);

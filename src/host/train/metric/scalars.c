@@ -1,5 +1,6 @@
 /* scalars.c - the named numbers that log, eval_end and epoch_end hand out. The names are made once;
  * the values lie in one array of the trainer, valid during the event. */
+#include "../precision.h"
 #include "../trainer.h"
 
 #include <math.h>
@@ -44,7 +45,7 @@ quern_status scalars_create(quern_trainer *t) {
     const int64_t of_set = t->desc.metric_count + 1;
     QUERN_TRY(sums_create(t));
     QUERN_TRY(names_create(t));
-    QUERN_TRY(arena_allocate(&t->memory, &t->scalars, (t->set_count + 1) * of_set + 2,
+    QUERN_TRY(arena_allocate(&t->memory, &t->scalars, (t->set_count + 1) * of_set + 3,
                              sizeof *t->scalars, "scalars"));
     QUERN_TRY(arena_allocate(&t->memory, &t->eval_values, (t->set_count + 1) * of_set,
                              sizeof *t->eval_values, "values of evaluations"));
@@ -56,6 +57,8 @@ void scalars_forget(quern_trainer *t) {
     const int64_t count = (t->set_count + 1) * (int64_t)(t->desc.metric_count + 1);
     for (int64_t i = 0; i < count; i++) t->eval_values[i] = (double)NAN;
     t->last.norm = t->last.learning_rate = (double)NAN;
+    t->last.scale = loss_scale_is_on(&t->desc) ? t->desc.loss_scale.initial : 1;
+    t->last.scale_age = 0;
 }
 
 int32_t scalars_train(quern_trainer *t, const loss_sums *sums, const double *metrics, bool device) {
@@ -72,6 +75,8 @@ int32_t scalars_train(quern_trainer *t, const loss_sums *sums, const double *met
     if (!device) return count;
     t->scalars[count++] = (quern_scalar){"train/learning_rate", t->last.learning_rate};
     t->scalars[count++] = (quern_scalar){"train/gradient_norm", t->last.norm};
+    if (loss_scale_is_on(&t->desc))
+        t->scalars[count++] = (quern_scalar){"train/loss_scale", t->last.scale};
     return count;
 }
 

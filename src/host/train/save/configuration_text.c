@@ -1,6 +1,7 @@
 /* configuration_text.c - the resolved desc as one JSON object, for manifests and for the comparison
  * on resume. Everything that decides a bit of the run is in it; "data" and "optimizer.rule" say
  * which run it is at all. */
+#include "../precision.h"
 #include "state.h"
 #include "../../graph/node_text.h"
 #include "../../graph/shapes.h"
@@ -46,6 +47,12 @@ static const member trainer_members[] = {
     M(quern_trainer_desc, BOOL, average_warmup),
     M(quern_trainer_desc, BOOL, no_fusion),
     M(quern_trainer_desc, BOOL, no_capture),
+};
+
+static const member loss_scale_members[] = {
+    M(quern_loss_scale, REAL, initial), M(quern_loss_scale, REAL, growth),
+    M(quern_loss_scale, REAL, backoff), M(quern_loss_scale, INT64, interval),
+    M(quern_loss_scale, REAL, minimum), M(quern_loss_scale, BOOL, is_static),
 };
 
 static const member optimizer_members[] = {
@@ -261,6 +268,14 @@ static void add_save(text *t, const quern_save_desc *d) {
     text_add(t, "}");
 }
 
+static void add_precision(text *t, const quern_trainer_desc *d) {
+    add_string(t, "precision", quern_precision_name(d->precision));
+    text_add(t, ", \"stochastic_rounding\": %s", d->stochastic_rounding ? "true" : "false");
+    text_add(t, ", \"loss_scale\": {\"on\": %s", loss_scale_is_on(d) ? "true" : "false");
+    add_members(t, loss_scale_members, COUNT(loss_scale_members), &d->loss_scale);
+    text_add(t, "}");
+}
+
 static void add_all(text *t, const quern_trainer *trainer) {
     static const char *const tails[] = {"flush", "carry", "drop"};
     static const char *const policies[] = {"stop", "skip", "rollback"};
@@ -272,6 +287,7 @@ static void add_all(text *t, const quern_trainer *trainer) {
     add_string(t, "tail", tails[d->tail]);
     add_string(t, "not_finite", policies[d->not_finite]);
     add_string(t, "resident", residents[d->resident]);
+    add_precision(t, d);
     add_transforms(t, d);
     add_metrics(t, d);
     add_sets(t, trainer);

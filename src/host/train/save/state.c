@@ -53,6 +53,8 @@ static const field fields[] = {
     NUMBER(last.norm),
     NUMBER(last.learning_rate),
     COUNTER(last.not_finite),
+    NUMBER(last.scale),
+    COUNTER(last.scale_age),
     NUMBER(since_log.loss),
     NUMBER(since_log.weight),
     COUNTER(since_log.attempts),
@@ -72,6 +74,10 @@ static const field fields[] = {
 };
 enum { FIELD_COUNT = sizeof fields / sizeof *fields, BLOCK_COUNT = 5 };
 _Static_assert(sizeof(bool) == 1, "a flag is saved as U8");
+
+static bool begins_with(const char *name, const char *prefix) {
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
 
 quern_status state_add(saved_state *s, const quern_safetensors_entry *entry,
                        const saved_place *place) {
@@ -137,8 +143,14 @@ static quern_status add_optimizer(quern_trainer *t, saved_state *s) {
     return QUERN_OK;
 }
 
+/* A loss scale that stays as the desc says is no state. */
+static bool is_field_of(const quern_trainer *t, const char *name) {
+    return t->desc.loss_scale.interval > 0 || !begins_with(name, STATE_LOSS_SCALE);
+}
+
 static quern_status add_trainer(quern_trainer *t, saved_state *s) {
     for (int i = 0; i < FIELD_COUNT; i++) {
+        if (!is_field_of(t, fields[i].name)) continue;
         void *live = (char *)t + fields[i].offset;
         QUERN_TRY(vector_add(s, fields[i].name, fields[i].dtype, 1, &(saved_place){live, false}));
     }
@@ -257,12 +269,10 @@ static void dims_text(const quern_safetensors_entry *e, char *out, size_t bytes)
     if (at < bytes) snprintf(out + at, bytes - at, ")");
 }
 
-static bool begins_with(const char *name, const char *prefix) {
-    return strncmp(name, prefix, strlen(prefix)) == 0;
+/* What was not there when the checkpoint was written starts anew: a callback, the loss scale. */
+static bool may_be_missing(const char *name) {
+    return begins_with(name, "callback.") || begins_with(name, STATE_LOSS_SCALE);
 }
-
-/* A callback that was not there when the checkpoint was written starts anew. */
-static bool may_be_missing(const char *name) { return begins_with(name, "callback."); }
 
 quern_status state_check_entry(const quern_checkpoint *from, const quern_safetensors_entry *mine) {
     char found[192], expected[192];
@@ -310,6 +320,8 @@ quern_status state_check_counters(const quern_trainer *t) {
     if (!isfinite(t->optimizer.schedule.scale) || !(t->optimizer.schedule.scale > 0))
         return quern_fail(QUERN_INPUT, "trainer.learning_rate_scale is %g, expected above 0",
                           t->optimizer.schedule.scale);
+    if (!isfinite(t->last.scale) || !(t->last.scale > 0))
+        return quern_fail(QUERN_INPUT, "trainer.last.scale is %g, expected above 0", t->last.scale);
     if (t->due > (QUERN_REQUEST_EVALUATION | QUERN_REQUEST_SAVE))
         return quern_fail(QUERN_INPUT, "trainer.due is %" PRId64 ", which nothing asks for",
                           t->due);

@@ -64,6 +64,7 @@ QUERN_MUST_CHECK quern_status state_load_held(quern_trainer *t, const quern_chec
 #define STATE_OPTIMIZER "optimizer."
 #define STATE_AVERAGE "average."
 #define STATE_TRAINER "trainer."
+#define STATE_LOSS_SCALE "trainer.last.scale"
 #define STATE_SCALE "trainer.learning_rate_scale"
 
 /* configuration_text.c: into memory of the trainer's. */
