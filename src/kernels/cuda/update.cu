@@ -3,8 +3,10 @@
  *          28 bytes an element for Adam in F32; the memory's speed, not arithmetic, bounds it. A
  *          launch for each UPDATE_SEGMENTS segments, a row of the grid each.
  * Deterministic: yes, elements are independent.
+ * Where parameters have 16-bit copies, those are written with them: 2 bytes an element more.
  * The hyper-parameters and whether the update is applied at all are read on the device. Without
  * momentum the state block of sgd (and rmsprop's second) is not there and not touched. */
+#include "../rounding.h"
 #include "map.h"
 
 #define REAL float
@@ -60,11 +62,35 @@ template <typename T> struct update_blocks {
     T *states[UPDATE_STATES];
     const quern_hyper *hyper;
     const int32_t *applied;
+    uint16_t *copies; /* NULL: none */
+    quern_dtype copy_dtype;
+    const quern_run *chance; /* NULL: to nearest */
     quern_segment segments[UPDATE_SEGMENTS];
 };
 
+template <typename T> __device__ rounding copy_rounding(const update_blocks<T> &u) {
+    const bool chance = u.copies != NULL && u.chance != NULL;
+    return rounding_of(u.copy_dtype, chance, chance ? u.chance->seed : 0, u.hyper->n);
+}
+
+/* WIDTH is 4, and `at` a multiple of it; or 1. */
+template <int WIDTH>
+__device__ void copy_pack(const rounding &r, uint16_t *to, int64_t at,
+                          const pack<WIDTH, float> &w) {
+    uint32_t draws[4] = {};
+    pack<WIDTH, uint16_t> copy;
+    rounding_draw(&r, at / 4, draws);
+    for (int j = 0; j < WIDTH; j++) copy.at[j] = rounding_apply(&r, w.at[j], draws[(at + j) % 4]);
+    *reinterpret_cast<pack<WIDTH, uint16_t> *>(to + at) = copy;
+}
+
+/* F64 has no copies. */
+template <int WIDTH>
+__device__ void copy_pack(const rounding &, uint16_t *, int64_t, const pack<WIDTH, double> &) {}
+
 template <typename Rule, int WIDTH, typename T>
-__device__ void update_pack(const update_blocks<T> &u, const constants_of<T> &h, int64_t at) {
+__device__ void update_pack(const update_blocks<T> &u, const constants_of<T> &h, const rounding &r,
+                            int64_t at) {
     typedef pack<WIDTH, T> group;
     group w = pack_load<WIDTH>(u.parameters + at), states[UPDATE_STATES] = {};
     const group g = pack_load<WIDTH>(u.gradients + at);
@@ -75,17 +101,19 @@ __device__ void update_pack(const update_blocks<T> &u, const constants_of<T> &h,
         for (int s = 0; s < Rule::STATES; s++) states[s].at[j] = own[s];
     }
     *reinterpret_cast<group *>(u.parameters + at) = w;
+    if (u.copies != NULL) copy_pack<WIDTH>(r, u.copies, at, w);
     for (int s = 0; s < Rule::STATES; s++) *reinterpret_cast<group *>(u.states[s] + at) = states[s];
 }
 
 template <typename Rule, int WIDTH, typename T>
 __device__ void update_segment(const update_blocks<T> &u, const quern_segment &segment) {
     const constants_of<T> h(u.hyper, &segment);
+    const rounding r = copy_rounding(u);
     const int64_t packs = segment.count / WIDTH;
     for (int64_t i = launch_index(); i < packs; i += launch_stride())
-        update_pack<Rule, WIDTH>(u, h, segment.start + i * WIDTH);
+        update_pack<Rule, WIDTH>(u, h, r, segment.start + i * WIDTH);
     for (int64_t i = packs * WIDTH + launch_index(); i < segment.count; i += launch_stride())
-        update_pack<Rule, 1>(u, h, segment.start + i);
+        update_pack<Rule, 1>(u, h, r, segment.start + i);
 }
 
 template <typename Rule, typename Plain, int WIDTH, typename T>
@@ -103,19 +131,24 @@ template <int WIDTH, typename T> bool segments_packed(const quern_update *u) {
     bool packed = pack_aligned<WIDTH>((const T *)u->parameters) &&
                   pack_aligned<WIDTH>((const T *)u->gradients) &&
                   pack_aligned<WIDTH>((const T *)u->states[0]) &&
-                  pack_aligned<WIDTH>((const T *)u->states[1]);
+                  pack_aligned<WIDTH>((const T *)u->states[1]) &&
+                  pack_aligned<WIDTH>((const uint16_t *)u->copies);
     for (int32_t i = 0; i < u->segment_count; i++)
         packed = packed && u->segments[i].start % WIDTH == 0;
     return packed;
 }
 
 template <typename Rule, typename Plain, int WIDTH, typename T>
-quern_status update_all(quern_stream *stream, const quern_update *u) {
+quern_status update_all(const quern_kernel_args *args) {
+    const quern_update *u = (const quern_update *)args->attributes;
     update_blocks<T> blocks = {(T *)u->parameters,
                                (const T *)u->gradients,
                                {(T *)u->states[0], (T *)u->states[1]},
                                u->hyper,
                                u->applied,
+                               (uint16_t *)u->copies,
+                               u->copy_dtype,
+                               u->copy_stochastic ? args->run : NULL,
                                {}};
     for (int32_t first = 0; first < u->segment_count; first += UPDATE_SEGMENTS) {
         const int32_t rest = u->segment_count - first;
@@ -127,7 +160,7 @@ quern_status update_all(quern_stream *stream, const quern_update *u) {
         }
         launch_shape shape = launch_over((most + WIDTH - 1) / WIDTH);
         shape.grid.y = (unsigned)count;
-        QUERN_TRY(launch(stream, shape, update_kernel<Rule, Plain, WIDTH, T>, blocks));
+        QUERN_TRY(launch(args->stream, shape, update_kernel<Rule, Plain, WIDTH, T>, blocks));
     }
     return QUERN_OK;
 }
@@ -136,8 +169,8 @@ template <typename Rule, typename Plain, typename T>
 quern_status update_typed(const quern_kernel_args *args) {
     const quern_update *u = (const quern_update *)args->attributes;
     constexpr int WIDTH = pack_width<T>();
-    if (segments_packed<WIDTH, T>(u)) return update_all<Rule, Plain, WIDTH, T>(args->stream, u);
-    return update_all<Rule, Plain, 1, T>(args->stream, u);
+    if (segments_packed<WIDTH, T>(u)) return update_all<Rule, Plain, WIDTH, T>(args);
+    return update_all<Rule, Plain, 1, T>(args);
 }
 
 } // namespace
