@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <quern/optim.h>
-#include <string.h>
 
 enum { RUN_AHEAD = 8 };
 
