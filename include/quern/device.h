@@ -26,7 +26,8 @@ typedef struct quern_device_desc {
     uint64_t seed;               /* all randomness derives from it; default 0 */
     bool allow_nondeterministic; /* default false: same binary, device and seed, same bits */
     bool allow_tf32;             /* CUDA: products and convolutions of F32 may round their inputs
-                                    to 10 bits of mantissa. The CPU does not read it. */
+                                    to 10 bits of mantissa, in every program, as precision TF32
+                                    asks for one (precision.h). The CPU does not read it. */
     bool tune;                   /* CUDA: algorithms are measured when a program is compiled, and
                                     remembered (in $QUERN_CACHE, else in quern below the user's
                                     cache folder; set to nothing: not at all); default: the

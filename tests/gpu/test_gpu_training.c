@@ -5,6 +5,7 @@
 #include "gpu_device.h"
 #include "quern_test.h"
 
+#include "kernels/tolerances.h"
 #include "train/world.h"
 
 #include <string.h>
@@ -30,6 +31,8 @@ static quern_status fit(const world_desc *wd, const quern_trainer_desc *change, 
     w.desc.log_every = change->log_every;
     w.desc.resident = change->resident;
     w.desc.steps_per_launch = change->steps_per_launch;
+    w.desc.precision = change->precision;
+    w.desc.stochastic_rounding = change->stochastic_rounding;
     if (change->optimizer.learning_rate != 0) w.desc.optimizer = change->optimizer;
     s = quern_trainer_create(&w.trainer, &w.desc);
     if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, &out->result);
@@ -134,6 +137,36 @@ TEST_CASE(GpuTraining, every_optimizer_follows_the_cpu_in_its_first_step) {
         for (int64_t i = 0; i < cpu.weight_count; i++)
             CHECK_NEAR(cuda.weights[i], cpu.weights[i], NEAR_CPU);
     }
+}
+
+/* In 16 bits: graph equals eager, resident equals staged, and a few steps follow the CPU's. */
+static void check_half(quern_precision precision, bool stochastic, double tolerance) {
+    run cuda, eager, cpu;
+    world_desc wd = on_cuda;
+    quern_trainer_desc change = {
+        .step_limit = 5,
+        .precision = precision,
+        .stochastic_rounding = stochastic,
+        .optimizer = {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.01f}};
+    REQUIRE_OK(fit(&wd, &change, &cuda));
+    change.no_capture = true;
+    change.resident = QUERN_RESIDENT_OFF;
+    REQUIRE_OK(fit(&wd, &change, &eager));
+    CHECK(memcmp(cuda.weights, eager.weights, sizeof cuda.weights) == 0);
+    CHECK(cuda.result.step == 5 && cuda.result.valid_loss == eager.result.valid_loss);
+    wd.cuda = false;
+    REQUIRE_OK(fit(&wd, &change, &cpu));
+    for (int64_t i = 0; i < cpu.weight_count; i++)
+        CHECK_NEAR(cuda.weights[i], cpu.weights[i], tolerance);
+    CHECK_NEAR(cuda.result.valid_loss, cpu.result.valid_loss, tolerance);
+}
+
+TEST_CASE(GpuTraining, in_16_bits_follows_the_cpu_and_graph_equals_eager) {
+    NEEDS_DEVICE;
+    check_half(QUERN_PRECISION_BF16, false, TOL_WINDOW_BF16);
+    check_half(QUERN_PRECISION_BF16, true, TOL_WINDOW_BF16);
+    check_half(QUERN_PRECISION_F16, false, TOL_WINDOW_F16);
+    check_half(QUERN_PRECISION_TF32, false, TOL_WINDOW_F16);
 }
 
 TEST_CASE(GpuTraining, learns) {

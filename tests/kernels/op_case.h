@@ -57,6 +57,7 @@ typedef struct op_case {
     op_tensor in[QUERN_INPUT_MAX], out[QUERN_OUTPUT_MAX];
     int32_t input_count, output_count; /* 0: as the op's row says */
     bool evaluation;                   /* args.training is false */
+    bool tf32;                         /* args.tf32 */
     bool no_differences;               /* the loss is not smooth here; say why beside it */
     double forward_tolerance, backward_tolerance; /* F32 against F64; 0: the row's */
 } op_case;

@@ -195,11 +195,17 @@ static size_t shift_of(const op_world *w, quern_dtype dtype) {
     return w->session->unaligned ? quern_dtype_bytes(dtype) : 0;
 }
 
+/* Of an op with FIRST only the first input and output are 16 bits. */
+static quern_dtype real_of(const op_world *w, quern_dtype real, int32_t i) {
+    const bool half = real == QUERN_F16 || real == QUERN_BF16;
+    return half && i > 0 && (w->op->flags & QUERN_OP_FIRST) ? QUERN_F32 : real;
+}
+
 static void make_views(op_world *w, quern_dtype real) {
     const bool gradient = w->kernel->backward != NULL;
     size_t bytes = 0;
     for (int32_t i = 0; i < w->input_count; i++) {
-        w->in[i] = w->grad_in[i] = view_of(&w->c->in[i], real, &bytes);
+        w->in[i] = w->grad_in[i] = view_of(&w->c->in[i], real_of(w, real, i), &bytes);
         w->values[i] = make_values(&w->c->in[i], w->in[i].count, (uint32_t)i + 1);
         const size_t shift = shift_of(w, w->in[i].dtype);
         if (w->in[i].rank >= 0) w->in[i].data = buffer_data(buffer_add(w, bytes, shift));
@@ -208,7 +214,7 @@ static void make_views(op_world *w, quern_dtype real) {
     }
     for (int32_t i = 0; i < w->output_count; i++) {
         const op_tensor any = {.domain = OP_ANY};
-        w->out[i] = w->grad_out[i] = view_of(&w->c->out[i], real, &bytes);
+        w->out[i] = w->grad_out[i] = view_of(&w->c->out[i], real_of(w, real, i), &bytes);
         w->weights[i] = make_values(&any, w->out[i].count, (uint32_t)i + 101);
         const size_t shift = shift_of(w, w->out[i].dtype);
         w->out[i].data = buffer_data(buffer_add(w, bytes, shift));
@@ -261,6 +267,7 @@ quern_status world_create(op_world *w, quern_op_id op, const op_case *c, quern_d
                                   .purpose = 300,
                                   .training = !c->evaluation,
                                   .deterministic = true,
+                                  .tf32 = w->c->tf32,
                                   .stream = session->stream};
     QUERN_TRY(plan_kernel(w));
     const size_t forward = w->plan.forward_scratch_bytes, backward = w->plan.backward_scratch_bytes;

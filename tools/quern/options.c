@@ -278,3 +278,13 @@ void option_write_json(const options *o, int option, FILE *to) {
     default: break;
     }
 }
+
+int option_choice(int option, const char *name) {
+    const char *choices = option_table()[option].choices;
+    const size_t length = strlen(name);
+    for (int i = 0; (choices = strchr(choices, '|')) != NULL; i++) {
+        choices++;
+        if (strncmp(choices, name, length) == 0 && strchr("|", choices[length])) return i;
+    }
+    return 0;
+}

@@ -56,4 +56,7 @@ const option_row *option_table(void);
 /* The option's value as it goes into config.json. */
 void option_write_json(const options *o, int option, FILE *to);
 
+/* The place of `name` among the choices of an option. */
+int option_choice(int option, const char *name);
+
 #endif

@@ -104,6 +104,8 @@ quern_trainer_desc session_trainer(const options *o, const model *m, const sampl
                                 .transforms = &s->transform,
                                 .transform_count = 1,
                                 .batch_size = o->batch_size,
+                                .precision =
+                                    (quern_precision)option_choice(OPTION_precision, o->precision),
                                 .worker_count = (int32_t)o->workers};
 }
 

@@ -116,20 +116,9 @@ quern_status train_check_resume(const training *t) {
                       (double)now->mean[0]);
 }
 
-/* The place of `name` in "|first|second". */
-static int choice_of(int option, const char *name) {
-    const char *choices = option_table()[option].choices;
-    const size_t length = strlen(name);
-    for (int i = 0; (choices = strchr(choices, '|')) != NULL; i++) {
-        choices++;
-        if (strncmp(choices, name, length) == 0 && strchr("|", choices[length])) return i;
-    }
-    return 0;
-}
-
 quern_status session_optimizer(quern_optimizer_desc *out, const options *o) {
     *out = (quern_optimizer_desc){
-        .kind = (quern_optimizer_kind)choice_of(OPTION_optimizer, o->optimizer),
+        .kind = (quern_optimizer_kind)option_choice(OPTION_optimizer, o->optimizer),
         .learning_rate = o->lr > 0 ? o->lr : (double)QUERN_ZERO,
         .momentum = o->momentum,
         .weight_decay = o->weight_decay,
@@ -169,12 +158,15 @@ quern_status train_desc(quern_trainer_desc *out, const training *t) {
     out->train = t->data.train;
     out->valid = t->data.valid;
     out->accumulate = o->accumulate;
-    out->tail = (quern_tail)choice_of(OPTION_tail, o->tail);
-    out->resident = (quern_resident)choice_of(OPTION_resident, o->resident);
+    out->tail = (quern_tail)option_choice(OPTION_tail, o->tail);
+    out->resident = (quern_resident)option_choice(OPTION_resident, o->resident);
     out->log_every = o->log_every;
     out->evaluate_every = o->eval_every;
-    out->not_finite = (quern_not_finite)choice_of(OPTION_on_nonfinite, o->on_nonfinite);
+    out->not_finite = (quern_not_finite)option_choice(OPTION_on_nonfinite, o->on_nonfinite);
     out->not_finite_limit = o->nonfinite_limit;
+    out->loss_scale =
+        (quern_loss_scale){.initial = o->loss_scale, .is_static = o->fixed_loss_scale};
+    out->stochastic_rounding = o->stochastic_rounding;
     out->average_decay = o->ema;
     out->average_warmup = o->ema_warmup;
     out->handle_signals = true;

@@ -2,6 +2,7 @@
  * With inverse = 1 / sqrt(variance + epsilon), n = (x - mean) inverse and m numbers a channel:
  *   gb = sum gy;   gw = sum gy n;   gx = w inverse (gy - gb / m - n gw / m)
  * and in evaluation, where mean and variance are constants, gx = w inverse gy.
+ * Of 16 bits are x and y alone: the rest is F32 then (FIRST in ops.def).
  * Shapes   x (N, C, ...), the rest (C). Training uses the batch's mean and (biased) variance, and
  * writes running = (1 - momentum) running + momentum batch, there with the unbiased variance.
  * Saved: mean, then inverse.
@@ -38,6 +39,9 @@ quern_status plan(quern_kernel_plan *plan) {
     const quern_view *x = &plan->args->in[0];
     const channels_shape s = channels_of(x);
     QUERN_TRY(real_check(x->dtype));
+    if (plan->args->in[1].dtype != (x->dtype == QUERN_F64 ? QUERN_F64 : QUERN_F32))
+        return cuda_fail(QUERN_UNSUPPORTED, "CUDA normalises %s with weights in F32, not %s",
+                         dtype_name(x->dtype), dtype_name(plan->args->in[1].dtype));
     QUERN_TRY(bytes_of(s.channels, 2 * sizeof(double), &plan->saved_bytes));
     plan->forward_scratch_bytes =
         4 * aligned((size_t)s.channels * sizeof(double)) + fold_scratch_bytes(x->count, 2);
@@ -60,8 +64,8 @@ struct gradient_terms : map_op {
 
 template <typename T> struct statistics {
     typedef real<T> R;
-    const T *weight, *running_mean, *running_variance;
-    T *next_mean, *next_variance; /* NULL: not wanted */
+    const R *weight, *running_mean, *running_variance;
+    R *next_mean, *next_variance; /* NULL: not wanted */
     const double *off, *square;   /* the batch's means of x - shift and its square */
     const T *shift;               /* a channel's first element is `area` from the last one's */
     int64_t area;
@@ -76,19 +80,18 @@ template <typename T> struct statistics {
 template <typename T> __global__ void finish_kernel(statistics<T> s) {
     typedef real<T> R;
     for (int64_t c = launch_index(); c < s.channels; c += launch_stride()) {
-        const R old_mean = (R)s.running_mean[c], old_variance = (R)s.running_variance[c];
+        const R old_mean = s.running_mean[c], old_variance = s.running_variance[c];
         const bool batch = s.training && s.count > 0;
         const double spread = batch ? s.square[c] - s.off[c] * s.off[c] : 0;
         const R mean = batch ? (R)((double)(R)s.shift[c * s.area] + s.off[c]) : old_mean;
         const R variance = batch ? (R)(spread < 0 ? 0 : spread) : old_variance;
         const R unbiased = s.count > 1 ? variance * ((R)s.count / (R)(s.count - 1)) : variance;
         const R inverse = 1 / sqrt(variance + s.epsilon), keep = 1 - s.momentum;
-        if (s.training && s.next_mean != NULL)
-            s.next_mean[c] = (T)(keep * old_mean + s.momentum * mean);
+        if (s.training && s.next_mean != NULL) s.next_mean[c] = keep * old_mean + s.momentum * mean;
         if (s.training && s.next_variance != NULL)
-            s.next_variance[c] = (T)(keep * old_variance + s.momentum * unbiased);
+            s.next_variance[c] = keep * old_variance + s.momentum * unbiased;
         s.mean[c] = mean;
-        s.scale[c] = (R)s.weight[c] * inverse;
+        s.scale[c] = s.weight[c] * inverse;
         if (s.saved == NULL) continue;
         s.saved[c] = mean;
         s.saved[s.channels + c] = inverse;
@@ -102,14 +105,14 @@ template <typename R> struct normalise_op : map_op {
 
 template <int GROUP, int WIDTH, typename T>
 __global__ void normalise_kernel(channels_shape s, const T *x, const real<T> *mean,
-                                 const real<T> *scale, const T *bias, T *y) {
+                                 const real<T> *scale, const real<T> *bias, T *y) {
     normalise_op<real<T>> op = {};
     const int64_t planes = s.images * s.channels;
     for (int64_t plane = group_index<GROUP>(); plane < planes; plane += group_count<GROUP>()) {
         const int64_t c = plane % s.channels;
         op.mean = mean[c];
         op.scale = scale[c];
-        op.shift = (real<T>)bias[c];
+        op.shift = bias[c];
         group_map<GROUP, WIDTH>(s.area, op, false, y + plane * s.area, x + plane * s.area);
     }
 }
@@ -133,11 +136,11 @@ template <typename T> quern_status measure(const quern_kernel_args *args, const 
                                      fold_result<double, 2>{{p.sums, p.others}, each, {}}, p.fold,
                                      x, x));
     }
-    const statistics<T> all = {(const T *)args->in[1].data,
-                               (const T *)args->in[3].data,
-                               (const T *)args->in[4].data,
-                               (T *)args->out[1].data,
-                               (T *)args->out[2].data,
+    const statistics<T> all = {(const R *)args->in[1].data,
+                               (const R *)args->in[3].data,
+                               (const R *)args->in[4].data,
+                               (R *)args->out[1].data,
+                               (R *)args->out[2].data,
                                p.sums,
                                p.others,
                                x,
@@ -158,7 +161,8 @@ quern_status forward(const quern_kernel_args *args) {
     return real_dispatch(args->in[0].dtype, [&](auto zero) {
         typedef decltype(zero) T;
         const parts<real<T>> p = parts_of<real<T>>(args->scratch, s);
-        const T *x = (const T *)args->in[0].data, *bias = (const T *)args->in[2].data;
+        const T *x = (const T *)args->in[0].data;
+        const real<T> *bias = (const real<T> *)args->in[2].data;
         T *y = (T *)args->out[0].data;
         QUERN_TRY((measure<T>(args, s)));
         return channels_dispatch(
@@ -175,12 +179,13 @@ quern_status forward(const quern_kernel_args *args) {
 /* gb from the sums of gy, gw from those of gy (x - mean). */
 template <typename T>
 __global__ void parameters_kernel(int64_t channels, const real<T> *sums, const real<T> *products,
-                                  const real<T> *inverse, T *gw, T *gb, bool add_w, bool add_b) {
+                                  const real<T> *inverse, real<T> *gw, real<T> *gb, bool add_w,
+                                  bool add_b) {
     typedef real<T> R;
     for (int64_t c = launch_index(); c < channels; c += launch_stride()) {
         const R product = products[c] * inverse[c];
-        if (gw != NULL) gw[c] = (T)(add_w ? (R)gw[c] + product : product);
-        if (gb != NULL) gb[c] = (T)(add_b ? (R)gb[c] + sums[c] : sums[c]);
+        if (gw != NULL) gw[c] = add_w ? gw[c] + product : product;
+        if (gb != NULL) gb[c] = add_b ? gb[c] + sums[c] : sums[c];
     }
 }
 
@@ -192,7 +197,7 @@ template <typename R> struct gradient_op : map_op {
 };
 
 template <int GROUP, int WIDTH, typename T>
-__global__ void gradient_kernel(channels_shape s, const T *gy, const T *x, const T *weight,
+__global__ void gradient_kernel(channels_shape s, const T *gy, const T *x, const real<T> *weight,
                                 const real<T> *saved, const real<T> *sums, const real<T> *products,
                                 bool training, bool add, T *gx) {
     typedef real<T> R;
@@ -203,7 +208,7 @@ __global__ void gradient_kernel(channels_shape s, const T *gy, const T *x, const
         const int64_t c = plane % s.channels;
         const R inverse = saved[s.channels + c];
         op.mean = saved[c];
-        op.scale = (R)weight[c] * inverse;
+        op.scale = weight[c] * inverse;
         op.center = training ? sums[c] / count : (R)0;
         op.tilt = training ? products[c] * inverse * inverse / count : (R)0;
         group_map<GROUP, WIDTH>(s.area, op, add, gx + plane * s.area, gy + plane * s.area,
@@ -221,8 +226,8 @@ quern_status parameter_gradients(const quern_kernel_args *args, const channels_s
                                  fold_result<R, 2>{{p.first, p.second}, 1, {}}, p.fold, gy, x,
                                  saved));
     return launch(args->stream, launch_over(s.channels), parameters_kernel<T>, s.channels, p.first,
-                  p.second, saved + s.channels, (T *)args->grad_in[1].data,
-                  (T *)args->grad_in[2].data, args->accumulate[1], args->accumulate[2]);
+                  p.second, saved + s.channels, (R *)args->grad_in[1].data,
+                  (R *)args->grad_in[2].data, args->accumulate[1], args->accumulate[2]);
 }
 
 quern_status backward(const quern_kernel_args *args) {
@@ -240,8 +245,8 @@ quern_status backward(const quern_kernel_args *args) {
                 constexpr int GROUP = decltype(group)::value, WIDTH = decltype(width)::value;
                 return launch(args->stream, group_shape<GROUP>(s.images * s.channels),
                               gradient_kernel<GROUP, WIDTH, T>, s, gy, x,
-                              (const T *)args->in[1].data, (const real<T> *)args->saved, p.first,
-                              p.second, args->training, args->accumulate[0], gx);
+                              (const real<T> *)args->in[1].data, (const real<T> *)args->saved,
+                              p.first, p.second, args->training, args->accumulate[0], gx);
             },
             gy, gx);
     });

@@ -23,6 +23,7 @@ enum { ID_X = 1, ID_WEIGHT, ID_Y, ID_BIAS, ID_BEFORE_BIAS = -1 };
 typedef struct conv2d {
     cuda_libraries *libraries;
     conv2d_shape shape;
+    bool tf32;
     cudnn_plan *with_bias;                /* forward, the bias in the same graph; NULL: apart */
     cudnn_plan *passes[CONV2D_PASSES][2]; /* overwriting, adding; NULL: directly */
 } conv2d;
@@ -92,8 +93,7 @@ static void build_pass(cudnn_graph *g, const conv2d_shape *s, conv2d_pass pass, 
 }
 
 static cudnn_plan_desc limits_of(const conv2d *c, bool deterministic) {
-    const bool full =
-        c->shape.dtype == QUERN_F64 || (c->shape.dtype == QUERN_F32 && !c->libraries->allow_tf32);
+    const bool full = c->shape.dtype == QUERN_F64 || (c->shape.dtype == QUERN_F32 && !c->tf32);
     return (cudnn_plan_desc){.deterministic = deterministic, .no_tensor_cores = full};
 }
 
@@ -188,6 +188,7 @@ static quern_status plan(quern_kernel_plan *plan) {
     QUERN_TRY(libraries_of(&l, plan->args->stream));
     QUERN_TRY(cuda_services()->allocate(l->host, &c, 1, sizeof *c, "the plan of a convolution"));
     *c = (conv2d){.libraries = l, .shape = shape_of(plan->args)};
+    c->tf32 = plan->args->tf32 || l->allow_tf32;
     int previous;
     quern_status status = device_enter(device, &previous);
     if (status == QUERN_OK && !is_empty(&c->shape)) status = plan_passes(c, plan);

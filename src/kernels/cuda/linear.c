@@ -62,6 +62,7 @@ static quern_status plan_all(linear *l, quern_kernel_plan *plan, const char *op)
     const quern_kernel_args *args = plan->args;
     const quern_view *x = &args->in[0], *weight = &args->in[1];
     product_desc d = {.op = op, .dtype = x->dtype, .batch = 1, .transpose_b = true};
+    d.tf32 = plan->args->tf32;
     d.m = row_count(x), d.n = weight->dim[0], d.k = weight->dim[1];
     l->y = (rows_shape){x->dtype, d.m, d.n};
     QUERN_TRY(plan_forward(l, args, &d));

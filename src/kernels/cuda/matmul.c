@@ -40,6 +40,7 @@ static const int64_t *last_dims(const quern_kernel_args *args, matrix which) {
 static quern_status plan_product(product **out, const quern_kernel_args *args, factors f) {
     const int64_t *a = last_dims(args, f.first.matrix), *b = last_dims(args, f.second.matrix);
     product_desc d = {.op = "matmul", .dtype = args->in[0].dtype, .batch = 1};
+    d.tf32 = args->tf32;
     d.transpose_a = f.first.transpose;
     d.transpose_b = f.second.transpose;
     d.m = a[d.transpose_a ? 1 : 0];

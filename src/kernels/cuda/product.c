@@ -27,11 +27,12 @@ typedef struct type_row {
 } type_row;
 
 /* False: no products of this type. */
-static bool type_of(const cuda_libraries *l, quern_dtype dtype, type_row *out) {
-    switch (dtype) {
+static bool type_of(const cuda_libraries *l, const product_desc *d, type_row *out) {
+    switch (d->dtype) {
     case QUERN_F32:
         *out = (type_row){4, CUDA_R_32F, CUDA_R_32F, CUBLAS_COMPUTE_32F, "F32"};
-        if (l->allow_tf32) out->compute = CUBLAS_COMPUTE_32F_FAST_TF32, out->name = "TF32";
+        if (l->allow_tf32 || d->tf32)
+            out->compute = CUBLAS_COMPUTE_32F_FAST_TF32, out->name = "TF32";
         return true;
     case QUERN_F64:
         *out = (type_row){8, CUDA_R_64F, CUDA_R_64F, CUBLAS_COMPUTE_64F, "F64"};
@@ -91,7 +92,7 @@ static quern_status make_descriptors(product *p, const type_row *type) {
 static quern_status prepare(product *p, quern_stream *stream) {
     type_row type;
     const product_desc *d = &p->desc;
-    if (!type_of(p->libraries, d->dtype, &type))
+    if (!type_of(p->libraries, d, &type))
         return cuda_fail(QUERN_UNSUPPORTED, "%s: products are of F32, F64, BF16 and F16", d->op);
     p->element_bytes = type.bytes;
     snprintf(p->what, sizeof p->what,

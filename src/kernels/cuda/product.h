@@ -27,6 +27,7 @@ typedef enum product_epilogue {
 typedef struct product_desc {
     const char *op; /* for sentences */
     quern_dtype dtype;
+    bool tf32; /* F32 may be rounded to it; where the device allows it for all, always */
     bool transpose_a, transpose_b;
     int64_t m, n, k;
     int64_t batch; /* products. A stored matrix is contiguous, and so is the batch. */

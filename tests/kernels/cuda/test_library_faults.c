@@ -129,11 +129,16 @@ TEST_CASE(CudaLibraries, a_product_without_any_algorithm_is_unsupported_by_name)
 }
 
 TEST_CASE(CudaLibraries, tf32_is_used_only_where_it_is_allowed) {
-    for (int allow = 0; allow < 2; allow++) {
-        library_begin(&(library_device_desc){.allow_tf32 = allow != 0});
-        run_right(QUERN_OP_ID_linear, &library_linear, QUERN_F32);
+    for (int allow = 0; allow < 3; allow++) { /* nowhere, on the device, in this program */
+        op_case linear = library_linear, conv2d = library_conv2d, matmul = library_matmul;
+        linear.tf32 = conv2d.tf32 = matmul.tf32 = allow == 2;
+        library_begin(&(library_device_desc){.allow_tf32 = allow == 1});
+        run_right(QUERN_OP_ID_linear, &linear, QUERN_F32);
         CHECK(fake_cublaslt.tf32 == (allow != 0));
-        run_right(QUERN_OP_ID_conv2d, &library_conv2d, QUERN_F32);
+        fake_cublaslt.tf32 = false;
+        run_right(QUERN_OP_ID_matmul, &matmul, QUERN_F32);
+        CHECK(fake_cublaslt.tf32 == (allow != 0));
+        run_right(QUERN_OP_ID_conv2d, &conv2d, QUERN_F32);
         CHECK(fake_cudnn.last_engine == (allow ? 0 : 3));
         library_end();
     }
