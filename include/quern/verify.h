@@ -87,7 +87,7 @@ typedef struct quern_verify_desc {
     const quern_batch *batch;          /* a batch in host memory, floats as F32 */
     const quern_transform *transforms; /* of the dataset; never cropped or flipped */
     int32_t transform_count;
-    const quern_safetensors *weights;  /* parameters and statistics begin as this file's, of F32;
+    const quern_safetensors *weights; /* parameters and statistics begin as this file's, of F32;
                                           NULL: as they are initialised */
     int64_t batch_size; /* of the dataset; default 64, and at most the samples that it has */
     quern_optimizer_desc optimizer;

@@ -54,8 +54,8 @@ typedef struct task_record { /* host-visible memory, a ring indexed by attempt *
 
 #define TASK_LIST(X)                                                                               \
     X(open)                                                                                        \
-    X(weigh) X(seed) X(norm) X(decide) X(round) X(average) X(commit) X(record) X(accumulate)       \
-        X(gather)
+    X(weigh)                                                                                       \
+    X(seed) X(norm) X(decide) X(round) X(average) X(commit) X(record) X(accumulate) X(gather)
 
 #define X(name) TASK_##name,
 typedef enum task_id { TASK_LIST(X) TASK_COUNT } task_id;

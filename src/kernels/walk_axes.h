@@ -74,7 +74,7 @@ static inline quern_view view_with_dims(const quern_view *view, int32_t rank, co
     out.count = 1;
     out.rank = rank;
     out.dtype = view->dtype;
-    for (int32_t i = rank - 1; i >= 0; i--) {
+    for (int32_t i = rank; i-- > 0;) {
         out.dim[i] = dim[i];
         out.stride[i] = out.count;
         out.count *= dim[i];

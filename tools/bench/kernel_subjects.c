@@ -123,7 +123,7 @@ static void call_add(bench *b, quern_kernel_function function, const void *attri
 /* parameters; the norm of all gradients, clipping by it, and the update, in F32 */
 static quern_status build_adamw(bench *b) {
     const int64_t count = b->options.dim[0];
-    const task_state state = {.weight = 1, .loss = 1};
+    const task_state state = {.weight = 1, .loss = 1, .scale = 1, .seeded = 1};
     const double factor = 1;
     quern_view blocks[4];
     tensor on_device, schedule, scratch;

@@ -66,7 +66,7 @@ template <typename Op, int INPUT> quern_status binary_input(const quern_kernel_a
         if (target->count == w.count)
             return walk_run(args->stream, w, op, add, (T *)target->data, (const T *)g->data,
                             (const T *)a->data, (const T *)b->data, (const T *)y->data);
-        return fold_run<FOLD_SUM>(args->stream, w, op, fold_result<T>{(T *)target->data, 1, add},
+        return fold_run<FOLD_SUM>(args->stream, w, op, fold_into((T *)target->data, 1, add),
                                   args->scratch, (const T *)g->data, (const T *)a->data,
                                   (const T *)b->data, (const T *)y->data);
     });

@@ -136,6 +136,6 @@ quern_status conv2d_sum_bias(quern_stream *stream, const conv2d_shape *p, void *
     return real_dispatch(p->dtype, [&](auto zero) {
         typedef decltype(zero) T;
         return fold_run<FOLD_SUM>(stream, channels_walk(channels_of_y(p), 1, 2), fold_self(),
-                                  fold_result<T>{(T *)gb, 1, add}, scratch, (const T *)gy);
+                                  fold_into((T *)gb, 1, add), scratch, (const T *)gy);
     });
 }

@@ -115,6 +115,10 @@ template <typename Out, int N = 1> struct fold_result { /* where results go, and
     }
 };
 
+template <typename Out> fold_result<Out> fold_into(Out *out, double scale, bool add) {
+    return {{out}, scale, {add}};
+}
+
 /* f(j, the values of term j) for the WIDTH terms of these packs. */
 template <int WIDTH, typename Op, typename F, typename... In>
 __device__ void fold_pack(const Op &op, F f, const pack<WIDTH, In> &...in) {

@@ -23,7 +23,7 @@ quern_status forward(const quern_kernel_args *args) {
     return real_dispatch(x->dtype, [&](auto zero) {
         typedef decltype(zero) T;
         return fold_run<FOLD_SUM>(args->stream, w, fold_self(),
-                                  fold_result<T>{(T *)y.data, 1 / area, false}, args->scratch,
+                                  fold_into((T *)y.data, 1 / area, false), args->scratch,
                                   (const T *)x->data);
     });
 }

@@ -120,7 +120,9 @@ constexpr int WHOLE_THREADS = 128;
 constexpr int64_t PARTIAL_BLOCKS = 512;
 
 /* Blocks of a multiprocessor, so that what a thread holds of `columns` fits in its registers. */
-constexpr int whole_blocks(int columns) { return columns <= 16 ? 4 : (columns <= 24 ? 3 : 2); }
+[[maybe_unused]] constexpr int whole_blocks(int columns) {
+    return columns <= 16 ? 4 : (columns <= 24 ? 3 : 2);
+}
 
 template <typename T> struct whole_rows {
     norm_rows n;

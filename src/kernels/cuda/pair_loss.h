@@ -44,7 +44,7 @@ template <typename Loss> quern_status pair_loss_forward(const quern_kernel_args 
     return real_dispatch(p->dtype, [&](auto zero) {
         typedef decltype(zero) T;
         return fold_run<FOLD_SUM>(args->stream, fold_all(p->count, 2), op,
-                                  fold_result<T>{(T *)loss->data, 1, false}, args->scratch,
+                                  fold_into((T *)loss->data, 1, false), args->scratch,
                                   (const T *)p->data, (const T *)t->data);
     });
 }

@@ -43,9 +43,8 @@ template <fold_kind KIND> quern_status reduce_forward(const quern_kernel_args *a
     const walk w = reduce_walk(x, &y, x);
     return real_dispatch(x->dtype, [&](auto zero) {
         typedef decltype(zero) T;
-        return fold_run<KIND>(args->stream, w, fold_self(),
-                              fold_result<T>{(T *)y.data, scale, false}, args->scratch,
-                              (const T *)x->data);
+        return fold_run<KIND>(args->stream, w, fold_self(), fold_into((T *)y.data, scale, false),
+                              args->scratch, (const T *)x->data);
     });
 }
 
@@ -112,7 +111,7 @@ static inline quern_status reduce_share(const quern_kernel_args *args) {
         typedef decltype(zero) T;
         const T *from = (const T *)x->data, *extreme = (const T *)y.data;
         QUERN_TRY(fold_run<FOLD_SUM>(args->stream, counting, reduce_equal_op(),
-                                     fold_result<double>{equals, 1, false}, rest, from, extreme));
+                                     fold_into(equals, 1, false), rest, from, extreme));
         return walk_run(args->stream, sharing, reduce_share_op(), args->accumulate[0],
                         (T *)gx->data, from, extreme, (const T *)gy.data, (const double *)equals);
     });

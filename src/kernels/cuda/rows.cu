@@ -65,7 +65,7 @@ quern_status rows_sum(quern_stream *stream, rows_shape shape, void *sums, const 
     walk_axes_close(&w);
     return real_dispatch(shape.dtype, [&](auto zero) {
         typedef decltype(zero) T;
-        return fold_run<FOLD_SUM>(stream, w, fold_self(), fold_result<T>{(T *)sums, 1, accumulate},
+        return fold_run<FOLD_SUM>(stream, w, fold_self(), fold_into((T *)sums, 1, accumulate),
                                   scratch, (const T *)gy);
     });
 }

@@ -96,7 +96,7 @@ quern_status forward(const quern_kernel_args *args) {
                           (real<T> *)args->saved, losses);
         }));
         return fold_run<FOLD_SUM>(args->stream, fold_all(rows, 1), fold_self(),
-                                  fold_result<T>{(T *)args->out[0].data, 1, false},
+                                  fold_into((T *)args->out[0].data, 1, false),
                                   (char *)args->scratch + losses_bytes(rows),
                                   (const double *)losses);
     });

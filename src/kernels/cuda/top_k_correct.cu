@@ -57,7 +57,7 @@ quern_status forward(const quern_kernel_args *args) {
                           classes, of, d->k, (const T *)z->data, hits);
         }));
         return fold_run<FOLD_SUM>(args->stream, fold_all(rows, 1), fold_self(),
-                                  fold_result<T>{(T *)args->out[0].data, 1, false},
+                                  fold_into((T *)args->out[0].data, 1, false),
                                   (char *)args->scratch + hits_bytes(rows), (const double *)hits);
     });
 }

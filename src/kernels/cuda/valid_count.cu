@@ -26,7 +26,7 @@ quern_status forward(const quern_kernel_args *args) {
     return real_dispatch(args->out[0].dtype, [&](auto zero) {
         typedef decltype(zero) T;
         return fold_run<FOLD_SUM>(args->stream, fold_all(args->in[0].count, 1), op,
-                                  fold_result<T>{(T *)args->out[0].data, 1, false}, args->scratch,
+                                  fold_into((T *)args->out[0].data, 1, false), args->scratch,
                                   (const int32_t *)args->in[0].data);
     });
 }
