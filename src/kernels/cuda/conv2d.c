@@ -11,10 +11,10 @@
  * keeps our promises (cudnn_plan.h), or a pointer is not on 16 bytes, or there is no library,
  * conv2d_direct.h computes it.
  * Deterministic: yes where it is asked for: only such engines are taken. */
-#include "algorithm_record.h"
+#include "library/algorithm_record.h"
 #include "conv2d_direct.h"
-#include "cudnn_plan.h"
-#include "device.h"
+#include "library/cudnn_plan.h"
+#include "device/device.h"
 
 #include <stdio.h>
 

@@ -6,7 +6,7 @@
 #ifndef QUERN_KERNELS_CUDA_CUDA_H
 #define QUERN_KERNELS_CUDA_CUDA_H
 
-#include "driver.h"
+#include "device/driver.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -2,7 +2,7 @@
 #ifndef QUERN_KERNELS_CUDA_LINEAR_H
 #define QUERN_KERNELS_CUDA_LINEAR_H
 
-#include "product.h"
+#include "library/product.h"
 
 QUERN_MUST_CHECK quern_status cuda_linear_plan(quern_kernel_plan *plan, const char *op, bool relu);
 void cuda_linear_drop(void *plan);

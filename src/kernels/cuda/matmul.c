@@ -4,7 +4,7 @@
  *   g op(a) = gy op(b)^T, transposed where a is;  g op(b) = op(a)^T gy, transposed where b is.
  * Shapes   y (..., m, n), op(a) (..., m, k), op(b) (..., k, n).   Cost  2 batch m n k flops each.
  * Deterministic: yes, see product.h. */
-#include "product.h"
+#include "library/product.h"
 
 typedef struct matmul {
     const quern_host *host;

@@ -9,7 +9,7 @@
 #define QUERN_TESTS_KERNELS_CUDA_FAKE_CUBLASLT_H
 
 #include "fake_library.h"
-#include "kernels/cuda/cublaslt.h"
+#include "kernels/cuda/library/cublaslt.h"
 
 typedef struct fake_cublaslt_state {
     fake_library library;

@@ -10,7 +10,7 @@
 #define QUERN_TESTS_KERNELS_CUDA_FAKE_CUDNN_H
 
 #include "fake_library.h"
-#include "kernels/cuda/cudnn_table.h"
+#include "kernels/cuda/library/cudnn_table.h"
 
 enum { FAKE_CUDNN_ENGINES = 4 };
 

@@ -1,5 +1,5 @@
 /* fake_device.h - CUDA devices that live in host memory: another definition of cuda_driver
- * (src/kernels/cuda/driver.h), so that everything above that table runs without a GPU.
+ * (src/kernels/cuda/device/driver.h), so that everything above that table runs without a GPU.
  *
  *   streams   run their work in order, at once, as late as CUDA allows, or in a seeded mixture of
  *             both: what forgets a wait or an event reads old data under the second
@@ -21,7 +21,7 @@
 #ifndef QUERN_TESTS_KERNELS_CUDA_FAKE_DEVICE_H
 #define QUERN_TESTS_KERNELS_CUDA_FAKE_DEVICE_H
 
-#include "kernels/cuda/driver.h"
+#include "kernels/cuda/device/driver.h"
 
 #include <stdbool.h>
 #include <stdint.h>

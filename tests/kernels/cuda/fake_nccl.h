@@ -6,7 +6,7 @@
 #define QUERN_TESTS_KERNELS_CUDA_FAKE_NCCL_H
 
 #include "fake_library.h"
-#include "kernels/cuda/nccl_table.h"
+#include "kernels/cuda/nccl/nccl_table.h"
 
 typedef struct fake_nccl_state {
     fake_library library; /* live: communicators */

@@ -1,5 +1,5 @@
 /* fake_report.c - a machine with two of the vendor's libraries, in the place of the real one. */
-#include "kernels/cuda/library_report.h"
+#include "kernels/cuda/library/library_report.h"
 
 #include <string.h>
 

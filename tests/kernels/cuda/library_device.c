@@ -2,7 +2,7 @@
 
 #include "host/base/memory.h"
 #include "host/base/report.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/device/device.h"
 
 #include <stdlib.h>
 #include <string.h>

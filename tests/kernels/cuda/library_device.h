@@ -4,7 +4,7 @@
 #ifndef QUERN_TESTS_KERNELS_CUDA_LIBRARY_DEVICE_H
 #define QUERN_TESTS_KERNELS_CUDA_LIBRARY_DEVICE_H
 
-#include "kernels/cuda/libraries.h"
+#include "kernels/cuda/library/libraries.h"
 
 typedef struct library_device_desc {
     const quern_host *host; /* NULL: the default */

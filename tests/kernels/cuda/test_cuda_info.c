@@ -2,8 +2,8 @@
 #include "quern_test.h"
 
 #include "fake_core.h"
-#include "kernels/cuda/architecture.h"
-#include "kernels/cuda/driver_release.h"
+#include "kernels/cuda/device/architecture.h"
+#include "kernels/cuda/device/driver_release.h"
 #include "support/temporary.h"
 
 #include <stdio.h>

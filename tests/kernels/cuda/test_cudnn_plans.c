@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/conv2d_direct.h"
 #include "kernels/cuda/rows.h"
-#include "kernels/cuda/shared_library.h"
+#include "kernels/cuda/library/shared_library.h"
 #include "library_device.h"
 #include "support/temporary.h"
 

@@ -1,6 +1,6 @@
 /* What is remembered on disk: algorithms of products, plans of convolutions. They come back; a file
  * that is damaged, cut short or foreign is not used, said once, and written anew. */
-#include "kernels/cuda/cache_file.h"
+#include "kernels/cuda/library/cache_file.h"
 #include "library_world.h"
 #include "support/fault_host.h"
 #include "support/temporary.h"

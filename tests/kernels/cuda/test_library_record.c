@@ -1,6 +1,6 @@
 /* An algorithm record that is damaged anywhere: the kernels are right all the same, and what it
  * says is written anew. */
-#include "kernels/cuda/algorithm_record.h"
+#include "kernels/cuda/library/algorithm_record.h"
 #include "library_world.h"
 
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #include "fake_nccl.h"
 #include "host/base/report.h"
 #include "host/dist/world.h"
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/device/device.h"
 #include "support/fault_host.h"
 
 #include <stdio.h>

@@ -2,9 +2,9 @@
  * nowhere; and the files of this machine, which have every function that is called. */
 #include "quern_test.h"
 
-#include "kernels/cuda/library_search.h"
-#include "kernels/cuda/nccl_table.h"
-#include "kernels/cuda/shared_library.h"
+#include "kernels/cuda/library/library_search.h"
+#include "kernels/cuda/nccl/nccl_table.h"
+#include "kernels/cuda/library/shared_library.h"
 #include "support/temporary.h"
 
 #include <dlfcn.h>

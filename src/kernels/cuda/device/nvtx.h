@@ -2,7 +2,7 @@
 #ifndef QUERN_KERNELS_CUDA_NVTX_H
 #define QUERN_KERNELS_CUDA_NVTX_H
 
-#include "cuda.h"
+#include "../cuda.h"
 
 /* Safe from any thread; the ranges of each thread nest by themselves. */
 quern_trace_sink nvtx_sink(void);

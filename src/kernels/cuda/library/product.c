@@ -1,4 +1,4 @@
-#include "device.h"
+#include "../device/device.h"
 #include "product_parts.h"
 
 #include <inttypes.h>

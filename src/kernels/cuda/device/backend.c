@@ -2,7 +2,7 @@
  *
  * Device memory is plain cudaMalloc: the core asks for few, large blocks, once, and captured
  * graphs keep their addresses. Pinned memory is portable, so that every device may copy from it. */
-#include "algorithm_record.h"
+#include "../library/algorithm_record.h"
 #include "architecture.h"
 #include "device.h"
 #include "driver_release.h"

@@ -4,7 +4,7 @@
 #ifndef QUERN_KERNELS_CUDA_CACHE_FILE_H
 #define QUERN_KERNELS_CUDA_CACHE_FILE_H
 
-#include "cuda.h"
+#include "../cuda.h"
 
 /* The file's bytes and a 0 after them; NULL when there is none, or it has more than `limit`, or it
  * cannot be read, or there is no memory. Release with release(host, data, *bytes + 1, 1). */

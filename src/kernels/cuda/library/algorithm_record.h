@@ -14,7 +14,7 @@
 #ifndef QUERN_KERNELS_CUDA_ALGORITHM_RECORD_H
 #define QUERN_KERNELS_CUDA_ALGORITHM_RECORD_H
 
-#include "cuda.h"
+#include "../cuda.h"
 
 #define RECORD_NONE "none"
 #define RECORD_UNWRITTEN "unwritten"

@@ -3,7 +3,7 @@
 #ifndef QUERN_KERNELS_CUDA_DEVICE_H
 #define QUERN_KERNELS_CUDA_DEVICE_H
 
-#include "cuda.h"
+#include "../cuda.h"
 
 #include <stdatomic.h>
 

@@ -1,7 +1,7 @@
 /* nccl_open.c - the table of nccl_table.h filled from the vendor's library. */
 #include "nccl_table.h"
 
-#include "shared_library.h"
+#include "../library/shared_library.h"
 
 quern_status nccl_open(nccl_table *out) {
     void *library;

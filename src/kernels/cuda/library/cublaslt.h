@@ -5,7 +5,7 @@
 #ifndef QUERN_KERNELS_CUDA_CUBLASLT_H
 #define QUERN_KERNELS_CUDA_CUBLASLT_H
 
-#include "cuda.h"
+#include "../cuda.h"
 
 #include <cublasLt.h>
 

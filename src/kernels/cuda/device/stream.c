@@ -5,7 +5,7 @@
  * dropped until a wait has returned it. */
 #include "device.h"
 
-#include "../collectives.h"
+#include "../../collectives.h"
 #include "nvtx.h"
 
 #include <stdio.h>

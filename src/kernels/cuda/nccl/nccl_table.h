@@ -3,7 +3,7 @@
 #ifndef QUERN_KERNELS_CUDA_NCCL_TABLE_H
 #define QUERN_KERNELS_CUDA_NCCL_TABLE_H
 
-#include "cuda.h"
+#include "../cuda.h"
 
 #include <nccl.h>
 

@@ -1,7 +1,7 @@
 /* info.c - what this module was built with, and what it finds on this machine. */
 #include "device.h"
 #include "driver_release.h"
-#include "library_report.h"
+#include "../library/library_report.h"
 
 #include <stdio.h>
 

@@ -4,7 +4,7 @@
 #ifndef QUERN_KERNELS_CUDA_CUDNN_TABLE_H
 #define QUERN_KERNELS_CUDA_CUDNN_TABLE_H
 
-#include "cuda.h"
+#include "../cuda.h"
 
 #include <cudnn.h>
 

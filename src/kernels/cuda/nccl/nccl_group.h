@@ -7,8 +7,8 @@
 #ifndef QUERN_KERNELS_CUDA_NCCL_GROUP_H
 #define QUERN_KERNELS_CUDA_NCCL_GROUP_H
 
-#include "../collectives.h"
-#include "device.h"
+#include "../../collectives.h"
+#include "../device/device.h"
 #include "nccl_table.h"
 
 #include <pthread.h>

@@ -2,7 +2,7 @@
 #ifndef QUERN_KERNELS_CUDA_SHARED_LIBRARY_H
 #define QUERN_KERNELS_CUDA_SHARED_LIBRARY_H
 
-#include "cuda.h"
+#include "../cuda.h"
 
 #define CUBLASLT_FILE "libcublasLt.so.13"
 #define CUDNN_FILE "libcudnn.so.9"
