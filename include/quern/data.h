@@ -23,7 +23,7 @@
 QUERN_BEGIN_C
 
 #define QUERN_FIELD_MAX 8
-#define QUERN_CHANNEL_MAX 16
+#define QUERN_CHANNEL_MAX 64
 
 /* One field of a sample, without the batch axis. */
 typedef struct quern_field {
@@ -128,22 +128,25 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_dataset_synthetic(quern_dataset **
                                                                 const quern_synthetic_desc *desc);
 
 /* How a field becomes an input: y = (x * scale - mean[c]) / deviation[c] in the input's dtype, c
- * the channel (the first dim of a rank-3 field, else 0). In training an image (H, W) or (C, H, W)
+ * the channel (the first dim of a rank-3 field; the element of a rank-1 field, a row of a table,
+ * when channel_count is its number of elements; else 0). In training an image (H, W) or (C, H, W)
  * may be cropped and flipped first: it is padded with raw zeros (before scale and mean, so the
  * border becomes -mean / deviation), cropped back to H x W at a random place, then flipped. Draws
  * are pure functions of (seed, epoch, sample); two fields of a sample get the same. */
 typedef struct quern_transform {
     const char *field;     /* which one; required */
     float scale;           /* default 1; U8 images: 1/255 */
-    int32_t channel_count; /* of mean and deviation; 0: none, else the field's channels */
+    int32_t channel_count; /* of mean and deviation; 0: none, else the field's channels or, for a
+                              field of rank 1, its elements or 1 */
     float mean[QUERN_CHANNEL_MAX], deviation[QUERN_CHANNEL_MAX]; /* defaults 0 and 1 */
     int32_t crop_padding; /* training: zero-pad H and W by this, crop back at random */
     bool horizontal_flip; /* training: with probability 1/2 */
 } quern_transform;
 
 /* Mean and population deviation (1 where a channel is constant) of scale * x per channel over the
- * whole set, summed in double in one order; sets channel_count. Reads the set once for U8, else
- * twice. INVALID, UNSUPPORTED (a stream that cannot start again), INPUT, HOST_MEMORY. */
+ * whole set, summed in double in one order; sets channel_count. A field of rank 1 is measured per
+ * element when it has at most QUERN_CHANNEL_MAX, else as one channel. Reads the set once for U8,
+ * else twice. INVALID, UNSUPPORTED (a stream that cannot start again), INPUT, HOST_MEMORY. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_transform_measure(quern_transform *transform,
                                                                 const quern_dataset *dataset);
 

@@ -177,7 +177,7 @@ TEST_CASE(Transform, refuses_what_does_not_fit) {
     quern_transform bad[] = {
         {.field = NULL},
         {.field = "x", .scale = NAN},
-        {.field = "x", .channel_count = 17},
+        {.field = "x", .channel_count = QUERN_CHANNEL_MAX + 1},
         {.field = "x", .channel_count = -1},
         {.field = "x", .channel_count = 1, .mean = {INFINITY}},
         {.field = "x", .channel_count = 1, .deviation = {-1}},
@@ -253,5 +253,44 @@ TEST_CASE(Measure, does_not_cancel_and_gives_a_constant_channel_deviation_one) {
     t.field = "y";
     CHECK_STATUS(quern_transform_measure(&t, set), QUERN_INVALID);
     CHECK_ERROR_HAS("no field 'y', it has 'x'");
+    quern_dataset_destroy(set);
+}
+
+/* Columns of a table, of scales far apart; 65 in a row are one signal. */
+TEST_CASE(Measure, finds_mean_and_deviation_of_each_column_of_a_table) {
+    quern_device device = device_of_host(NULL);
+    static float wide[4][QUERN_CHANNEL_MAX + 1];
+    static const float rows[4][2] = {{1, 3000}, {-1, 5000}, {1, 5000}, {-1, 3000}};
+    quern_arrays_desc desc = {.length = 4,
+                              .field_count = 1,
+                              .fields = {{.name = "x", .dtype = QUERN_F32, .rank = 1, .dim = {2}}},
+                              .data = {rows}};
+    quern_dataset *set = NULL;
+    quern_transform t;
+    REQUIRE_OK(quern_dataset_arrays(&set, &device, &desc));
+    measured(set, 1, &t);
+    quern_dataset_destroy(set);
+    CHECK(t.channel_count == 2 && t.mean[0] == 0 && t.mean[1] == 4000);
+    CHECK(t.deviation[0] == 1 && t.deviation[1] == 1000);
+    field_plan p;
+    float y[2];
+    REQUIRE_OK(transform_resolve(&t));
+    REQUIRE_OK(plan_of(&p, &desc.fields[0], &t, QUERN_F32, 2, true));
+    field_plan_apply(&p, rows[1], y, 0, 0, 0);
+    CHECK(y[0] == -1 && y[1] == 1);
+    /* One number for all stays one number for all, and three do not fit two columns. */
+    t = (quern_transform){.field = "x", .scale = 1, .channel_count = 1, .mean = {1}};
+    REQUIRE_OK(transform_resolve(&t));
+    REQUIRE_OK(plan_of(&p, &desc.fields[0], &t, QUERN_F32, 2, false));
+    field_plan_apply(&p, rows[1], y, 0, 0, 0);
+    CHECK(y[0] == -2 && y[1] == 4999);
+    t = (quern_transform){.field = "x", .scale = 1, .channel_count = 3};
+    REQUIRE_OK(transform_resolve(&t));
+    CHECK_STATUS(plan_of(&p, &desc.fields[0], &t, QUERN_F32, 2, false), QUERN_SHAPE);
+    desc.fields[0].dim[0] = QUERN_CHANNEL_MAX + 1;
+    desc.data[0] = wide;
+    REQUIRE_OK(quern_dataset_arrays(&set, &device, &desc));
+    measured(set, 1, &t);
+    CHECK(t.channel_count == 1);
     quern_dataset_destroy(set);
 }

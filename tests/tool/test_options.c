@@ -160,9 +160,29 @@ TEST_CASE(Options, the_best_checkpoint_is_kept) {
     char kept[200], expected[32];
     REQUIRE(begin(&t));
     json_decref(train(&t,
-                      (const char *const[]){"--keep", "2", "--keep-best", "1", "--eval-every", "4",
-                                            "--save-every", "4", "--steps", "40", "--schedule",
-                                            "step", "--period", "8", "--gamma", "10", NULL},
+                      (const char *const[]){"--keep",
+                                            "2",
+                                            "--keep-best",
+                                            "1",
+                                            "--eval-every",
+                                            "4",
+                                            "--save-every",
+                                            "4",
+                                            "--steps",
+                                            "40",
+                                            "--optimizer",
+                                            "sgd",
+                                            "--lr",
+                                            "0.01",
+                                            "--weight-decay",
+                                            "1",
+                                            "--schedule",
+                                            "multi_step",
+                                            "--milestones",
+                                            "22",
+                                            "--gamma",
+                                            "60",
+                                            NULL},
                       0));
     list_checkpoints(&t, kept, sizeof kept);
     snprintf(expected, sizeof expected, "%d 36 40 ", best_step(&t));

@@ -131,6 +131,12 @@ static quern_status measure_with_buffers(moments *m, double mean[], double varia
     return status;
 }
 
+/* Columns of a table have scales of their own; a longer row is taken for one signal. */
+static int64_t channels_of(const quern_field *f) {
+    if (f->rank == 3) return f->dim[0];
+    return f->rank == 1 && f->dim[0] <= QUERN_CHANNEL_MAX ? f->dim[0] : 1;
+}
+
 quern_status quern_transform_measure(quern_transform *transform, const quern_dataset *dataset) {
     if (transform == NULL || dataset == NULL || transform->field == NULL)
         return quern_fail(QUERN_INVALID, "quern_transform_measure: transform, its field or dataset "
@@ -146,7 +152,7 @@ quern_status quern_transform_measure(quern_transform *transform, const quern_dat
                           "cannot be measured",
                           dataset->name);
     const quern_field *f = &dataset->fields[field];
-    const int64_t channels = f->rank == 3 ? f->dim[0] : 1;
+    const int64_t channels = channels_of(f);
     if (channels > QUERN_CHANNEL_MAX)
         return quern_fail(QUERN_UNSUPPORTED, "field '%s' has %" PRId64 " channels, at most %d",
                           f->name, channels, QUERN_CHANNEL_MAX);

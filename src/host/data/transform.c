@@ -68,6 +68,10 @@ static quern_status apply_transform(field_plan *p, const quern_field *field,
                           "transform of '%s': crop and flip need (H, W) or (C, H, W),"
                           " the field has rank %" PRId32,
                           field->name, field->rank);
+    if (field->rank == 1 && t->channel_count > 1 && t->channel_count == p->count) {
+        p->channels = p->count; /* the columns of a table */
+        p->width = 1;
+    }
     if (t->channel_count > 0 && t->channel_count != p->channels)
         return quern_fail(QUERN_SHAPE,
                           "transform of '%s' has %" PRId32 " channels, the field has %" PRId64,
