@@ -2,7 +2,8 @@
 
 option(QUERN_WERROR "Warnings are errors on Quern's own sources" OFF)
 option(QUERN_BUILD_TESTS "Build the test suite (needs GoogleTest)" ${PROJECT_IS_TOP_LEVEL})
-option(QUERN_BUILD_TOOLS "Build the command, examples and benchmark" ${PROJECT_IS_TOP_LEVEL})
+option(QUERN_BUILD_TOOLS "Build the command; with the tests, examples and benchmarks"
+       ${PROJECT_IS_TOP_LEVEL})
 option(QUERN_CUDA "Build the CUDA module" OFF)
 option(QUERN_COVERAGE "Instrument for line coverage" OFF)
 set(QUERN_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined or thread")
