@@ -128,6 +128,7 @@ TEST_CASE(Module, that_is_nowhere_is_no_device_with_the_loaders_words) {
     setenv("QUERN_BACKEND_PATH", folder.path, 1);
     check_refused(&cuda, QUERN_NO_DEVICE, "No such file");
     CHECK_ERROR_HAS(temporary_join(&folder, "libquern-cuda.so"));
+    CHECK_ERROR_HAS("; the preset cuda builds it");
     char reason[300];
     CHECK(quern_device_count(QUERN_DEVICE_CUDA, reason, sizeof reason) == 0);
     CHECK_HAS(reason, "the CUDA module cannot be loaded");

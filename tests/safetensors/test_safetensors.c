@@ -147,7 +147,7 @@ TEST_CASE(Safetensors, a_header_longer_than_the_file_or_the_limit_is_refused) {
     REQUIRE_OK(small_model_create(&m, NULL, 1, 2));
     unsigned char bytes[16] = {9, 0, 0, 0, 0, 0, 0, 0, '{', '}'};
     CHECK_STATUS(quern_safetensors_parse(&file, m.device, "f", bytes, 16), QUERN_INPUT);
-    CHECK_ERROR_HAS("a header of 9 bytes does not fit, 8 bytes follow");
+    CHECK_ERROR_HAS("a header of 9 bytes does not fit, 8 bytes follow: this is no .safetensors");
     memset(bytes, 0xff, 8);
     CHECK_STATUS(quern_safetensors_parse(&file, m.device, "f", bytes, 16), QUERN_INPUT);
     CHECK_STATUS(quern_safetensors_parse(&file, m.device, "f", bytes, 7), QUERN_INPUT);

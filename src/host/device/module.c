@@ -85,7 +85,9 @@ static quern_status find_entry(void **out, const char *name) {
     text reasons = text_over(buffer, sizeof buffer);
     void *library = open_library(&reasons);
     if (library == NULL)
-        return quern_fail(QUERN_NO_DEVICE, "the CUDA module cannot be loaded: %s", buffer);
+        return quern_fail(QUERN_NO_DEVICE,
+                          "the CUDA module cannot be loaded: %s; the preset cuda builds it",
+                          buffer);
     *out = dlsym(library, name);
     dlclose(library);
     if (*out != NULL) return QUERN_OK;

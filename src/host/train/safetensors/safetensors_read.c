@@ -164,7 +164,8 @@ static quern_status parse(quern_safetensors *f) {
     for (int i = 0; i < 8; i++) length |= (uint64_t)f->data[i] << (8 * i);
     if (length > SAFETENSORS_HEADER_LIMIT || length > f->bytes - 8)
         return quern_fail(QUERN_INPUT,
-                          "offset 0: a header of %" PRIu64 " bytes does not fit, %zu bytes follow",
+                          "offset 0: a header of %" PRIu64 " bytes does not fit, %zu bytes follow:"
+                          " this is no .safetensors file, or a part of one",
                           length, f->bytes - 8);
     return read_header(f, (size_t)length);
 }
