@@ -262,6 +262,18 @@ static void check_signal(int number, int exit_code) {
     temporary_end(&t);
 }
 
+TEST_CASE(Signals, an_evaluation_that_a_signal_left_out_is_told_in_words) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    const run_setup setup = {.signal = SIGINT};
+    const run_result *r = COMMAND_WITH(&t, &setup, "train", "--model", "mlp", "--data", "synthetic",
+                                       "--epochs", "1000", "--batch-size", "2", "--run-dir", "run");
+    CHECK(r->exit_code == 130);
+    CHECK_HAS(r->out, "validation          not done: the run was interrupted\n");
+    CHECK(strstr(r->out, "nan") == NULL);
+    temporary_end(&t);
+}
+
 TEST_CASE(Signals, sigint_ends_the_run_in_order_with_exit_code_130) { check_signal(SIGINT, 130); }
 
 TEST_CASE(Signals, sigterm_ends_the_run_in_order_with_exit_code_143) { check_signal(SIGTERM, 143); }

@@ -36,7 +36,8 @@ TEST_CASE(TrainCallbacks, patience_ends_a_run_that_does_not_improve) {
     CHECK(r->exit_code == 0);
     json_t *object = fixture_json(r);
     CHECK(fixture_json_number(object, "epochs") == 3);
-    CHECK_TEXT(fixture_json_text(object, "reason"), "callback");
+    CHECK_TEXT(fixture_json_text(object, "reason"), "early stop (--patience)");
+    CHECK_TEXT(fixture_json_text(object, "stop_reason"), "callback");
     json_decref(object);
     CHECK(event_files(&t, "run") == (built_with_tensorboard() ? 1 : 0));
     r = COMMAND(&t, "train", "--resume", "--run-dir", "run");

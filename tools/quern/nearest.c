@@ -31,6 +31,13 @@ void nearest_offer(nearest *n, const char *name) {
     n->distance = distance;
 }
 
+const char *nearest_meant(const nearest *n) {
+    if (!n->best) return NULL;
+    const size_t wanted = strlen(n->wanted), best = strlen(n->best);
+    const size_t longer = wanted > best ? wanted : best;
+    return 2 * (size_t)n->distance <= longer ? n->best : NULL;
+}
+
 int choice_get(const char *choices, int index, char *out, size_t bytes) {
     const char *start = choices;
     for (int i = 0; start && i < index; i++) start = strchr(start + 1, '|');

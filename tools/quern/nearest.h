@@ -13,6 +13,8 @@ typedef struct nearest {
     int distance;
 } nearest;
 void nearest_offer(nearest *n, const char *name);
+/* The best one when so much of it is what was typed that it was probably meant; else NULL. */
+const char *nearest_meant(const nearest *n);
 
 /* Copies choice `index` of "|first|second" to `out`; 0 when there is none. */
 int choice_get(const char *choices, int index, char *out, size_t bytes);

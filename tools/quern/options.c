@@ -47,22 +47,40 @@ static int option_find(const char *name, size_t length) {
     return -1;
 }
 
-static quern_status fail_unknown_option(const char *argument, command of) {
-    char name[64];
-    nearest n = {.wanted = name};
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(argument + 2, "="), argument + 2);
-    for (int i = 0; i < OPTION_COUNT; i++)
-        if (rows[i].commands & (int)of) nearest_offer(&n, rows[i].name);
-    return quern_fail(QUERN_INVALID, "unknown option --%s; the nearest is --%s", name,
-                      n.best ? n.best : "help");
-}
-
 static const char *command_name(command of) {
 #define X(name, bit, value, help)                                                                  \
     if (of == bit) return #name;
     COMMAND_LIST(X)
 #undef X
     return "quern";
+}
+
+/* What other tools call it. */
+static const char *other_name(const char *name) {
+    static const char *const names[][2] = {
+        {"learning-rate", "lr"},    {"learning_rate", "lr"},      {"gpu", "device"},
+        {"cuda", "device"},         {"validation-data", "valid"}, {"early-stopping", "patience"},
+        {"early-stop", "patience"}, {"output", "run-dir"},        {"out", "run-dir"},
+        {"dtype", "precision"},     {"grad-clip", "clip-norm"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i][0]) == 0) return names[i][1];
+    return NULL;
+}
+
+static quern_status fail_unknown_option(const char *argument, command of) {
+    char name[64];
+    nearest n = {.wanted = name};
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(argument + 2, "="), argument + 2);
+    for (int i = 0; i < OPTION_COUNT; i++)
+        if (rows[i].commands & (int)of) nearest_offer(&n, rows[i].name);
+    const char *other = other_name(name);
+    const int option = other ? option_find(other, strlen(other)) : -1;
+    if (option >= 0 && rows[option].commands & (int)of)
+        return quern_fail(QUERN_INVALID, "unknown option --%s; here it is --%s", name, other);
+    if (nearest_meant(&n))
+        return quern_fail(QUERN_INVALID, "unknown option --%s; the nearest is --%s", name, n.best);
+    return quern_fail(QUERN_INVALID, "unknown option --%s; quern %s --help lists what there is",
+                      name, command_name(of));
 }
 
 static quern_status command_find(command *out, const char *text) {

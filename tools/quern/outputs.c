@@ -4,6 +4,7 @@
 #include "json.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,7 +175,9 @@ quern_status outputs_print_text(const training *t) {
             unsigned_nan(r->samples_per_second));
     fprintf(s.to, "ended by            %s\n", train_ended_by(t));
     fprintf(s.to, "training loss       %.4f\n", unsigned_nan(r->train_loss));
-    if (t->data.valid) {
+    if (t->data.valid && t->result.signal && isnan(r->valid_loss)) {
+        fprintf(s.to, "validation          not done: the run was interrupted\n");
+    } else if (t->data.valid) {
         fprintf(s.to, "validation loss     %.4f\n", unsigned_nan(r->valid_loss));
         fprintf(s.to, "validation accuracy %.4f\n", unsigned_nan(r->valid_accuracy));
     }

@@ -131,8 +131,7 @@ int command_train(const options *o) {
     status = prepare(&t);
     if (status == QUERN_OK) status = run(&t);
     char reason[1024];
-    snprintf(reason, sizeof reason, "%s",
-             status == QUERN_OK ? quern_stop_reason_name(t.result.reason) : quern_error());
+    snprintf(reason, sizeof reason, "%s", status == QUERN_OK ? train_ended_by(&t) : quern_error());
     int code = quern_status_exit_code(status);
     if (status != QUERN_OK) fprintf(stderr, "quern: %s\n", reason);
     quern_status printed = QUERN_OK;
