@@ -258,7 +258,8 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_evaluate(quern_trainer *tr
                                                                quern_scalar *scalars,
                                                                int32_t capacity, int32_t *count);
 
-/* The same, writing `output` (one of desc.outputs, batch first) for every sample to `to`. */
+/* The same, writing `output` (one of desc.outputs, batch first) for every sample to `to`. The
+ * dataset needs only the fields that the output is computed from: no labels. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_predict(quern_trainer *trainer,
                                                               const quern_dataset *dataset,
                                                               const quern_tensor *output, void *to,

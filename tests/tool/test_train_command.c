@@ -105,6 +105,19 @@ TEST_CASE(Train, writes_a_run_folder_that_eval_predict_and_inspect_read) {
     CHECK_HAS(r->out, "\n98,2,");
     CHECK(strstr(r->out, "\n99,") == NULL);
 
+    /* What is to be predicted has no label yet. */
+    static const char inputs[] = "width,height\n0.1,0\n8.1,-6\n4.1,-3\n";
+    REQUIRE(temporary_write(&t, "new.csv", inputs, sizeof inputs - 1));
+    r = COMMAND(&t, "predict", "run", "--data", "new.csv");
+    CHECK_SAY(r->exit_code == 0, "%s", r->error);
+    CHECK_HAS(r->out, "index,class,p0,p1,p2\n0,0,");
+    CHECK_HAS(r->out, "\n1,2,");
+    CHECK_HAS(r->out, "\n2,1,");
+    CHECK(COMMAND(&t, "predict", "--checkpoint", "run", "--data", "new.csv")->exit_code == 0);
+    r = COMMAND(&t, "eval", "run", "--data", "new.csv");
+    CHECK(r->exit_code == 3);
+    CHECK_HAS(r->error, "new.csv: row 3, column 1: expected a class index");
+
     r = COMMAND(&t, "inspect", "run");
     CHECK_HAS(r->out, "\"batch-size\": 33");
     CHECK_HAS(r->out, "(512, 2)");

@@ -89,7 +89,7 @@ int command_eval(const options *o) {
         status = QUERN_INVALID;
     if (status == QUERN_OK) status = trained_check(o);
     if (status != QUERN_OK) return command_fail(status);
-    status = trained_open(&t, o);
+    status = trained_open(&t, o, false);
     if (status == QUERN_OK) {
         status = measure(&e, &t);
         snprintf(e.reason, sizeof e.reason, "%s", quern_error());

@@ -45,7 +45,7 @@ int command_predict(const options *o) {
     trained t;
     quern_status status = session_device_check(o);
     if (status == QUERN_OK) status = trained_check(o);
-    if (status == QUERN_OK) status = trained_open(&t, o);
+    if (status == QUERN_OK) status = trained_open(&t, o, true);
     if (status != QUERN_OK) return command_fail(status);
     status = predict(&t);
     trained_release(&t);

@@ -92,8 +92,7 @@ static first_line read_first_line(FILE *file) {
     }
 }
 
-/* The column named "label", else the last one, as a number from 0. */
-static quern_status find_label_column(const char *path, char *out, size_t bytes) {
+static quern_status open_first_line(first_line *out, const char *path) {
     FILE *file = fopen(path, "rb");
     if (!file) return quern_fail(QUERN_INPUT, "open %s: %s", path, strerror(errno));
     const int first = fgetc(file);
@@ -102,19 +101,18 @@ static quern_status find_label_column(const char *path, char *out, size_t bytes)
         return quern_fail(QUERN_INPUT, "%s: offset 0: expected a first line, found nothing", path);
     }
     ungetc(first, file);
-    const first_line line = read_first_line(file);
+    *out = read_first_line(file);
     fclose(file);
-    if (line.has_label)
-        snprintf(out, bytes, "label");
-    else
-        snprintf(out, bytes, "%lld", (long long)line.last_column);
     return QUERN_OK;
 }
 
+/* Its label is the column named so, else the last one. */
 static quern_status open_table(quern_dataset **out, quern_device *device, const char *path) {
-    char column[24];
-    const quern_status status = find_label_column(path, column, sizeof column);
+    first_line line;
+    char column[24] = "label";
+    const quern_status status = open_first_line(&line, path);
     if (status != QUERN_OK) return status;
+    if (!line.has_label) snprintf(column, sizeof column, "%lld", (long long)line.last_column);
     return quern_dataset_csv(out, device, &(quern_csv_desc){.path = path, .label_column = column});
 }
 
@@ -130,6 +128,12 @@ static quern_status open_csv(samples *s, quern_device *device, const char *path,
                       (long long)a->dim[0], valid, (long long)b->dim[0]);
 }
 
+static void describe_input(samples *s, const quern_field *input) {
+    s->input = *input;
+    s->transform = (quern_transform){.field = s->input.name,
+                                     .scale = s->input.dtype == QUERN_U8 ? 1.0f / 255.0f : 1.0f};
+}
+
 static quern_status describe(samples *s, const char *name) {
     const quern_field *input = find_field(s->train, "image");
     if (!input) input = find_field(s->train, "x");
@@ -137,14 +141,12 @@ static quern_status describe(samples *s, const char *name) {
     const quern_field *other = find_field(s->valid, "label");
     if (!input || !label)
         return quern_fail(QUERN_INPUT, "data %s: expected inputs and labels", name);
-    s->input = *input;
+    describe_input(s, input);
     s->class_count = label->class_count;
     if (other && other->class_count > s->class_count) s->class_count = other->class_count;
     if (s->class_count < 1 || s->class_count > CLASS_MAX)
         return quern_fail(QUERN_INPUT, "data %s: expected 1 to %d classes, found %lld", name,
                           CLASS_MAX, (long long)s->class_count);
-    s->transform = (quern_transform){.field = s->input.name,
-                                     .scale = s->input.dtype == QUERN_U8 ? 1.0f / 255.0f : 1.0f};
     return QUERN_OK;
 }
 
@@ -177,6 +179,20 @@ quern_status samples_open(samples *s, quern_device *device, const char *name, co
         status = quern_fail(QUERN_INPUT, "data %s: expected a folder or a .csv file", name);
     if (status == QUERN_OK) status = describe(s, name);
     if (status != QUERN_OK) samples_release(s);
+    return status;
+}
+
+quern_status samples_open_inputs(samples *s, quern_device *device, const char *name,
+                                 int64_t columns) {
+    first_line line = {0};
+    quern_status status = samples_check(name);
+    if (status == QUERN_OK && is_csv(name)) status = open_first_line(&line, name);
+    if (status != QUERN_OK) return status;
+    if (!is_csv(name) || line.has_label || line.last_column + 1 != columns)
+        return samples_open(s, device, name, NULL);
+    *s = (samples){.unlabelled = true};
+    status = quern_dataset_csv(&s->train, device, &(quern_csv_desc){.path = name});
+    if (status == QUERN_OK) describe_input(s, find_field(s->train, "x"));
     return status;
 }
 

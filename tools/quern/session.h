@@ -14,12 +14,17 @@ typedef struct samples {
     quern_field input; /* "image" or "x" */
     int64_t class_count;
     quern_transform transform;
+    bool unlabelled; /* `train` has inputs only, class_count is 0 */
 } samples;
 
 /* A name that is unknown and no path is INVALID, with the nearest; a path that is missing INPUT. */
 quern_status samples_check(const char *name);
 /* `valid`: a .csv file to go with a .csv file, or NULL. */
 quern_status samples_open(samples *out, quern_device *device, const char *name, const char *valid);
+/* To predict on: a .csv file of `columns` columns, none of them named "label", is all input;
+ * whatever else is opened as above. */
+quern_status samples_open_inputs(samples *out, quern_device *device, const char *name,
+                                 int64_t columns);
 /* The name as it means the same from every working directory. */
 quern_status samples_path(char out[PATH_BYTES], const char *name);
 /* Mean and deviation of the training set; U8 values are scaled by 1/255 first. */
@@ -67,6 +72,7 @@ typedef struct trained {
     quern_checkpoint *checkpoint; /* this one it came from */
     struct recorded *config;      /* of the checkpoint's run, if it is there */
     const char *model;            /* its name */
+    bool predicts;                /* nothing else is done with it */
     samples data;
     model net;
     quern_trainer *trainer;
@@ -74,7 +80,8 @@ typedef struct trained {
 } trained;
 /* INVALID: the options name no source, or several. */
 quern_status trained_check(const options *o);
-quern_status trained_open(trained *out, const options *o);
+/* `predicts`: the samples may lack labels. */
+quern_status trained_open(trained *out, const options *o, bool predicts);
 void trained_release(trained *t);
 
 #endif

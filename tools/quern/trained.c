@@ -28,20 +28,32 @@ static quern_status use_facts(trained *t, const facts *f, const char *path) {
     return QUERN_OK;
 }
 
+/* How many numbers the trained model takes, where that can be seen: a table's columns. */
+static int64_t input_columns(const trained *t) {
+    const quern_safetensors *file = t->file ? t->file : quern_checkpoint_model(t->checkpoint);
+    const quern_safetensors_entry *first = quern_safetensors_find(file, "fc1.weight");
+    return first && first->rank == 2 ? first->dim[1] : 0;
+}
+
+static quern_status open_samples(trained *t, const options *o, const facts *f, const char *name) {
+    if (t->predicts && o->data && f->class_count > 0)
+        return samples_open_inputs(&t->data, t->device, name, input_columns(t));
+    return samples_open(&t->data, t->device, name, o->data ? NULL : f->valid);
+}
+
 static quern_status build(trained *t, const options *o, const facts *f, const char *path) {
     const char *name = NULL, *data = NULL;
     quern_status status = choose(&name, o->model, f->model, "model");
     t->model = name;
     if (status == QUERN_OK) status = choose(&data, o->data, f->data, "data");
-    if (status == QUERN_OK)
-        status = samples_open(&t->data, t->device, data, o->data ? NULL : f->valid);
+    if (status == QUERN_OK) status = open_samples(t, o, f, data);
     if (status == QUERN_OK) status = use_facts(t, f, path);
     if (status == QUERN_OK)
         status = model_create(&t->net, t->device, name, &t->data.input, t->data.class_count);
     if (status != QUERN_OK) return status;
     t->subject = samples_for_evaluation(&t->data);
     quern_trainer_desc desc = session_trainer(o, &t->net, &t->data);
-    desc.valid = t->subject;
+    if (!t->data.unlabelled) desc.valid = t->subject;
     desc.outputs = &t->net.probabilities;
     desc.output_count = 1;
     return quern_trainer_create(&t->trainer, &desc);
@@ -133,8 +145,8 @@ quern_status trained_check(const options *o) {
                       count > 1 ? "several" : "none");
 }
 
-quern_status trained_open(trained *t, const options *o) {
-    *t = (trained){0};
+quern_status trained_open(trained *t, const options *o, bool predicts) {
+    *t = (trained){.predicts = predicts};
     quern_status status = session_device(&t->device, o, &t->lowest, NULL);
     if (status == QUERN_OK) status = open_named(t, o);
     if (status != QUERN_OK) trained_release(t);

@@ -58,7 +58,7 @@ static quern_status run(verifying *v, quern_device *device) {
 /* The weights of a checkpoint, with the model and the data that they were trained on. */
 static quern_status run_trained(verifying *v) {
     trained t;
-    quern_status status = trained_open(&t, v->options);
+    quern_status status = trained_open(&t, v->options, false);
     if (status != QUERN_OK) return status;
     v->data = t.data;
     v->model = t.model;
