@@ -45,6 +45,11 @@ gpu_reason() {
     "$here/bin/quern" devices --json 2>/dev/null | python3 tools/gpu/record.py --reason
 }
 
+# What of the vendor's libraries could not be loaded: on the fall-back kernels nothing may pass.
+missing_libraries() {
+    "$here/bin/quern" devices --json 2>/dev/null | python3 tools/gpu/libraries.py --missing
+}
+
 need_build() {
     if [ -x $here/bin/quern ]; then return; fi
     record "$1" not_run "nothing is built: run check.sh build first"
@@ -97,9 +102,12 @@ command_build() {
     fi
     local machine
     machine=$(python3 tools/gpu/record.py --machine "$here/COMMIT" $results/devices.json)
-    local reason
+    local reason missing
     reason=$(gpu_reason)
-    if [ -z "$reason" ]; then
+    missing=$(missing_libraries)
+    if [ -n "$missing" ]; then
+        record build failed "$missing" "$machine"
+    elif [ -z "$reason" ]; then
         record build passed "the command and the module run here" "$machine"
     else
         record build not_run "built, but no GPU can be used: $reason" "$machine"
@@ -125,8 +133,13 @@ command_build_here() {
 
 command_tests() {
     need_build tests
-    local reason program name code
+    local reason missing program name code
     reason=$(gpu_reason)
+    missing=$(missing_libraries)
+    if [ -n "$missing" ]; then
+        record tests failed "$missing"
+        finish tests
+    fi
     if [ -n "$reason" ]; then
         record tests not_run "$reason"
         record resume not_run "$reason"
@@ -228,6 +241,8 @@ command_report() {
 
 export LD_LIBRARY_PATH=$PWD/$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export QUERN_BACKEND_PATH=$PWD/$here/lib
+folders=$(python3 tools/gpu/libraries.py --folders)
+export QUERN_CUDA_LIBRARY_PATH=$folders${QUERN_CUDA_LIBRARY_PATH:+:$QUERN_CUDA_LIBRARY_PATH}
 case "${1:-}" in
 pack | build | tests | sanitize | report) "command_$1" ;;
 bench)
