@@ -100,6 +100,9 @@ typedef struct quern_event {
     quern_status status;         /* exception, fit_end, save_durable */
     const char *reason;          /* stop_requested, fit_end: "epochs", "callback", …; save_durable
                                     that failed: the sentence */
+    const char *stopped_by;      /* stop_requested, fit_end: with the reason "callback" the name of
+                                    the one whose STOP it was; NULL: it has none, or the run was
+                                    over when it was resumed */
     const char *evaluation;      /* eval_begin … eval_end: the set's name, "val" */
     const char *checkpoint;      /* load_begin, load_end, save_durable: its path */
     const quern_scalar *scalars; /* log, eval_end, epoch_end; valid during the call. init: every

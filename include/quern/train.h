@@ -189,6 +189,7 @@ QUERN_API const char *quern_stop_reason_name(quern_stop_reason reason); /* "epoc
 
 typedef struct quern_result {
     quern_stop_reason reason;
+    const char *stopped_by;                  /* CALLBACK: event.h's stopped_by; else NULL */
     int64_t step, attempts, epochs, samples; /* of this trainer so far */
     double train_seconds;                    /* of this fit, evaluation excluded */
     double samples_per_second;

@@ -40,6 +40,10 @@ TEST_CASE(TrainCallbacks, patience_ends_a_run_that_does_not_improve) {
     CHECK_TEXT(fixture_json_text(object, "stop_reason"), "callback");
     json_decref(object);
     CHECK(event_files(&t, "run") == (built_with_tensorboard() ? 1 : 0));
+    static char page[1 << 18];
+    memset(page, 0, sizeof page);
+    CHECK(temporary_read(&t, "run/report.html", page, sizeof page - 1) > 0);
+    CHECK_HAS(page, "<td>callback</td></tr>\n<tr><th>callback</th><td>early_stop</td></tr>");
     r = COMMAND(&t, "train", "--resume", "--run-dir", "run");
     CHECK_HAS(r->error, "the run was over, ended by early stop (--patience): nothing was left");
     CHECK_HAS(r->out, "6 updates, 3 epochs in ");

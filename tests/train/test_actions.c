@@ -26,8 +26,8 @@ typedef struct actor {
     bool sentence;
     int fired[QUERN_EVENT_COUNT];
     quern_status exception_status, end_status;
-    char end_reason[32];
-    int64_t updates[5]; /* update_end by outcome */
+    char end_reason[32], end_stopped_by[32]; /* "": NULL */
+    int64_t updates[5];                      /* update_end by outcome */
 } actor;
 
 static quern_action act(void *self, const quern_event *event) {
@@ -38,6 +38,8 @@ static quern_action act(void *self, const quern_event *event) {
     if (event->kind == QUERN_EVENT_fit_end) {
         a->end_status = event->status;
         snprintf(a->end_reason, sizeof a->end_reason, "%s", event->reason);
+        snprintf(a->end_stopped_by, sizeof a->end_stopped_by, "%s",
+                 event->stopped_by ? event->stopped_by : "");
     }
     if (event->kind != a->kind || a->fired[event->kind] != 1) return QUERN_CONTINUE;
     if (a->action != QUERN_FAIL) return a->action;
@@ -100,6 +102,8 @@ static void check_stop(int kind) {
     CHECK(a.fired[QUERN_EVENT_step_begin] == a.fired[QUERN_EVENT_step_end]);
     CHECK(a.fired[QUERN_EVENT_exception] == 0);
     CHECK_TEXT(a.end_reason, "callback");
+    CHECK_TEXT(a.end_stopped_by, "actor");
+    CHECK(r.stopped_by && strcmp(r.stopped_by, "actor") == 0);
     check_ends(&a, s);
 }
 
@@ -243,6 +247,7 @@ static void check_fail(int kind) {
               a.fired[QUERN_EVENT_exception]);
     CHECK(a.exception_status == QUERN_CALLBACK && a.end_status == QUERN_CALLBACK);
     CHECK_TEXT(a.end_reason, "failure");
+    CHECK_TEXT(a.end_stopped_by, "");
 }
 
 TEST_CASE(Actions, a_callback_that_fails_ends_the_run_from_every_event) {

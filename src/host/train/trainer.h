@@ -188,7 +188,8 @@ struct quern_trainer {
     int64_t stop_file_due_ns;                  /* when it is looked for again */
     bool stop_file_told;                       /* that it cannot be */
     quern_stop_reason reason;
-    quern_status failure; /* sticky: of the device */
+    const char *stopped_by; /* the name of the callback that began the stop; NULL: none did */
+    quern_status failure;   /* sticky: of the device */
     error_text failure_text;
     quern_status lost; /* returned by a wait for the stream: what was issued before has not run, and
                           what came behind it counts from a wrong state, until it is uploaded */
@@ -267,6 +268,8 @@ QUERN_MUST_CHECK quern_status trainer_emit(quern_trainer *t, const emission *e);
 QUERN_MUST_CHECK quern_status trainer_emit_known(quern_trainer *t, quern_event_kind kind);
 /* Begins to end the run early, once; fires stop_requested. */
 QUERN_MUST_CHECK quern_status trainer_begin_stop(quern_trainer *t, quern_stop_reason reason);
+/* The name of the callback whose STOP ended the run; NULL: something else did, or it has none. */
+const char *trainer_stopped_by(const quern_trainer *t);
 QUERN_MUST_CHECK quern_status callbacks_sort(quern_trainer *t);
 void callbacks_close(quern_trainer *t);
 

@@ -59,6 +59,7 @@ static void write_result(const quern_report *r, report_page *p, const quern_even
     page_add(p, "<h2>Result</h2>\n<table>\n");
     write_row(p, "status", quern_status_name(event->status));
     write_row(p, "ended by", event->reason ? event->reason : "");
+    if (event->stopped_by) write_row(p, "callback", event->stopped_by);
     if (event->status != QUERN_OK) write_row(p, "failure", failure->text);
     write_row(p, "device", r->device);
     write_count(p, "updates", event->step);

@@ -74,8 +74,17 @@ static quern_status call_one(quern_trainer *t, const quern_callback *callback,
     if ((unsigned)action > QUERN_FAIL || !(legal_actions[event->kind] & 1 << action))
         return quern_fail(QUERN_CALLBACK, "callback %s returned %s at %s, where it is not legal",
                           name_of(callback), action_name(action), quern_event_name(event->kind));
+    if (action == QUERN_STOP && !t->stopping && !(*asked & STOP)) t->stopped_by = callback->name;
     *asked |= 1 << action;
     return QUERN_OK;
+}
+
+const char *trainer_stopped_by(const quern_trainer *t) {
+    return t->reason == QUERN_STOPPED_CALLBACK ? t->stopped_by : NULL;
+}
+
+static bool tells_the_end(quern_event_kind kind) {
+    return kind == QUERN_EVENT_stop_requested || kind == QUERN_EVENT_fit_end;
 }
 
 static quern_event event_of(quern_trainer *t, const emission *e) {
@@ -92,6 +101,7 @@ static quern_event event_of(quern_trainer *t, const emission *e) {
         .outcome = e->outcome,
         .status = e->status,
         .reason = e->reason,
+        .stopped_by = tells_the_end(e->kind) ? trainer_stopped_by(t) : NULL,
         .evaluation = e->evaluation,
         .checkpoint = e->checkpoint,
         .scalars = t->scalars,

@@ -154,6 +154,7 @@ static void fit_start(quern_trainer *t) {
     t->failure = QUERN_OK;
     if (!t->resumed) fit_anew(t);
     t->stopping = t->ended > 0;
+    t->stopped_by = NULL;
     if (t->stopping) t->reason = (quern_stop_reason)(t->ended - 1);
     limits_start(t);
     t->evaluate_ns = t->log_evaluate_ns = 0;
@@ -222,6 +223,7 @@ static double named_value(const quern_trainer *t, const char *name) {
 void trainer_fill_result(quern_trainer *t, quern_result *out) {
     *out = (quern_result){
         .reason = t->reason,
+        .stopped_by = trainer_stopped_by(t),
         .step = t->step,
         .attempts = t->attempts,
         .epochs = t->epoch,
