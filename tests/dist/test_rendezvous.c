@@ -1,9 +1,11 @@
 /* How ranks find each other, and what is said when a peer hangs, dies, lies or is a stranger. */
+#include "fault_sockets.h"
 #include "rank.h"
 
 #include "host/base/message.h"
 #include "host/base/report.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -296,4 +298,78 @@ TEST_CASE(Rendezvous, a_name_is_as_good_as_an_address) {
     static rank ranks[RANK_MAX];
     ranks_run(ranks, 2, do_nothing, NULL, by_name);
     for (int i = 0; i < 2; i++) CHECK_SAY(ranks[i].status == QUERN_OK, "%s", ranks[i].sentence);
+}
+
+static fault_sockets root_net;
+
+static void root_cannot_accept(rank *r) {
+    if (r->desc.place.rank == 0) r->desc.net = &root_net.net;
+    r->desc.timeout_s = 5;
+}
+
+/* Rank 0's second call of the network is its first accept. */
+static void meet_after(rank *ranks, int error) {
+    fault_sockets_begin(&root_net);
+    root_net.at = 2, root_net.error = -(int64_t)error;
+    ranks_run(ranks, 2, do_nothing, NULL, root_cannot_accept);
+    CHECK(atomic_load(&root_net.fired) == 1);
+}
+
+TEST_CASE(Rendezvous, an_error_of_who_came_is_no_reason_to_give_up) {
+    static const int errors[] = {EINTR,       EAGAIN,       ECONNABORTED, EPROTO,
+                                 ENOPROTOOPT, EOPNOTSUPP,   ENETDOWN,     ENETUNREACH,
+                                 EHOSTDOWN,   EHOSTUNREACH, ENONET};
+    static rank ranks[RANK_MAX];
+    for (size_t e = 0; e < sizeof errors / sizeof errors[0]; e++) {
+        meet_after(ranks, errors[e]);
+        for (int i = 0; i < 2; i++) CHECK_SAY(ranks[i].status == QUERN_OK, "%s", ranks[i].sentence);
+    }
+}
+
+TEST_CASE(Rendezvous, no_handles_left_is_an_error_that_says_so) {
+    static rank ranks[RANK_MAX];
+    meet_after(ranks, EMFILE);
+    CHECK_STATUS(ranks[0].status, QUERN_PEER_LOST);
+    CHECK_HAS(ranks[0].sentence, "rank 0 cannot take connections at 127.0.0.1:");
+    CHECK_HAS(ranks[0].sentence, "Too many open files");
+}
+
+static void check_visit(const sockets *net, int64_t listener, uint16_t port, const char *address,
+                        const char *seen_as) {
+    char from[80] = "";
+    const int64_t link = net->connect(net->self, address, port, 1000000000);
+    CHECK_SAY(link >= 0, "%s: %s", address, strerror((int)-link));
+    if (link < 0) return;
+    const int64_t other = net->accept(net->self, listener, from, sizeof from, 1000000000);
+    CHECK(other >= 0);
+    CHECK_SAY(strncmp(from, seen_as, strlen(seen_as)) == 0, "%s is seen as %s", address, from);
+    (void)net->close(net->self, link);
+    (void)net->close(net->self, other);
+}
+
+TEST_CASE(Rendezvous, every_interface_is_those_of_ipv6_too) {
+    const sockets net = sockets_posix();
+    uint16_t port, any;
+    const int64_t six = net.listen(net.self, "::1", 0, &any);
+    const int64_t listener = net.listen(net.self, NULL, 0, &port);
+    REQUIRE(listener >= 0);
+    check_visit(&net, listener, port, "127.0.0.1", "127.0.0.1:");
+    if (six >= 0) { /* this machine has IPv6 */
+        check_visit(&net, listener, port, "::1", "::1:");
+        (void)net.close(net.self, six);
+    }
+    (void)net.close(net.self, listener);
+}
+
+/* The system draws the ports of those who connect from the even ones first, one after the other:
+ * all of them are drawn in so many tries. */
+TEST_CASE(Rendezvous, nobody_connects_to_itself) {
+    const sockets net = sockets_posix();
+    const uint16_t port = free_port() & 0xfffeU;
+    for (int i = 0; i < 30000; i++) {
+        const int64_t link = net.connect(net.self, "127.0.0.1", port, 1000000000);
+        CHECK_SAY(link == -(int64_t)ECONNREFUSED, "try %d: %lld", i, (long long)link);
+        if (link >= 0) (void)net.close(net.self, link);
+        if (link != -(int64_t)ECONNREFUSED) break;
+    }
 }

@@ -60,12 +60,15 @@ static int64_t look_up(struct addrinfo **out, const char *host, uint16_t port, i
 }
 
 static int64_t listen_at(const struct addrinfo *a, uint16_t *out_port) {
-    const int on = 1;
+    const int on = 1, off = 0;
     struct sockaddr_storage bound;
     socklen_t bytes = sizeof bound;
     const int64_t handle = open_socket(a);
     if (handle < 0) return handle;
     (void)setsockopt((int)handle, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (a->ai_family == AF_INET6 &&
+        setsockopt((int)handle, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) != 0)
+        return close_with((int)handle, -(int64_t)errno);
     if (bind((int)handle, a->ai_addr, a->ai_addrlen) != 0 || listen((int)handle, BACKLOG) != 0 ||
         getsockname((int)handle, (struct sockaddr *)&bound, &bytes) != 0)
         return close_with((int)handle, -(int64_t)errno);
@@ -75,14 +78,21 @@ static int64_t listen_at(const struct addrinfo *a, uint16_t *out_port) {
     return handle;
 }
 
+static int64_t listen_first(const struct addrinfo *a, int family, uint16_t *out_port) {
+    int64_t handle = -(int64_t)EADDRNOTAVAIL;
+    for (; a != NULL && handle < 0; a = a->ai_next)
+        if (family == AF_UNSPEC || family == a->ai_family) handle = listen_at(a, out_port);
+    return handle;
+}
+
+/* Every interface: a socket of IPv6 that takes IPv4 too, where the system has IPv6. */
 static int64_t posix_listen(void *self, const char *host, uint16_t port, uint16_t *out_port) {
     struct addrinfo *found;
     (void)self;
     int64_t handle = look_up(&found, host, port, AI_PASSIVE);
     if (handle < 0) return handle;
-    handle = -(int64_t)EADDRNOTAVAIL;
-    for (const struct addrinfo *a = found; a != NULL && handle < 0; a = a->ai_next)
-        handle = listen_at(a, out_port);
+    handle = listen_first(found, host == NULL ? AF_INET6 : AF_UNSPEC, out_port);
+    if (handle < 0 && host == NULL) handle = listen_first(found, AF_INET, out_port);
     freeaddrinfo(found);
     return handle;
 }
@@ -92,7 +102,10 @@ static void write_address(char *to, size_t bytes, const struct sockaddr_storage 
     char host[64], service[8];
     const int code = getnameinfo((const struct sockaddr *)address, length, host, sizeof host,
                                  service, sizeof service, NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(to, bytes, code == 0 ? "%s:%s" : "an unknown address", host, service);
+    const char *mapped = "::ffff:"; /* IPv4 at a socket of IPv6 */
+    const bool four = code == 0 && strncmp(host, mapped, strlen(mapped)) == 0;
+    snprintf(to, bytes, code == 0 ? "%s:%s" : "an unknown address",
+             four ? host + strlen(mapped) : host, service);
 }
 
 static int64_t posix_accept(void *self, int64_t listener, char *from, size_t from_bytes,
@@ -109,17 +122,35 @@ static int64_t posix_accept(void *self, int64_t listener, char *from, size_t fro
     return prepared < 0 ? close_with(handle, prepared) : handle;
 }
 
-static int64_t connect_to(const struct addrinfo *a, int64_t timeout_ns) {
+/* Where nobody listens at a port of the range that the system draws from, a socket may be given
+ * that port for its own and meet itself. */
+static bool is_own_peer(int handle) {
+    struct sockaddr_storage own, other;
+    socklen_t own_bytes = sizeof own, other_bytes = sizeof other;
+    memset(&own, 0, sizeof own);
+    memset(&other, 0, sizeof other);
+    return getsockname(handle, (struct sockaddr *)&own, &own_bytes) == 0 &&
+           getpeername(handle, (struct sockaddr *)&other, &other_bytes) == 0 &&
+           own_bytes == other_bytes && memcmp(&own, &other, own_bytes) == 0;
+}
+
+static int64_t finish_connecting(int64_t handle, int64_t timeout_ns) {
     int error = 0;
     socklen_t bytes = sizeof error;
+    const int64_t ready = wait_for(handle, POLLOUT, timeout_ns);
+    if (ready < 0) return ready;
+    if (getsockopt((int)handle, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0) error = errno;
+    return -(int64_t)error;
+}
+
+static int64_t connect_to(const struct addrinfo *a, int64_t timeout_ns) {
+    int64_t error = 0;
     const int64_t handle = open_socket(a);
     if (handle < 0) return handle;
-    if (connect((int)handle, a->ai_addr, a->ai_addrlen) == 0) return handle;
-    if (errno != EINPROGRESS) return close_with((int)handle, -(int64_t)errno);
-    const int64_t ready = wait_for(handle, POLLOUT, timeout_ns);
-    if (ready < 0) return close_with((int)handle, ready);
-    if (getsockopt((int)handle, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0) error = errno;
-    return error != 0 ? close_with((int)handle, -(int64_t)error) : handle;
+    if (connect((int)handle, a->ai_addr, a->ai_addrlen) != 0)
+        error = errno == EINPROGRESS ? finish_connecting(handle, timeout_ns) : -(int64_t)errno;
+    if (error == 0 && is_own_peer((int)handle)) error = -(int64_t)ECONNREFUSED;
+    return error != 0 ? close_with((int)handle, error) : handle;
 }
 
 static int64_t posix_connect(void *self, const char *host, uint16_t port, int64_t timeout_ns) {

@@ -93,6 +93,25 @@ static quern_status say_missing(const hall *h) {
         (int)h->there, (int)h->r->place->size, names, h->stranger);
 }
 
+/* What befell the one who came, not the listener: Linux hands a connection's own network errors to
+ * accept, and says to take them as EAGAIN. */
+static bool is_of_visitor(int64_t error) {
+    switch (-error) {
+    case EINTR:
+    case EAGAIN:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET: return true;
+    default: return false;
+    }
+}
+
 static quern_status accept_one(hall *h) {
     const sockets *net = h->r->net;
     const int64_t left = h->deadline - now_of(h->r);
@@ -100,7 +119,7 @@ static quern_status accept_one(hall *h) {
     peer p = {.net = net, .clock = &h->r->host->clock, .timeout_ns = shorter(left, HELLO_NS)};
     p.handle = net->accept(net->self, h->listener, p.name, sizeof p.name, left);
     if (p.handle == -(int64_t)ETIMEDOUT) return say_missing(h);
-    if (p.handle == -(int64_t)EINTR || p.handle == -(int64_t)ECONNABORTED) return QUERN_OK;
+    if (is_of_visitor(p.handle)) return QUERN_OK;
     if (p.handle < 0)
         return quern_fail(QUERN_PEER_LOST, "rank 0 cannot take connections at %s:%u: %s",
                           h->r->place->address, (unsigned)h->r->place->port,
