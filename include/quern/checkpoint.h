@@ -52,13 +52,17 @@ typedef struct quern_checkpoint_entry {
     const char *path;
     quern_status status;
     const char *reason; /* "" when it is whole */
+    bool unreadable;    /* it could not be read, and may be whole */
 } quern_checkpoint_entry;
 typedef void quern_checkpoint_visit(void *context, const quern_checkpoint_entry *entry);
 
 /* Opens the newest one that is whole; `visit` (may be NULL) is called for each newer one that is
  * not, which is also logged. *out is NULL with QUERN_OK when the directory holds no checkpoint or
- * does not exist. INPUT when none of those that are there is whole; UNSUPPORTED as soon as one is
- * of a newer format version: an older one is never taken in its place. */
+ * does not exist. INPUT when none of those that are there is whole. An older one is never taken in
+ * the place of one that may be whole: UNSUPPORTED when it is of a newer format version, HOST_MEMORY
+ * when there was too little to read it, INPUT when reading failed for another reason than that a
+ * file is missing: no permission, no descriptor left, an error of the disk. Such a one that is not
+ * wanted has to be moved away. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_checkpoint_latest(quern_checkpoint **out,
                                                                 quern_device *device,
                                                                 const char *directory,

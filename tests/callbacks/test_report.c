@@ -340,6 +340,8 @@ TEST_CASE(Report, a_disk_that_fails_leaves_the_older_report) {
             }
             fired++;
             REQUIRE_STATUS(s, QUERN_IO);
+            CHECK_SAY(fault_is_named(kinds[k / 2], quern_error()), "%s", quern_error());
+            CHECK_ERROR_HAS("report.html.part: No space left on device");
             CHECK_TEXT(page, "older");
         }
     }

@@ -72,6 +72,7 @@ static void fail_each(fault_kind kind, int cause, bool for_ever) {
         REQUIRE(fault_host_live(&faults) == 0);
         if (status != QUERN_OK) {
             CHECK(status == QUERN_IO || status == QUERN_INPUT);
+            CHECK_SAY(fault_is_named(kind, quern_error()), "%s: %s", what, quern_error());
             CHECK_ERROR_HAS("/run");
             CHECK_ERROR_HAS(strerror(cause));
             CHECK_SAY(cause != EINTR || for_ever, "%s %lld: one interruption is no failure", what,

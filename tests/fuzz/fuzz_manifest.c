@@ -20,7 +20,8 @@ static void compare(const char *record) {
 
 static void parse(const quern_host *host, const void *data, size_t bytes) {
     manifest m;
-    const quern_status status = manifest_parse(&m, host, data, bytes);
+    bool as_written;
+    const quern_status status = manifest_parse(&m, host, data, bytes, &as_written);
     if (status != QUERN_OK) {
         if (status != QUERN_INPUT && status != QUERN_UNSUPPORTED) abort();
         if (quern_error()[0] == '\0') abort();

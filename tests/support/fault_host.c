@@ -152,4 +152,24 @@ int64_t fault_host_live(fault_host *f) {
                      atomic_load(&f->bad_releases));
 }
 
+bool fault_is_named(fault_kind kind, const char *sentence) {
+    static const char *const words[FAULT_KIND_COUNT][3] = {
+        [FAULT_OPEN] = {"opening ", "creating "},
+        [FAULT_READ] = {"reading at offset "},
+        [FAULT_WRITE] = {"writing "},
+        [FAULT_TRUNCATE] = {"truncating "},
+        [FAULT_SYNC] = {"syncing "},
+        [FAULT_CLOSE] = {"closing "},
+        [FAULT_INFO] = {"reading /", "looking ", "asking the size of "},
+        [FAULT_RENAME] = {"renaming to "},
+        [FAULT_UNLINK] = {"removing "},
+        [FAULT_MAKE_DIRECTORY] = {"making directory "},
+        [FAULT_REMOVE_DIRECTORY] = {"removing "},
+        [FAULT_LIST] = {"listing "},
+    };
+    for (int i = 0; i < 3; i++)
+        if (words[kind][i] != NULL && strstr(sentence, words[kind][i]) != NULL) return true;
+    return false;
+}
+
 bool fault_host_fired(fault_host *f, fault_kind kind) { return atomic_load(&f->fired[kind]) > 0; }

@@ -69,4 +69,7 @@ int64_t fault_host_live(fault_host *faults);
 
 bool fault_host_fired(fault_host *faults, fault_kind kind);
 
+/* Whether a sentence tells that an operation of this kind failed: by the word for it. */
+bool fault_is_named(fault_kind kind, const char *sentence);
+
 #endif

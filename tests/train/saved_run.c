@@ -191,19 +191,15 @@ static int32_t callbacks_fill(saved_run *r, quern_callback *out) {
     return 4;
 }
 
-static quern_status trainer_open(saved_run *r) {
+quern_status saved_run_create(saved_run *r) {
     const saved_run_desc *d = &r->desc;
-    quern_metric metrics[6];
     quern_callback callbacks[4];
-    quern_tensor *loss = NULL;
     const quern_transform transform = {
         .field = "image", .scale = 1.5f, .crop_padding = 1, .horizontal_flip = true};
-    quern_status s = graph_build(r, metrics, &loss);
-    if (s != QUERN_OK) return s;
     quern_trainer_desc desc = {
         .graph = r->graph,
-        .loss = loss,
-        .metrics = metrics,
+        .loss = r->loss,
+        .metrics = r->metrics,
         .metric_count = 6,
         .outputs = &r->image,
         .output_count = d->watched,
@@ -257,7 +253,7 @@ static quern_host fast_host(saved_run *r) {
     return host;
 }
 
-static quern_status open_all(saved_run *r) {
+static quern_status build_all(saved_run *r) {
     const saved_run_desc *d = &r->desc;
     quern_status s;
     const quern_device_desc device = {.kind = QUERN_DEVICE_CPU,
@@ -267,18 +263,27 @@ static quern_status open_all(saved_run *r) {
     if ((s = quern_device_create(&r->device, &device))) return s;
     if ((s = datasets_open(r))) return s;
     if ((s = quern_graph_create(&r->graph, r->device, NULL))) return s;
+    if ((s = graph_build(r, r->metrics, &r->loss))) return s;
     if (d->patience > 0) {
         const quern_early_stop_desc stop = {.patience = d->patience, .restore_best = true};
         if ((s = quern_early_stop_create(&r->early_stop, r->device, &stop))) return s;
     }
-    return trainer_open(r);
+    return QUERN_OK;
 }
 
-quern_status saved_run_open(saved_run *r, const saved_run_desc *desc) {
+quern_status saved_run_build(saved_run *r, const saved_run_desc *desc) {
     memset(r, 0, sizeof *r);
     r->desc = *desc;
     if (r->desc.dropout == 0) r->desc.dropout = 0.25f;
-    const quern_status s = open_all(r);
+    const quern_status s = build_all(r);
+    if (s != QUERN_OK) saved_run_close(r);
+    return s;
+}
+
+quern_status saved_run_open(saved_run *r, const saved_run_desc *desc) {
+    quern_status s = saved_run_build(r, desc);
+    if (s != QUERN_OK) return s;
+    s = saved_run_create(r);
     if (s != QUERN_OK) saved_run_close(r);
     return s;
 }

@@ -52,7 +52,8 @@ typedef struct saved_run {
     saved_run_desc desc;
     quern_device *device;
     quern_graph *graph;
-    quern_tensor *image;
+    quern_tensor *image, *loss;
+    quern_metric metrics[6];
     quern_dataset *train, *valid;
     quern_early_stop *early_stop;
     quern_trainer *trainer;
@@ -67,7 +68,11 @@ typedef struct saved_run {
     char log[16384]; /* lines of information and warnings, of the default host */
 } saved_run;
 
-/* Creates the trainer; on failure everything is destroyed again. */
+/* Device, data and graph; on failure everything is destroyed again. */
+quern_status saved_run_build(saved_run *r, const saved_run_desc *desc);
+/* The trainer of what was built; a failure leaves that as it is, for another try. */
+quern_status saved_run_create(saved_run *r);
+/* Both; on failure everything is destroyed again. */
 quern_status saved_run_open(saved_run *r, const saved_run_desc *desc);
 /* fit, then result and digest. */
 quern_status saved_run_fit(saved_run *r);

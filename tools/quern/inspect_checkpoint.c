@@ -31,6 +31,11 @@ static void write_entry_json(const listing *l, const quern_checkpoint_entry *e,
     json_end(&j);
 }
 
+static const char *state_word(const quern_checkpoint_entry *e) {
+    if (e->status == QUERN_UNSUPPORTED) return "newer";
+    return e->unreadable ? "unreadable" : "damaged";
+}
+
 static void write_entry_text(const listing *l, const quern_checkpoint_entry *e,
                              const quern_checkpoint_info *info, bool latest) {
     if (l->count == 0) fputs("checkpoints\n", l->to);
@@ -39,7 +44,7 @@ static void write_entry_text(const listing *l, const quern_checkpoint_entry *e,
         fprintf(l->to, " epoch %-6" PRId64 " %12zu bytes  whole%s", info->epoch, info->bytes,
                 latest ? ", latest" : "");
     else
-        fprintf(l->to, " %s: ", e->status == QUERN_UNSUPPORTED ? "newer" : "damaged");
+        fprintf(l->to, " %s: ", state_word(e));
     if (!info) plain_write(l->to, e->reason);
     fputc('\n', l->to);
 }

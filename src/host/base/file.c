@@ -14,8 +14,8 @@
 
 #define FILE_INTERRUPTIONS_MAX 1000
 
-static quern_status fail_with_cause(quern_status status, const char *operation, const char *path,
-                                    int64_t failure) {
+quern_status file_fail(quern_status status, const char *operation, const char *path,
+                       int64_t failure) {
     char cause[128];
     if (failure > 0) {
         snprintf(cause, sizeof cause, "the operation claims %" PRId64 " bytes", failure);
@@ -23,6 +23,17 @@ static quern_status fail_with_cause(quern_status status, const char *operation, 
         snprintf(cause, sizeof cause, "error %" PRId64, -failure);
     }
     return quern_fail(status, "%s %s: %s", operation, path, cause);
+}
+
+bool file_failure_is_unknown(int64_t failure) {
+    return failure < 0 && failure != -ENOENT && failure != -ENOTDIR;
+}
+
+int64_t file_info(const quern_host *host, const char *path, quern_file_info *out) {
+    int64_t failure = -EINTR;
+    for (int i = 0; failure == -EINTR && i < FILE_INTERRUPTIONS_MAX; i++)
+        failure = host->files.info(host->files.self, path, out);
+    return failure;
 }
 
 static int64_t open_retrying(const quern_host *host, const char *path, quern_file_mode mode) {
@@ -33,21 +44,29 @@ static int64_t open_retrying(const quern_host *host, const char *path, quern_fil
     return file;
 }
 
+/* A file being read. unknown: see file_read_judged. */
+typedef struct source {
+    const quern_host *host;
+    const char *path;
+    int64_t file;
+    bool unknown;
+} source;
+
 /* Reads until `bytes` are there or the file ends; *got is how many. */
-static quern_status read_at(const quern_host *host, const char *path, int64_t file, uint8_t *to,
-                            size_t bytes, size_t offset, size_t *got) {
-    const quern_files *f = &host->files;
+static quern_status read_at(source *s, uint8_t *to, size_t bytes, size_t offset, size_t *got) {
+    const quern_files *f = &s->host->files;
     int interruptions = 0;
     *got = 0;
     while (*got < bytes) {
         const size_t wanted = bytes - *got;
-        const int64_t n = f->read(f->self, file, to + *got, wanted, (int64_t)(offset + *got));
+        const int64_t n = f->read(f->self, s->file, to + *got, wanted, (int64_t)(offset + *got));
         if (n == 0) break;
         if (n == -EINTR && ++interruptions < FILE_INTERRUPTIONS_MAX) continue;
         if (n < 0 || (uint64_t)n > wanted) {
             char operation[64];
             snprintf(operation, sizeof operation, "reading at offset %zu of", offset + *got);
-            return fail_with_cause(QUERN_INPUT, operation, path, n);
+            s->unknown = true;
+            return file_fail(QUERN_INPUT, operation, s->path, n);
         }
         interruptions = 0;
         *got += (size_t)n;
@@ -94,64 +113,75 @@ static quern_status buffer_finish(const quern_host *host, buffer *b, uint8_t **d
 
 /* The size that info() gave is only a first guess, as the file may change, or be no plain file:
  * when the buffer is full, reading one byte more tells whether the file ends there. */
-static quern_status read_to_end(const quern_host *host, const char *path, int64_t file,
-                                size_t limit, buffer *b) {
+static quern_status read_to_end(source *s, size_t limit, buffer *b) {
     for (;;) {
         const size_t room = (size_t)(b->capacity - b->used);
         size_t got = 0;
-        if (room > 0)
-            QUERN_TRY(read_at(host, path, file, b->data + b->used, room, (size_t)b->used, &got));
+        if (room > 0) QUERN_TRY(read_at(s, b->data + b->used, room, (size_t)b->used, &got));
         b->used += (int64_t)got;
         if (got < room) return QUERN_OK;
         uint8_t next;
-        QUERN_TRY(read_at(host, path, file, &next, 1, (size_t)b->used, &got));
+        QUERN_TRY(read_at(s, &next, 1, (size_t)b->used, &got));
         if (got == 0) return QUERN_OK;
         if ((uint64_t)b->used >= limit)
             return quern_fail(QUERN_INPUT, "%s: longer than the %zu bytes that are accepted here",
-                              path, limit);
-        QUERN_TRY(buffer_extend(host, b, limit));
+                              s->path, limit);
+        QUERN_TRY(buffer_extend(s->host, b, limit));
         b->data[b->used++] = next;
     }
 }
 
-static quern_status expected_size(const quern_host *host, const char *path, size_t limit,
-                                  int64_t *out) {
+static quern_status expected_size(source *s, size_t limit, int64_t *out) {
     quern_file_info info = {0};
-    int64_t failure = -EINTR;
-    for (int i = 0; failure == -EINTR && i < FILE_INTERRUPTIONS_MAX; i++)
-        failure = host->files.info(host->files.self, path, &info);
-    if (failure < 0) return fail_with_cause(QUERN_INPUT, "reading", path, failure);
-    if (info.is_directory) return quern_fail(QUERN_INPUT, "reading %s: it is a directory", path);
+    const int64_t failure = file_info(s->host, s->path, &info);
+    s->unknown = file_failure_is_unknown(failure);
+    if (failure < 0) return file_fail(QUERN_INPUT, "reading", s->path, failure);
+    if (info.is_directory) return quern_fail(QUERN_INPUT, "reading %s: it is a directory", s->path);
     if (info.byte_count > 0 && (uint64_t)info.byte_count > limit)
         return quern_fail(QUERN_INPUT,
-                          "%s: %" PRId64 " bytes, longer than the %zu that are accepted here", path,
-                          info.byte_count, limit);
+                          "%s: %" PRId64 " bytes, longer than the %zu that are accepted here",
+                          s->path, info.byte_count, limit);
     *out = info.byte_count > 0 ? info.byte_count : 0;
     return QUERN_OK;
 }
 
-quern_status file_read_all(const quern_host *host, const char *path, size_t limit, uint8_t **data,
-                           size_t *bytes) {
-    *data = NULL;
-    *bytes = 0;
+static quern_status open_and_read(source *s, size_t limit, uint8_t **data, size_t *bytes) {
+    const quern_host *host = s->host;
     int64_t size = 0;
-    QUERN_TRY(expected_size(host, path, limit, &size));
-    const int64_t file = open_retrying(host, path, QUERN_FILE_READ);
-    if (file < 0) return fail_with_cause(QUERN_INPUT, "opening", path, file);
+    QUERN_TRY(expected_size(s, limit, &size));
+    s->file = open_retrying(host, s->path, QUERN_FILE_READ);
+    s->unknown = file_failure_is_unknown(s->file);
+    if (s->file < 0) return file_fail(QUERN_INPUT, "opening", s->path, s->file);
     buffer b = {.capacity = size};
     quern_status status = memory_allocate(host, &b.data, b.capacity, 1, "a file's content");
     if (status != QUERN_OK) b.capacity = 0;
-    if (status == QUERN_OK) status = read_to_end(host, path, file, limit, &b);
+    if (status == QUERN_OK) status = read_to_end(s, limit, &b);
     if (status == QUERN_OK) status = buffer_finish(host, &b, data, bytes);
     memory_release(host, b.data, b.capacity, 1);
-    host->files.close(host->files.self, file); /* nothing was written: nothing can be lost */
+    host->files.close(host->files.self, s->file); /* nothing was written: nothing can be lost */
     return status;
+}
+
+quern_status file_read_judged(const quern_host *host, const char *path, size_t limit,
+                              uint8_t **data, size_t *bytes, bool *unknown) {
+    source s = {.host = host, .path = path};
+    *data = NULL;
+    *bytes = 0;
+    const quern_status status = open_and_read(&s, limit, data, bytes);
+    *unknown = s.unknown;
+    return status;
+}
+
+quern_status file_read_all(const quern_host *host, const char *path, size_t limit, uint8_t **data,
+                           size_t *bytes) {
+    bool unknown;
+    return file_read_judged(host, path, limit, data, bytes, &unknown);
 }
 
 quern_status file_writer_open(file_writer *w, const quern_host *host, const char *path,
                               quern_file_mode mode) {
     *w = (file_writer){.host = host, .path = path, .file = open_retrying(host, path, mode)};
-    if (w->file < 0) w->status = fail_with_cause(QUERN_IO, "creating", path, w->file);
+    if (w->file < 0) w->status = file_fail(QUERN_IO, "creating", path, w->file);
     return w->status;
 }
 
@@ -162,7 +192,7 @@ quern_status file_writer_write(file_writer *w, const void *from, size_t bytes) {
         const int64_t n = f->write(f->self, w->file, (const uint8_t *)from + done, bytes - done);
         if (n == -EINTR && ++interruptions < FILE_INTERRUPTIONS_MAX) continue;
         if (n <= 0 || (uint64_t)n > bytes - done) {
-            w->status = fail_with_cause(QUERN_IO, "writing", w->path, n == 0 ? -EIO : n);
+            w->status = file_fail(QUERN_IO, "writing", w->path, n == 0 ? -EIO : n);
         } else {
             interruptions = 0;
             done += (size_t)n;
@@ -177,7 +207,7 @@ quern_status file_writer_truncate(file_writer *w, int64_t bytes) {
     int64_t failure = -EINTR;
     for (int i = 0; failure == -EINTR && i < FILE_INTERRUPTIONS_MAX; i++)
         failure = f->truncate(f->self, w->file, bytes);
-    if (failure < 0) w->status = fail_with_cause(QUERN_IO, "truncating", w->path, failure);
+    if (failure < 0) w->status = file_fail(QUERN_IO, "truncating", w->path, failure);
     return w->status;
 }
 
@@ -187,7 +217,7 @@ quern_status file_writer_sync(file_writer *w) {
     int64_t failure = -EINTR;
     for (int i = 0; failure == -EINTR && i < FILE_INTERRUPTIONS_MAX; i++)
         failure = f->sync(f->self, w->file);
-    if (failure < 0) w->status = fail_with_cause(QUERN_IO, "syncing", w->path, failure);
+    if (failure < 0) w->status = file_fail(QUERN_IO, "syncing", w->path, failure);
     return w->status;
 }
 
@@ -197,19 +227,28 @@ quern_status file_writer_close(file_writer *w) {
     const int64_t failure = w->host->files.close(w->host->files.self, w->file);
     w->file = -1;
     if (w->status == QUERN_OK && failure < 0 && failure != -EINTR)
-        w->status = fail_with_cause(QUERN_IO, "closing", w->path, failure);
+        w->status = file_fail(QUERN_IO, "closing", w->path, failure);
     return w->status;
 }
 
 quern_status file_find(const quern_host *host, const char *path, bool *found) {
-    const quern_files *f = &host->files;
     quern_file_info info;
-    int64_t failure = -EINTR;
-    for (int i = 0; failure == -EINTR && i < FILE_INTERRUPTIONS_MAX; i++)
-        failure = f->info(f->self, path, &info);
+    const int64_t failure = file_info(host, path, &info);
     *found = failure == 0;
     if (*found || failure == -ENOENT) return QUERN_OK;
-    return fail_with_cause(QUERN_INPUT, "looking for", path, failure);
+    return file_fail(QUERN_INPUT, "looking for", path, failure);
+}
+
+quern_status file_rename(const quern_host *host, const char *from, const char *to) {
+    const quern_files *f = &host->files;
+    int64_t failure = -EINTR;
+    for (int i = 0; failure == -EINTR && i < FILE_INTERRUPTIONS_MAX; i++)
+        failure = f->rename(f->self, from, to);
+    if (failure >= 0) return QUERN_OK;
+    char operation[64];
+    const char *slash = strrchr(to, '/');
+    snprintf(operation, sizeof operation, "renaming to %.48s", slash != NULL ? slash + 1 : to);
+    return file_fail(QUERN_IO, operation, from, failure);
 }
 
 quern_status file_remove(const quern_host *host, const char *path) {
@@ -217,7 +256,7 @@ quern_status file_remove(const quern_host *host, const char *path) {
     int64_t failure = -EINTR;
     for (int i = 0; failure == -EINTR && i < FILE_INTERRUPTIONS_MAX; i++)
         failure = f->unlink(f->self, path);
-    return failure == 0 ? QUERN_OK : fail_with_cause(QUERN_IO, "removing", path, failure);
+    return failure == 0 ? QUERN_OK : file_fail(QUERN_IO, "removing", path, failure);
 }
 
 /* A directory that is there already is fine; a file of that name is not. */
@@ -230,7 +269,7 @@ static quern_status make_directory(const quern_host *host, const char *path) {
     quern_file_info info;
     if (failure == -EEXIST && f->info(f->self, path, &info) >= 0 && info.is_directory)
         return QUERN_OK;
-    return fail_with_cause(QUERN_IO, "making directory", path, failure);
+    return file_fail(QUERN_IO, "making directory", path, failure);
 }
 
 quern_status file_make_directories(const quern_host *host, const char *path) {

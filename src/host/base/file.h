@@ -10,6 +10,13 @@
 QUERN_MUST_CHECK quern_status file_read_all(const quern_host *host, const char *path, size_t limit,
                                             uint8_t **data, size_t *bytes);
 
+/* The same. *unknown: it failed in a way that says nothing about the file (no right to read it, no
+ * descriptor or memory left, a device that does not answer), so that nobody may call it missing or
+ * damaged. */
+QUERN_MUST_CHECK quern_status file_read_judged(const quern_host *host, const char *path,
+                                               size_t limit, uint8_t **data, size_t *bytes,
+                                               bool *unknown);
+
 /* The same, inflating gzip when the content starts with its magic; `limit` bounds the inflated
  * size too. */
 QUERN_MUST_CHECK quern_status file_read_inflated(const quern_host *host, const char *path,
@@ -29,13 +36,26 @@ QUERN_MUST_CHECK quern_status file_writer_truncate(file_writer *w, int64_t bytes
 QUERN_MUST_CHECK quern_status file_writer_sync(file_writer *w);
 QUERN_MUST_CHECK quern_status file_writer_close(file_writer *w); /* safe twice */
 
+/* What is at `path`: 0 or a negated errno. */
+QUERN_MUST_CHECK int64_t file_info(const quern_host *host, const char *path, quern_file_info *out);
+
 /* Whether there is anything of that name; INPUT when that cannot be told. */
 QUERN_MUST_CHECK quern_status file_find(const quern_host *host, const char *path, bool *found);
+
+/* IO; an existing file of the new name is replaced. */
+QUERN_MUST_CHECK quern_status file_rename(const quern_host *host, const char *from, const char *to);
 
 /* IO. */
 QUERN_MUST_CHECK quern_status file_remove(const quern_host *host, const char *path);
 
 /* mkdir -p. */
 QUERN_MUST_CHECK quern_status file_make_directories(const quern_host *host, const char *path);
+
+/* Whether this failure of reading says nothing about the file: all but that there is none. */
+bool file_failure_is_unknown(int64_t failure);
+
+/* "operation path: cause", the cause that of a negated errno. */
+quern_status file_fail(quern_status status, const char *operation, const char *path,
+                       int64_t failure);
 
 #endif

@@ -2,7 +2,6 @@
  * has been logged is there when the process dies, and a full disk is noticed at once. */
 #include "history.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -38,15 +37,10 @@ void history_close(history *h) {
 
 /* 0 for what has no size, a pipe or a terminal. */
 static quern_status size_of(const history *h, int64_t *out) {
-    const quern_files *files = &h->host->files;
     quern_file_info info = {0};
-    int64_t failure = -EINTR;
-    for (int i = 0; failure == -EINTR && i < 1000; i++)
-        failure = files->info(files->self, h->path, &info);
+    const int64_t failure = file_info(h->host, h->path, &info);
     *out = info.byte_count;
-    if (failure >= 0) return QUERN_OK;
-    return quern_fail(QUERN_IO, "%s: its size cannot be asked for: error %" PRId64, h->path,
-                      -failure);
+    return failure >= 0 ? QUERN_OK : file_fail(QUERN_IO, "asking the size of", h->path, failure);
 }
 
 /* Cuts the file back to the length that is to stay. */

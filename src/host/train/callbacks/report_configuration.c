@@ -1,6 +1,7 @@
 /* report_configuration.c - the configuration as rows of text, made once at create: fit parses and
  * allocates nothing. */
 #include "report.h"
+#include "../json_failure.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -34,9 +35,11 @@ quern_status report_configuration(quern_report *r, const char *json) {
     if (!json) return QUERN_OK;
     json_error_t error;
     json_t *object = json_loads(json, JSON_REJECT_DUPLICATES, &error);
-    if (!object)
-        return quern_fail(QUERN_INVALID, "report: the configuration, line %d, column %d: %s",
-                          error.line, error.column, error.text);
+    if (!object) {
+        const quern_status failure = json_failure(&error, QUERN_INVALID);
+        return quern_fail(failure, "report: the configuration, line %d, column %d: %s", error.line,
+                          error.column, json_failure_text(failure, &error));
+    }
     const quern_status status =
         json_is_object(object)
             ? rows_fill(r, object)

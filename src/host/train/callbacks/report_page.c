@@ -2,7 +2,6 @@
  * it: whoever opens a report finds a whole one. */
 #include "report.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -68,23 +67,13 @@ void page_number(report_page *p, double value, int digits) {
     text_add_number(&p->text, value, digits);
 }
 
-static quern_status rename_into_place(const report_page *p) {
-    const quern_files *files = &p->writer.host->files;
-    int64_t failure = -EINTR;
-    for (int i = 0; failure == -EINTR && i < 1000; i++)
-        failure = files->rename(files->self, p->part, p->path);
-    if (failure >= 0) return QUERN_OK;
-    return quern_fail(QUERN_IO, "renaming %s to %s: error %lld", p->part, p->path,
-                      (long long)-failure);
-}
-
 quern_status page_close(report_page *p) {
     const quern_files *files = &p->writer.host->files;
     quern_status status = flush(p);
     if (status == QUERN_OK) status = file_writer_sync(&p->writer);
     const quern_status closed = file_writer_close(&p->writer);
     if (status == QUERN_OK) status = closed;
-    if (status == QUERN_OK) status = rename_into_place(p);
+    if (status == QUERN_OK) status = file_rename(p->writer.host, p->part, p->path);
     if (status == QUERN_OK) return QUERN_OK;
     files->unlink(files->self, p->part); /* half a report is of no use */
     return status;

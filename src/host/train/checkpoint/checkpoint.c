@@ -30,11 +30,13 @@ static void path_release(const joined_path *path, const quern_host *host) {
     memory_release(host, path->text, path->bytes, 1);
 }
 
+/* unknown: as of file_read_judged. */
 static quern_status check_size(const quern_host *host, const char *path,
-                               const checkpoint_file *expected) {
+                               const checkpoint_file *expected, bool *unknown) {
     quern_file_info info;
-    const int64_t failure = host->files.info(host->files.self, path, &info);
-    if (failure < 0) return path_fail(QUERN_INPUT, "reading", path, failure);
+    const int64_t failure = file_info(host, path, &info);
+    *unknown = file_failure_is_unknown(failure);
+    if (failure < 0) return file_fail(QUERN_INPUT, "reading", path, failure);
     if (info.is_directory || info.byte_count != expected->bytes)
         return quern_fail(QUERN_INPUT, "%s: %" PRId64 " bytes, the manifest says %" PRId64, path,
                           info.byte_count, expected->bytes);
@@ -42,12 +44,12 @@ static quern_status check_size(const quern_host *host, const char *path,
 }
 
 static quern_status open_file(quern_safetensors **out, const quern_host *host, const char *path,
-                              const checkpoint_file *expected) {
+                              const checkpoint_file *expected, bool *unknown) {
     uint8_t *data = NULL;
     size_t bytes = 0;
     char found[DIGEST_TEXT];
-    QUERN_TRY(check_size(host, path, expected));
-    QUERN_TRY(file_read_all(host, path, (size_t)expected->bytes, &data, &bytes));
+    QUERN_TRY(check_size(host, path, expected, unknown));
+    QUERN_TRY(file_read_judged(host, path, (size_t)expected->bytes, &data, &bytes, unknown));
     quern_status status = QUERN_OK;
     digest_of(data, bytes, found);
     if ((int64_t)bytes != expected->bytes || strcmp(found, expected->digest) != 0)
@@ -55,6 +57,7 @@ static quern_status open_file(quern_safetensors **out, const quern_host *host, c
                             "%s: %zu bytes with the digest %s, the manifest says %" PRId64
                             " with %s: the file is damaged",
                             path, bytes, found, expected->bytes, expected->digest);
+    *unknown = status == QUERN_OK; /* what has its digest is as it was written */
     if (status == QUERN_OK) status = safetensors_parse(out, host, path, data, bytes);
     if (status == QUERN_OK) {
         (*out)->owned = data;
@@ -66,10 +69,10 @@ static quern_status open_file(quern_safetensors **out, const quern_host *host, c
 
 static quern_status open_named(quern_safetensors **out, const quern_host *host,
                                const char *directory, const char *name,
-                               const checkpoint_file *expected) {
+                               const checkpoint_file *expected, bool *unknown) {
     joined_path path;
     QUERN_TRY(path_join(&path, host, directory, name));
-    const quern_status status = open_file(out, host, path.text, expected);
+    const quern_status status = open_file(out, host, path.text, expected, unknown);
     path_release(&path, host);
     return status;
 }
@@ -77,21 +80,23 @@ static quern_status open_named(quern_safetensors **out, const quern_host *host,
 static quern_status check_named_size(const quern_host *host, const char *directory,
                                      const char *name, const checkpoint_file *expected) {
     joined_path path;
+    bool unknown;
     QUERN_TRY(path_join(&path, host, directory, name));
-    const quern_status status = check_size(host, path.text, expected);
+    const quern_status status = check_size(host, path.text, expected, &unknown);
     path_release(&path, host);
     return status;
 }
 
-static quern_status read_manifest(manifest *out, const quern_host *host, const char *directory) {
+static quern_status read_manifest(manifest *out, const quern_host *host, const char *directory,
+                                  bool *unknown) {
     uint8_t *data = NULL;
     size_t bytes = 0;
     joined_path path;
     *out = (manifest){0};
     QUERN_TRY(path_join(&path, host, directory, MANIFEST_FILE));
-    quern_status status = file_read_all(host, path.text, MANIFEST_LIMIT, &data, &bytes);
+    quern_status status = file_read_judged(host, path.text, MANIFEST_LIMIT, &data, &bytes, unknown);
     if (status == QUERN_OK) {
-        status = manifest_parse(out, host, data, bytes);
+        status = manifest_parse(out, host, data, bytes, unknown);
         if (status != QUERN_OK) status = error_prefix(status, "%s", path.text);
     }
     memory_release(host, data, (int64_t)bytes, 1);
@@ -100,38 +105,49 @@ static quern_status read_manifest(manifest *out, const quern_host *host, const c
 }
 
 quern_status checkpoint_read_manifest(manifest *out, const quern_host *host, const char *path) {
-    QUERN_TRY(read_manifest(out, host, path));
+    bool unknown;
+    QUERN_TRY(read_manifest(out, host, path, &unknown));
     quern_status status = check_named_size(host, path, MODEL_FILE, &out->model);
     if (status == QUERN_OK) status = check_named_size(host, path, STATE_FILE, &out->state);
     if (status != QUERN_OK) manifest_release(out);
     return status;
 }
 
-static quern_status read_all(quern_checkpoint *c, const char *path) {
+static quern_status read_all(quern_checkpoint *c, const char *path, bool *unknown) {
     manifest *m = &c->manifest;
     QUERN_TRY(memory_allocate(c->host, &c->path, (int64_t)strlen(path) + 1, 1, "a path"));
     c->path_bytes = strlen(path) + 1;
     memcpy(c->path, path, c->path_bytes);
-    QUERN_TRY(read_manifest(m, c->host, path));
-    QUERN_TRY(open_named(&c->model, c->host, path, MODEL_FILE, &m->model));
-    QUERN_TRY(open_named(&c->state, c->host, path, STATE_FILE, &m->state));
+    QUERN_TRY(read_manifest(m, c->host, path, unknown));
+    QUERN_TRY(open_named(&c->model, c->host, path, MODEL_FILE, &m->model, unknown));
+    QUERN_TRY(open_named(&c->state, c->host, path, STATE_FILE, &m->state, unknown));
     m->content.model_count = quern_safetensors_entries(c->model, &m->content.model);
     m->content.state_count = quern_safetensors_entries(c->state, &m->content.state);
     return QUERN_OK;
 }
 
-quern_status checkpoint_open(quern_checkpoint **out, const quern_host *host, const char *path) {
+quern_status checkpoint_judge(quern_checkpoint **out, const quern_host *host, const char *path,
+                              checkpoint_verdict *verdict) {
     quern_checkpoint *c = NULL;
+    bool unknown = false;
     *out = NULL;
+    *verdict = CHECKPOINT_UNKNOWN;
     QUERN_TRY(memory_allocate(host, &c, 1, sizeof *c, "a checkpoint"));
     c->host = host;
-    const quern_status status = read_all(c, path);
+    const quern_status status = read_all(c, path, &unknown);
     if (status != QUERN_OK) {
         quern_checkpoint_destroy(c);
+        if (status == QUERN_INPUT && !unknown) *verdict = CHECKPOINT_DAMAGED;
         return status;
     }
+    *verdict = CHECKPOINT_IS_WHOLE;
     *out = c;
     return QUERN_OK;
+}
+
+quern_status checkpoint_open(quern_checkpoint **out, const quern_host *host, const char *path) {
+    checkpoint_verdict verdict;
+    return checkpoint_judge(out, host, path, &verdict);
 }
 
 quern_status quern_checkpoint_open(quern_checkpoint **out, quern_device *device, const char *path) {

@@ -19,6 +19,19 @@ struct quern_checkpoint {
 QUERN_MUST_CHECK quern_status checkpoint_open(quern_checkpoint **out, const quern_host *host,
                                               const char *path);
 
+/* What opening one has told about it. Unknown: there was no memory, no descriptor, no right to read
+ * it, the device did not answer, its format is a newer one, or a file that has its digest is not
+ * understood. It may be whole, so nothing older may be taken in its place. */
+typedef enum checkpoint_verdict {
+    CHECKPOINT_IS_WHOLE,
+    CHECKPOINT_DAMAGED, /* always with INPUT */
+    CHECKPOINT_UNKNOWN,
+} checkpoint_verdict;
+
+/* checkpoint_open, and what its status means. */
+QUERN_MUST_CHECK quern_status checkpoint_judge(quern_checkpoint **out, const quern_host *host,
+                                               const char *path, checkpoint_verdict *verdict);
+
 /* The manifest alone, with the sizes of the files compared but their bytes not read. */
 QUERN_MUST_CHECK quern_status checkpoint_read_manifest(manifest *out, const quern_host *host,
                                                        const char *path);

@@ -2,6 +2,7 @@
  * the one of the run that goes on from it. A key that is not known to be harmless is taken to break
  * exactness. */
 #include "configuration.h"
+#include "../json_failure.h"
 #include "../../base/report.h"
 #include "../../base/text.h"
 
@@ -85,14 +86,17 @@ static quern_status load(json_t **out, const char *from, const char *which, quer
     json_error_t error;
     *out = json_loads(from, JSON_REJECT_DUPLICATES, &error);
     if (json_is_object(*out)) return QUERN_OK;
-    if (*out != NULL)
-        quern_fail(refusal, "%s is not a JSON object", which);
-    else
-        quern_fail(refusal, "%s, line %d, column %d: %s", which, error.line, error.column,
-                   error.text);
+    quern_status status = refusal;
+    if (*out != NULL) {
+        quern_fail(status, "%s is not a JSON object", which);
+    } else {
+        status = json_failure(&error, refusal);
+        quern_fail(status, "%s, line %d, column %d: %s", which, error.line, error.column,
+                   json_failure_text(status, &error));
+    }
     json_decref(*out);
     *out = NULL;
-    return refusal;
+    return status;
 }
 
 quern_status configuration_check(const char *configuration) {

@@ -71,7 +71,7 @@ quern_status generation_list_read(generation_list *out, const quern_host *host,
         failure = f->list(f->self, directory, visit_name, &l);
     }
     if (l.status == QUERN_OK && failure < 0 && failure != -ENOENT)
-        l.status = path_fail(QUERN_INPUT, "listing", directory, failure);
+        l.status = file_fail(QUERN_INPUT, "listing", directory, failure);
     if (l.status != QUERN_OK) {
         generation_list_release(out, host);
         return l.status;
@@ -86,14 +86,6 @@ void generation_list_release(generation_list *list, const quern_host *host) {
     *list = (generation_list){0};
 }
 
-quern_status path_fail(quern_status status, const char *operation, const char *path,
-                       int64_t failure) {
-    char cause[128];
-    if (failure < -4095 || failure > 0 || strerror_r((int)-failure, cause, sizeof cause) != 0)
-        snprintf(cause, sizeof cause, "error %" PRId64, -failure);
-    return quern_fail(status, "%s %s: %s", operation, path, cause);
-}
-
 quern_status directory_sync(const quern_host *host, const char *path) {
     file_writer w;
     quern_status status = file_writer_open(&w, host, path, QUERN_FILE_DIRECTORY);
@@ -102,25 +94,11 @@ quern_status directory_sync(const quern_host *host, const char *path) {
     return status != QUERN_OK ? status : closed;
 }
 
-quern_status path_rename(const quern_host *host, const char *from, const char *to) {
-    const quern_files *f = &host->files;
-    int64_t failure = -EINTR;
-    for (int i = 0; failure == -EINTR && i < INTERRUPTIONS_MAX; i++)
-        failure = f->rename(f->self, from, to);
-    if (failure >= 0) return QUERN_OK;
-    char operation[64];
-    const char *slash = strrchr(to, '/');
-    snprintf(operation, sizeof operation, "renaming to %.48s", slash != NULL ? slash + 1 : to);
-    return path_fail(QUERN_IO, operation, from, failure);
-}
-
 quern_status path_exists(const quern_host *host, const char *path, bool *out) {
     quern_file_info info;
-    int64_t failure = -EINTR;
-    for (int i = 0; failure == -EINTR && i < INTERRUPTIONS_MAX; i++)
-        failure = host->files.info(host->files.self, path, &info);
+    const int64_t failure = file_info(host, path, &info);
     *out = failure >= 0;
-    return *out || failure == -ENOENT ? QUERN_OK : path_fail(QUERN_IO, "looking at", path, failure);
+    return *out || failure == -ENOENT ? QUERN_OK : file_fail(QUERN_IO, "looking at", path, failure);
 }
 
 typedef int64_t (*path_operation)(void *self, const char *path);
@@ -134,14 +112,14 @@ static int64_t operate(const quern_host *host, path_operation operation, const c
 
 quern_status directory_make(const quern_host *host, const char *path) {
     const int64_t failure = operate(host, host->files.make_directory, path);
-    return failure >= 0 ? QUERN_OK : path_fail(QUERN_IO, "making directory", path, failure);
+    return failure >= 0 ? QUERN_OK : file_fail(QUERN_IO, "making directory", path, failure);
 }
 
 static quern_status remove_path(const quern_host *host, path_operation operation,
                                 const char *path) {
     const int64_t failure = operate(host, operation, path);
     if (failure >= 0 || failure == -ENOENT) return QUERN_OK;
-    return path_fail(QUERN_IO, "removing", path, failure);
+    return file_fail(QUERN_IO, "removing", path, failure);
 }
 
 quern_status generation_remove(const quern_host *host, char *path, size_t capacity) {

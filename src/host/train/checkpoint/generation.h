@@ -48,7 +48,6 @@ void generation_list_release(generation_list *list, const quern_host *host);
 QUERN_MUST_CHECK quern_status directory_sync(const quern_host *host, const char *path);
 /* Fails when it is there. */
 QUERN_MUST_CHECK quern_status directory_make(const quern_host *host, const char *path);
-QUERN_MUST_CHECK quern_status path_rename(const quern_host *host, const char *from, const char *to);
 QUERN_MUST_CHECK quern_status path_exists(const quern_host *host, const char *path, bool *out);
 /* Removes the three files of a checkpoint and then the directory. A missing one is removed already;
  * a foreign file in it stays, and the directory with it: IO. */
@@ -56,8 +55,5 @@ QUERN_MUST_CHECK quern_status generation_remove(const quern_host *host, char *pa
                                                 size_t capacity);
 /* mkdir -p, after which a power cut loses none of what was made. */
 QUERN_MUST_CHECK quern_status directory_make_durable(const quern_host *host, const char *path);
-
-quern_status path_fail(quern_status status, const char *operation, const char *path,
-                       int64_t failure);
 
 #endif

@@ -110,9 +110,10 @@ typedef struct manifest {
 } manifest;
 
 /* manifest_read.c: INPUT says what is wrong with it; UNSUPPORTED a whole manifest of a newer
- * format version; HOST_MEMORY. Everything is released after a failure. */
+ * format version; HOST_MEMORY. Everything is released after a failure. *as_written: its digest is
+ * right, whatever else is not. */
 QUERN_MUST_CHECK quern_status manifest_parse(manifest *out, const quern_host *host,
-                                             const void *data, size_t bytes);
+                                             const void *data, size_t bytes, bool *as_written);
 void manifest_release(manifest *m);
 
 #endif

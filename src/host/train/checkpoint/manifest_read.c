@@ -3,6 +3,7 @@
  * we would have written it". jansson refuses duplicate keys, invalid UTF-8, NUL in strings and
  * integers beyond 64 bits, and bounds the depth; memory is bounded by the bytes. */
 #include "manifest.h"
+#include "../json_failure.h"
 #include "../../base/memory.h"
 #include "../../base/report.h"
 
@@ -109,7 +110,8 @@ static quern_status read_configuration(manifest *m) {
     QUERN_TRY(memory_allocate(m->host, &m->configuration, (int64_t)bytes + 1, 1,
                               "the configuration of a manifest"));
     m->configuration_bytes = bytes + 1;
-    (void)json_dumpb(configuration, m->configuration, bytes, JSON_COMPACT);
+    if (bytes == 0 || json_dumpb(configuration, m->configuration, bytes, JSON_COMPACT) != bytes)
+        return quern_fail(QUERN_HOST_MEMORY, "no host memory for the configuration of a manifest");
     m->content.configuration = m->configuration;
     return QUERN_OK;
 }
@@ -163,17 +165,22 @@ static quern_status read_members(manifest *m) {
     return read_configuration(m);
 }
 
-quern_status manifest_parse(manifest *out, const quern_host *host, const void *data, size_t bytes) {
+quern_status manifest_parse(manifest *out, const quern_host *host, const void *data, size_t bytes,
+                            bool *as_written) {
     *out = (manifest){.host = host};
+    *as_written = false;
     if (bytes > MANIFEST_LIMIT)
         return quern_fail(QUERN_INPUT, "%zu bytes, at most %zu are accepted", bytes,
                           MANIFEST_LIMIT);
     QUERN_TRY(check_digest(data, bytes));
+    *as_written = true;
     json_error_t error;
     out->json = json_loadb(data, bytes, JSON_REJECT_DUPLICATES, &error);
-    if (out->json == NULL)
-        return quern_fail(QUERN_INPUT, "line %d, column %d: %s", error.line, error.column,
-                          error.text);
+    if (out->json == NULL) {
+        const quern_status status = json_failure(&error, QUERN_INPUT);
+        return quern_fail(status, "line %d, column %d: %s", error.line, error.column,
+                          json_failure_text(status, &error));
+    }
     const quern_status status = read_members(out);
     if (status != QUERN_OK) manifest_release(out);
     return status;

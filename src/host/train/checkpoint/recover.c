@@ -1,6 +1,7 @@
 /* recover.c - what a writer that was killed left behind. Run by the next writer before it writes;
  * each step leaves the directory such that being killed here again loses nothing. */
 #include "checkpoint.h"
+#include "../../base/file.h"
 #include "../../base/memory.h"
 #include "../../base/report.h"
 
@@ -20,7 +21,7 @@ static void warn(const recovery *r, quern_status status) {
 
 /* It gets its name back, durably, before anything else is removed. */
 static quern_status restore(const recovery *r) {
-    QUERN_TRY(path_rename(r->host, r->path, r->whole));
+    QUERN_TRY(file_rename(r->host, r->path, r->whole));
     return directory_sync(r->host, r->directory);
 }
 
@@ -35,10 +36,11 @@ static quern_status recover_replaced(const recovery *r, generation g) {
         return QUERN_OK;
     }
     quern_checkpoint *checkpoint = NULL;
-    const quern_status status = checkpoint_open(&checkpoint, r->host, r->whole);
+    checkpoint_verdict verdict;
+    const quern_status status = checkpoint_judge(&checkpoint, r->host, r->whole, &verdict);
     quern_checkpoint_destroy(checkpoint);
     if (status == QUERN_OK) warn(r, generation_remove(r->host, r->path, r->capacity));
-    return status == QUERN_HOST_MEMORY ? status : QUERN_OK;
+    return verdict == CHECKPOINT_UNKNOWN ? status : QUERN_OK;
 }
 
 static bool is_needed(const generation_list *list) {

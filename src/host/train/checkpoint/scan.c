@@ -32,13 +32,14 @@ static void scan_end(scan *s) {
     memory_release(s->host, s->path, (int64_t)s->path_bytes, 1);
 }
 
-static void scan_visit(const scan *s, generation g, quern_status status) {
+static void scan_visit(const scan *s, generation g, quern_status status, bool unreadable) {
     if (s->visit == NULL) return;
     s->visit(s->context, &(quern_checkpoint_entry){
                              .step = g.step,
                              .path = s->path,
                              .status = status,
                              .reason = status == QUERN_OK ? "" : quern_error(),
+                             .unreadable = unreadable,
                          });
 }
 
@@ -55,26 +56,31 @@ quern_status checkpoint_latest(quern_checkpoint **out, const quern_host *host,
     *out = NULL;
     QUERN_TRY(scan_begin(&s));
     quern_status status = QUERN_OK;
+    checkpoint_verdict verdict = CHECKPOINT_IS_WHOLE;
     error_text newest;
     int64_t damaged = 0;
     for (int64_t i = 0; i < s.list.count && *out == NULL; i++) {
         const generation g = s.list.items[i];
         if (!is_candidate(g)) continue;
         generation_path(s.path, s.path_bytes, directory, g);
-        status = checkpoint_open(out, host, s.path);
-        if (status != QUERN_INPUT) break; /* no memory, for one, says nothing about the file */
+        status = checkpoint_judge(out, host, s.path, &verdict);
+        if (verdict == CHECKPOINT_UNKNOWN) break;
+        if (verdict == CHECKPOINT_IS_WHOLE) continue; /* the loop ends */
         if (damaged++ == 0)
             error_save(&newest);
         else
             log_write(host, QUERN_LOG_WARNING, "checkpoint not usable: %s", quern_error());
-        scan_visit(&s, g, status);
+        scan_visit(&s, g, status, false);
     }
-    if (status == QUERN_INPUT)
+    if (verdict == CHECKPOINT_DAMAGED)
         status =
             quern_fail(QUERN_INPUT, "none of the %d checkpoints in %s is whole; the newest: %s",
                        (int)damaged, directory, newest.text);
     else if (damaged > 0) /* else the failure names it */
         log_write(host, QUERN_LOG_WARNING, "checkpoint not usable: %s", newest.text);
+    if (status == QUERN_INPUT && verdict == CHECKPOINT_UNKNOWN)
+        status =
+            error_prefix(status, "%s may be whole, so that no older one takes its place", s.path);
     scan_end(&s);
     return status;
 }
@@ -92,11 +98,12 @@ static quern_status list_one(scan *s, int64_t i, bool *previous_whole) {
     if (!is_candidate(g) || (same_step && *previous_whole)) return QUERN_OK;
     quern_checkpoint *checkpoint = NULL;
     generation_path(s->path, s->path_bytes, s->directory, g);
-    const quern_status status = checkpoint_open(&checkpoint, s->host, s->path);
+    checkpoint_verdict verdict;
+    const quern_status status = checkpoint_judge(&checkpoint, s->host, s->path, &verdict);
     quern_checkpoint_destroy(checkpoint);
     if (status == QUERN_HOST_MEMORY) return status;
     *previous_whole = status == QUERN_OK;
-    scan_visit(s, g, status);
+    scan_visit(s, g, status, status == QUERN_INPUT && verdict == CHECKPOINT_UNKNOWN);
     return QUERN_OK;
 }
 

@@ -141,7 +141,7 @@ static quern_status step_aside(checkpoint_store *store, int64_t step) {
         aside = set_path(store, store->other, step, GENERATION_RETIRED);
         QUERN_TRY(generation_remove(store->host, store->other, store->path_bytes));
     }
-    return path_rename(store->host, store->written, aside);
+    return file_rename(store->host, store->written, aside);
 }
 
 /* From here on nothing is given up: it would only take longer to undo. */
@@ -149,11 +149,11 @@ static quern_status publish(checkpoint_store *store, int64_t step) {
     bool replaces = false;
     QUERN_TRY(path_exists(store->host, store->written, &replaces));
     if (replaces) QUERN_TRY(step_aside(store, step));
-    const quern_status status = path_rename(store->host, store->path, store->written);
+    const quern_status status = file_rename(store->host, store->path, store->written);
     if (status == QUERN_OK) return directory_sync(store->host, store->directory);
     error_text reason; /* the name goes back; if even that fails, readers find it where it is */
     error_save(&reason);
-    if (replaces && path_rename(store->host, store->other, store->written) != QUERN_OK)
+    if (replaces && file_rename(store->host, store->other, store->written) != QUERN_OK)
         log_write(store->host, QUERN_LOG_WARNING, "%s", quern_error());
     error_restore(&reason);
     return status;
@@ -201,7 +201,7 @@ static void retire_step(checkpoint_store *store, int64_t step) {
     set_path(store, store->path, step, GENERATION_WHOLE);
     set_path(store, store->other, step, GENERATION_RETIRED);
     quern_status status = generation_remove(store->host, store->other, store->path_bytes);
-    if (status == QUERN_OK) status = path_rename(store->host, store->path, store->other);
+    if (status == QUERN_OK) status = file_rename(store->host, store->path, store->other);
     if (status == QUERN_OK) status = directory_sync(store->host, store->directory);
     if (status != QUERN_OK) {
         log_write(store->host, QUERN_LOG_WARNING, "an old checkpoint stays: %s", quern_error());

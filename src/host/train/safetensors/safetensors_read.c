@@ -3,6 +3,7 @@
  * without hole or overlap. jansson parses the JSON: it refuses duplicate keys, invalid UTF-8, NUL
  * in strings and integers beyond 64 bits, and bounds the depth. */
 #include "safetensors.h"
+#include "../json_failure.h"
 #include "../../base/file.h"
 #include "../../base/memory.h"
 #include "../../base/report.h"
@@ -142,8 +143,11 @@ static quern_status read_header(quern_safetensors *f, size_t header_bytes) {
         return quern_fail(QUERN_INPUT, "the header is not a JSON object");
     json_error_t error;
     f->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (!f->header)
-        return quern_fail(QUERN_INPUT, "header, offset %d: %s", 8 + error.position, error.text);
+    if (!f->header) {
+        const quern_status status = json_failure(&error, QUERN_INPUT);
+        return quern_fail(status, "header, offset %d: %s", 8 + error.position,
+                          json_failure_text(status, &error));
+    }
     f->entry_capacity = (int64_t)json_object_size(f->header);
     QUERN_TRY(memory_allocate(f->host, &f->entries, f->entry_capacity, sizeof *f->entries,
                               "the tensors of a safetensors file"));

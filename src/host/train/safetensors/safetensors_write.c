@@ -111,12 +111,7 @@ quern_status quern_safetensors_save(const char *path, quern_graph *graph,
         return quern_fail(QUERN_INVALID, "a path of %zu bytes is too long", strlen(path));
     const quern_files *files = &graph->host->files;
     quern_status status = write_file(temporary, graph, parameters, notes, note_count);
-    if (status == QUERN_OK) {
-        const int64_t renamed = files->rename(files->self, temporary, path);
-        if (renamed != 0)
-            status = quern_fail(QUERN_IO, "rename %s to %s: %s", temporary, path,
-                                strerror((int)-renamed));
-    }
+    if (status == QUERN_OK) status = file_rename(graph->host, temporary, path);
     if (status != QUERN_OK) {
         files->unlink(files->self, temporary);
         return status;
