@@ -5,8 +5,9 @@
  * state, running statistics and losses are F32 always. In BF16 and F16 a program keeps activations
  * and their gradients in 16 bits where the ops' rows in ops.def say so, and inserts casts:
  *   HALF      the products (linear, matmul, conv2d) and embedding: 16 bits in and out, sums in F32
- *   FOLLOWS   16 bits when its values already are: element-wise ops, pools, norms, copies, softmax
- *   the rest  F32: losses, metrics, reductions, exp, log, pow, div, sqrt
+ *   FOLLOWS   16 bits when its values already are: element-wise ops, pools, norms, copies, softmax;
+ *             a classifier's loss and its metrics read 16-bit logits and yield F32 (WIDE_OUT)
+ *   the rest  F32: other losses and metrics, reductions, exp, log, pow, div, sqrt
  * Every op computes each element in F32, whatever it is stored in. Products read 16-bit copies of
  * the parameters, which lie beside them and are renewed by the update, once a window. What an
  * application writes and reads (inputs, outputs, parameters, gradients) is F32.

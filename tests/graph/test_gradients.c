@@ -155,3 +155,15 @@ TEST_CASE(Gradients, of_embeddings_gathers_and_dropout) {
     quern_tensor *again = quern_gather(f.graph, table, quern_labels(f.graph, "other"));
     run(&f, total(&f, quern_mul(f.graph, h, again)));
 }
+
+/* The classifier's gradient may lie over its logits, but not where they are read again. */
+TEST_CASE(Gradients, of_logits_that_another_part_of_the_loss_reads) {
+    for (int before = 0; before < 2; before++) {
+        fixture f = fixture_open(QUERN_F64);
+        quern_tensor *x = input(&f, 5, 0), *y = quern_labels(f.graph, "y");
+        quern_tensor *z = quern_dense(f.graph, x, &(quern_dense_desc){.units = 3});
+        quern_tensor *other = before ? total(&f, z) : NULL;
+        quern_tensor *loss = quern_softmax_cross_entropy(f.graph, z, y, NULL);
+        run(&f, quern_add(f.graph, loss, other ? other : total(&f, z)));
+    }
+}

@@ -104,6 +104,51 @@ TEST_CASE(MemoryPlan, shares_memory_in_place) {
     fixture_close(&f);
 }
 
+/* A classifier whose logits are also squared, and read by that in the backward pass too. */
+typedef enum reader { READ_BY_NOBODY, READ_BEFORE, READ_BEHIND, READ_BY_APPLICATION } reader;
+
+static void check_gradient_on_logits(reader who) {
+    enum { CLASSES = 500, ROWS = 32 };
+    const size_t logits_bytes = CLASSES * ROWS * sizeof(float);
+    fixture f = fixture_open(QUERN_F32);
+    quern_parameters *values = NULL;
+    quern_program *p = NULL;
+    quern_tensor *x =
+        quern_input(f.graph, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, 8}});
+    quern_tensor *y = quern_labels(f.graph, "y");
+    quern_tensor *z = quern_dense(f.graph, x, &(quern_dense_desc){.units = CLASSES, .name = "z"});
+    quern_tensor *square = NULL, *loss = NULL;
+    if (who == READ_BEHIND) square = quern_sum(f.graph, quern_mul(f.graph, z, z), NULL);
+    loss = quern_softmax_cross_entropy(f.graph, z, y, NULL);
+    if (who == READ_BEFORE) square = quern_sum(f.graph, quern_mul(f.graph, z, z), NULL);
+    if (square) loss = quern_add(f.graph, loss, square);
+    REQUIRE_OK(
+        quern_parameters_create(&values, f.graph, &(quern_parameters_desc){.gradients = true}));
+    REQUIRE_OK(quern_program_create(
+        &p, &(quern_program_desc){.graph = f.graph,
+                                  .parameters = values,
+                                  .batch_size = ROWS,
+                                  .training = true,
+                                  .loss = loss,
+                                  .outputs = &z,
+                                  .output_count = who == READ_BY_APPLICATION ? 1 : 0}));
+    const tensor_plan *logits = plan_of(p, z);
+    const bool on = owner(p, logits->gradient.item) == owner(p, logits->value.item);
+    check_no_overlap(p);
+    CHECK_SAY(on == (who == READ_BY_NOBODY), "reader %d: %d", who, on);
+    CHECK((p->arena_bytes < 2 * logits_bytes) == on);
+    quern_program_destroy(p);
+    quern_parameters_destroy(values);
+    fixture_close(&f);
+}
+
+TEST_CASE(MemoryPlan, puts_the_classifiers_gradient_on_the_logits_where_nobody_reads_them_again) {
+    check_gradient_on_logits(READ_BY_NOBODY);
+    check_gradient_on_logits(READ_BEFORE); /* then the classifier adds to a gradient */
+    check_gradient_on_logits(READ_BEHIND);
+    check_gradient_on_logits(READ_BY_APPLICATION);
+}
+
 TEST_CASE(MemoryPlan, refuses_sizes_that_do_not_fit) {
     fixture f = fixture_open(QUERN_F32);
     quern_tensor *x = quern_input(

@@ -171,7 +171,8 @@ void op_cases_softmax_cross_entropy(void) {
                             &(quern_softmax_cross_entropy_desc){.ignore = true, .ignore_index = -1},
                         .in = {{DIMS(5, 10)}, {DIMS(5), INDEX(10), .values = targets}},
                         .out = {{SCALAR}}});
-    static const int64_t shapes[][2] = {{0, 7}, {127, 31}, {300, 1}, {2, 1025}, {2, 1032}};
+    static const int64_t shapes[][2] = {{0, 7},    {127, 31}, {300, 1},
+                                        {2, 1025}, {2, 1032}, {2, 50257}}; /* GPT-2's vocabulary */
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const int64_t rows = shapes[i][0], classes = shapes[i][1];
         op_check(

@@ -241,6 +241,13 @@ static void check_half_bits(const char *label, const quern_view *half, const que
     free(right);
 }
 
+static void check_half_gradients(const op_world *half, const op_world *f32, const char *what,
+                                 double tolerance) {
+    for (int32_t i = 0; i < half->input_count; i++)
+        if (half->grad_in[i].data != NULL)
+            compare_views(half->c->label, what, i, &half->grad_in[i], &f32->grad_in[i], tolerance);
+}
+
 static void check_half(const op_case *c, quern_dtype real, const op_session *session) {
     const double tolerance = real == QUERN_F16 ? TOL_CUDA_F16 : TOL_CUDA_BF16;
     op_world half = {0}, f32 = {0};
@@ -253,13 +260,11 @@ static void check_half(const op_case *c, quern_dtype real, const op_session *ses
     if (!run_both(&half, quern_dtype_name(real)) || !run_both(&f32, "F32")) goto done;
     for (int32_t o = 0; o < half.output_count; o++)
         check_half_bits(c->label, &half.out[o], &f32.out[o]);
-    for (int32_t i = 0; i < half.input_count; i++)
-        if (half.grad_in[i].data != NULL)
-            compare_views(c->label, "a 16-bit gradient", i, &half.grad_in[i], &f32.grad_in[i],
-                          tolerance);
+    check_half_gradients(&half, &f32, "a 16-bit gradient", tolerance);
     if (half.plan.backward) check_accumulate(&half, tolerance);
     half.inplace = true;
     run_both(&half, "in place");
+    check_half_gradients(&half, &f32, "a 16-bit gradient in place", tolerance);
     for (int32_t o = 0; o < half.output_count; o++)
         check_half_bits(c->label, &half.out[o], &f32.out[o]);
 done:

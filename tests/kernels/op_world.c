@@ -195,17 +195,19 @@ static size_t shift_of(const op_world *w, quern_dtype dtype) {
     return w->session->unaligned ? quern_dtype_bytes(dtype) : 0;
 }
 
-/* Of an op with FIRST only the first input and output are 16 bits. */
-static quern_dtype real_of(const op_world *w, quern_dtype real, int32_t i) {
+/* Of an op with FIRST only the first input and output are 16 bits; with WIDE_OUT no output. */
+static quern_dtype real_of(const op_world *w, quern_dtype real, int32_t i, bool output) {
     const bool half = real == QUERN_F16 || real == QUERN_BF16;
-    return half && i > 0 && (w->op->flags & QUERN_OP_FIRST) ? QUERN_F32 : real;
+    const bool wide = (i > 0 && (w->op->flags & QUERN_OP_FIRST) != 0) ||
+                      (output && (w->op->flags & QUERN_OP_WIDE_OUT) != 0);
+    return half && wide ? QUERN_F32 : real;
 }
 
 static void make_views(op_world *w, quern_dtype real) {
     const bool gradient = w->kernel->backward != NULL;
     size_t bytes = 0;
     for (int32_t i = 0; i < w->input_count; i++) {
-        w->in[i] = w->grad_in[i] = view_of(&w->c->in[i], real_of(w, real, i), &bytes);
+        w->in[i] = w->grad_in[i] = view_of(&w->c->in[i], real_of(w, real, i, false), &bytes);
         w->values[i] = make_values(&w->c->in[i], w->in[i].count, (uint32_t)i + 1);
         const size_t shift = shift_of(w, w->in[i].dtype);
         if (w->in[i].rank >= 0) w->in[i].data = buffer_data(buffer_add(w, bytes, shift));
@@ -214,7 +216,7 @@ static void make_views(op_world *w, quern_dtype real) {
     }
     for (int32_t i = 0; i < w->output_count; i++) {
         const op_tensor any = {.domain = OP_ANY};
-        w->out[i] = w->grad_out[i] = view_of(&w->c->out[i], real_of(w, real, i), &bytes);
+        w->out[i] = w->grad_out[i] = view_of(&w->c->out[i], real_of(w, real, i, true), &bytes);
         w->weights[i] = make_values(&any, w->out[i].count, (uint32_t)i + 101);
         const size_t shift = shift_of(w, w->out[i].dtype);
         w->out[i].data = buffer_data(buffer_add(w, bytes, shift));
@@ -336,16 +338,18 @@ quern_status world_backward(op_world *w, uint32_t wanted, bool accumulate) {
         if (!accumulate) poison_view(w, &w->grad_in[i]);
     }
     buffer_poison(w->scratch);
-    const bool inplace = w->inplace && (w->op->flags & QUERN_OP_GRAD_INPLACE) != 0 && !accumulate &&
-                         grad_in[0].data != NULL && grad_in[0].count == w->grad_out[0].count;
-    if (inplace) grad_in[0].data = w->grad_out[0].data;
+    const bool inplace = w->inplace && !accumulate && grad_in[0].data != NULL;
+    if (inplace && (w->op->flags & QUERN_OP_GRAD_INPLACE) != 0 &&
+        grad_in[0].count == w->grad_out[0].count)
+        grad_in[0].data = w->grad_out[0].data;
+    if (inplace && (w->op->flags & QUERN_OP_GRAD_ON_INPUT) != 0) grad_in[0].data = w->in[0].data;
     args.in = in;
     args.out = out;
     args.grad_in = grad_in;
     args.grad_out = w->grad_out;
     args.accumulate = w->accumulate;
     const quern_status status = w->session->run(w->session, w->kernel->backward, &args);
-    if (inplace)
+    if (grad_in[0].data != w->grad_in[0].data && inplace)
         memcpy(w->grad_in[0].data, grad_in[0].data,
                (size_t)grad_in[0].count * quern_dtype_bytes(grad_in[0].dtype));
     return status;

@@ -44,7 +44,7 @@ typedef struct op_world {
     quern_kernel_plan plan;
     quern_kernel_args args;
     int32_t input_count, output_count;
-    bool inplace; /* out[0] on in[0], and grad_in[0] on grad_out[0], where the row allows it */
+    bool inplace; /* out[0] on in[0], grad_in[0] on grad_out[0] or in[0], where the row allows it */
 } op_world;
 
 /* Plans the kernel. Returns what plan() returned; destroy afterwards in any case. */

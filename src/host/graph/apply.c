@@ -181,7 +181,8 @@ quern_tensor *graph_apply(quern_graph *graph, int32_t builtin, quern_tensor *con
 }
 
 static bool custom_usable(const quern_op *op) {
-    const bool in_place = (op->flags & (QUERN_OP_INPLACE | QUERN_OP_GRAD_INPLACE)) != 0;
+    const bool in_place =
+        (op->flags & (QUERN_OP_INPLACE | QUERN_OP_GRAD_INPLACE | QUERN_OP_GRAD_ON_INPUT)) != 0;
     return op->name && op->shape && op->output_count >= 1 && op->output_count <= QUERN_OUTPUT_MAX &&
            !(op->flags & (QUERN_OP_ALIAS | QUERN_OP_FUSED)) &&
            !(in_place && op->input_count - op->optional_count < 1);

@@ -147,7 +147,8 @@ static quern_status backward_live(quern_program *p, int32_t index) {
     return scratch_place(p, index);
 }
 
-/* in-place: y takes over x's memory when x dies in the step that makes y */
+/* in-place: y takes over x's memory when x dies in the step that makes y. A gradient may take over
+ * that of the gradient it is made from, or of the value it belongs to. */
 
 static int32_t item_owner(const quern_program *p, int32_t item) {
     while (item >= 0 && p->items[item].shares >= 0) item = p->items[item].shares;
@@ -158,7 +159,7 @@ static void share(quern_program *p, const place *x, const place *y, int32_t time
     const int32_t from = item_owner(p, x->item), to = y->item;
     if (x->kind != PLACE_ARENA || y->kind != PLACE_ARENA || from < 0 || to < 0) return;
     arena_item *a = &p->items[from], *b = &p->items[to];
-    if (a->last != time || b->first != time || a->bytes != b->bytes) return;
+    if (a->last != time || b->first != time || a->bytes != b->bytes || b->shares >= 0) return;
     b->shares = from;
     a->last = b->last;
 }
@@ -179,13 +180,16 @@ static void share_forward(quern_program *p, int32_t index) {
 static void share_backward(quern_program *p, int32_t index) {
     const program_step *step = &p->steps[index];
     const planned_node *n = step->node;
-    if (!n || !(n->op->flags & QUERN_OP_GRAD_INPLACE) || step->accumulate[0] || !n->in[0] ||
-        !plan_of(p, n->in[0])->depends || !plan_of(p, n->out[0])->reached)
+    const int32_t time = time_of(p, index);
+    if (!n || step->accumulate[0] || !n->in[0] || !plan_of(p, n->in[0])->depends ||
+        !plan_of(p, n->out[0])->reached || !whole(p, n->in[0]))
         return;
-    if (!whole(p, n->in[0]) || !whole(p, n->out[0])) return;
     for (int32_t i = 1; i < n->input_count; i++)
         if (n->in[i] && root_of(p, n->in[i]) == root_of(p, n->in[0])) return;
-    share(p, &root_of(p, n->out[0])->gradient, &root_of(p, n->in[0])->gradient, time_of(p, index));
+    const tensor_plan *in = root_of(p, n->in[0]);
+    if ((n->op->flags & QUERN_OP_GRAD_INPLACE) && whole(p, n->out[0]))
+        share(p, &root_of(p, n->out[0])->gradient, &in->gradient, time);
+    if (n->op->flags & QUERN_OP_GRAD_ON_INPUT) share(p, &in->value, &in->gradient, time);
 }
 
 /* offsets */

@@ -185,6 +185,7 @@ static quern_status outputs_make(assignment *a, planned_node *n, bool half) {
     quern_tensor **out = NULL;
     const int32_t count = n->op->output_count;
     const bool first = (n->op->flags & QUERN_OP_FIRST) != 0;
+    if (n->op->flags & QUERN_OP_WIDE_OUT) half = false;
     QUERN_TRY(arena_allocate(&a->p->memory, &out, count, sizeof *out, "16-bit values"));
     for (int32_t o = 0; o < count; o++) {
         forms *f = &a->forms[n->out[o]->id];

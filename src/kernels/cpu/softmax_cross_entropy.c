@@ -2,7 +2,8 @@
  * l = log sum_c e^z_c, t is the row's target and s the label smoothing.
  * gz_c = g (e^(z_c - l) - (1 - s) [c = t] - s / C);  0 in ignored rows.
  * Shapes   z (..., C), t (...) I32, loss ().   Saved: l of each row.
- * Cost     2 reads of z forward, 1 read and 1 write backward, C exponentials a row each.
+ * Cost     2 reads of z forward, 1 read and 1 write backward, C exponentials a row each. gz may
+ *          lie over z.
  * Deterministic: yes, see loss_sum.h. A target outside [0, C) that is not ignored is INPUT. */
 #ifndef REAL
 #include "loss_sum.h"

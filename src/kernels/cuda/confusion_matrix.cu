@@ -1,7 +1,7 @@
 /* confusion_matrix - y[t, p] = number of rows of class t whose largest logit is p, the first of
  * equals; NaN counts as the largest, as in argmax. Ignored rows do not count; a target that is no
  * class is a fault, and does not count either.
- * Shapes   logits (..., C), target (...) I32, y (C, C) of the graph's dtype.
+ * Shapes   logits (..., C), target (...) I32, y (C, C) of the graph's dtype; 16-bit logits, y F32.
  * Cost: 1 read per logit. Deterministic: yes, integers are counted and only then made real. */
 #include "constant.h"
 #include "largest.h"
@@ -43,7 +43,7 @@ quern_status forward(const quern_kernel_args *args) {
             return launch(args->stream, group_shape<GROUP>(rows), count_kernel<GROUP, T>, rows,
                           classes, of, (const T *)z->data, counts);
         }));
-        return map(args->stream, y->count, to_real(), false, (T *)y->data,
+        return map(args->stream, y->count, to_real(), false, (real<T> *)y->data,
                    (const uint32_t *)counts);
     });
 }

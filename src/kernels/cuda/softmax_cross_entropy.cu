@@ -1,12 +1,15 @@
 /* softmax_cross_entropy - loss = sum over rows of (1 - s) (l - z_t) + s (l - mean_c z_c), where
  * l = log sum_c e^z_c, t is the row's target and s the label smoothing.
  * gz_c = g (e^(z_c - l) - (1 - s) [c = t] - s / C);  0 in ignored rows.
- * Shapes   z (..., C), t (...) I32, loss ().   Saved: l of each row.
+ * Shapes   z (..., C), t (...) I32, loss ().   Saved: l of each row.   z may be 16 bits: it is
+ *          widened as it is read and gz rounded as it is written, loss, seed and l are F32.
  * One warp or block a row; one pass of z gives the largest and the sum (softmax.h), backward is one
- * pass more, in place where gz is z's buffer.
- * Cost     1 read of z forward (2 with smoothing), 1 read and 1 write backward: the floor of two
- *          steps that know nothing of each other, 3/2 of the floor of both together. C exponentials
- *          a row each, quick_exp's: at 16 bytes a load they stay below the memory's time.
+ * pass more, which needs no sum again: the program puts gz where z lies when nobody else reads it.
+ * Cost     1 read of z forward (2 with smoothing), 1 read and 1 write backward: 6 bytes a logit of
+ *          16 bits. Both in one step would need 4, but g is not there when forward runs: a window's
+ *          weight may come out of the same forward pass, and a callback may look between the two.
+ *          C exponentials a row each, quick_exp's: at 16 bytes a load they stay below the memory's
+ *          time.
  * Deterministic: yes: a row's loss lies in scratch, the rows' sum is of fold.h.
  * A target outside [0, C) that is not ignored is a fault, and counts for nothing. */
 #include "fold.h"
@@ -52,10 +55,10 @@ template <typename R> struct gradient_op : map_op {
 
 template <int GROUP, int WIDTH, typename T>
 __global__ void backward_kernel(int64_t rows, int64_t classes, targets of, real<T> smoothing,
-                                const T *logits, const real<T> *saved, const T *seed, bool add,
-                                T *gradient) {
+                                const T *logits, const real<T> *saved, const real<T> *seed,
+                                bool add, T *gradient) {
     gradient_op<real<T>> op = {};
-    op.seed = (real<T>)*seed;
+    op.seed = *seed;
     op.spread = smoothing / (real<T>)classes;
     op.hit = op.seed * (1 - smoothing);
     for (int64_t row = group_index<GROUP>(); row < rows; row += group_count<GROUP>()) {
@@ -96,7 +99,7 @@ quern_status forward(const quern_kernel_args *args) {
                           (real<T> *)args->saved, losses);
         }));
         return fold_run<FOLD_SUM>(args->stream, fold_all(rows, 1), fold_self(),
-                                  fold_into((T *)args->out[0].data, 1, false),
+                                  fold_into((real<T> *)args->out[0].data, 1, false),
                                   (char *)args->scratch + losses_bytes(rows),
                                   (const double *)losses);
     });
@@ -116,10 +119,10 @@ quern_status backward(const quern_kernel_args *args) {
             classes, logits,
             [&](auto group, auto width) {
                 constexpr int GROUP = decltype(group)::value, WIDTH = decltype(width)::value;
-                return launch(args->stream, group_shape<GROUP>(rows),
-                              backward_kernel<GROUP, WIDTH, T>, rows, classes, of,
-                              (real<T>)d->label_smoothing, logits, (const real<T> *)args->saved,
-                              (const T *)args->grad_out[0].data, args->accumulate[0], gradient);
+                return launch(
+                    args->stream, group_shape<GROUP>(rows), backward_kernel<GROUP, WIDTH, T>, rows,
+                    classes, of, (real<T>)d->label_smoothing, logits, (const real<T> *)args->saved,
+                    (const real<T> *)args->grad_out[0].data, args->accumulate[0], gradient);
             },
             gradient);
     });

@@ -2,7 +2,7 @@
  * Of equal logits the one with the lower index is the larger, and NaN is larger than all numbers:
  * with k = 1 this is exactly argmax = target. Ignored rows do not count; a target that is no class
  * is a fault, and does not count either.
- * Shapes   logits (..., C), target (...) I32, y () of the graph's dtype.
+ * Shapes   logits (..., C), target (...) I32, y () of the graph's dtype; 16-bit logits, y F32.
  * Cost: 1 read per logit. Deterministic: yes, whole numbers. */
 #include "fold.h"
 #include "target.h"
@@ -57,7 +57,7 @@ quern_status forward(const quern_kernel_args *args) {
                           classes, of, d->k, (const T *)z->data, hits);
         }));
         return fold_run<FOLD_SUM>(args->stream, fold_all(rows, 1), fold_self(),
-                                  fold_into((T *)args->out[0].data, 1, false),
+                                  fold_into((real<T> *)args->out[0].data, 1, false),
                                   (char *)args->scratch + hits_bytes(rows), (const double *)hits);
     });
 }
