@@ -56,7 +56,8 @@ QUERN_API void quern_csv_history_destroy(quern_csv_history *history);
  * epoch_end, with the scalars as float under their names (those of epoch_end as "epoch/" + name,
  * beside the ones that log and eval_end give at the same step), step = updates applied. When a fit
  * begins after step 0, a START record lets TensorBoard drop what an earlier process had logged
- * beyond that step. UNSUPPORTED in a build without protobuf-c or ISA-L. */
+ * beyond that step. The file is there from create on, and gone again at destroy when nothing was
+ * logged. UNSUPPORTED in a build without protobuf-c or ISA-L. */
 typedef struct quern_tensorboard quern_tensorboard;
 QUERN_API QUERN_MUST_CHECK quern_status quern_tensorboard_create(quern_tensorboard **out,
                                                                  quern_device *device,

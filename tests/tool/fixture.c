@@ -218,6 +218,20 @@ char *fixture_metrics(temporary *t, const char *folder) {
     return kept;
 }
 
+char *fixture_content(temporary *t, const char *folder) {
+    char command[1024];
+    char *text = calloc(1, OUTPUT_MAX);
+    snprintf(command, sizeof command,
+             "cd '%s' && find . -printf '%%y %%s %%p\\n' | grep -v '^d' | sort && "
+             "find . -type f -print0 | sort -z | xargs -0 sha256sum",
+             temporary_join(t, folder));
+    FILE *found = popen(command, "r");
+    if (found == NULL || text == NULL) abort();
+    text[fread(text, 1, OUTPUT_MAX - 1, found)] = '\0';
+    if (pclose(found) != 0) text[0] = '\0';
+    return text;
+}
+
 json_t *fixture_json(const run_result *r) {
     json_error_t error;
     json_t *object = json_loads(r->out, JSON_REJECT_DUPLICATES, &error);

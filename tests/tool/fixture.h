@@ -49,6 +49,9 @@ bool fixture_csv(temporary *t, const char *name, int rows);
  * the caller; "": there is no such file. */
 char *fixture_metrics(temporary *t, const char *folder);
 
+/* Names, sizes and SHA-256 of everything in `folder`, as text. Owned by the caller. */
+char *fixture_content(temporary *t, const char *folder);
+
 /* stdout as exactly one JSON object, or NULL (and a failed check). Owned by the caller. */
 json_t *fixture_json(const run_result *r);
 const char *fixture_json_text(json_t *object, const char *key); /* "" when it is no text */

@@ -219,6 +219,34 @@ TEST_CASE(Resume, a_finished_run_does_nothing_and_prints_the_same_digest) {
     temporary_end(&t);
 }
 
+/* No file comes, goes or changes, whatever was asked for. */
+TEST_CASE(Resume, a_refused_or_finished_one_leaves_the_folder_byte_by_byte) {
+    static const char *const more[][3] = {{NULL},
+                                          {"--data", "other.csv"},
+                                          {"--optimizer", "sgd"},
+                                          {"--model", "lenet"},
+                                          {"--batch-size", "0"}};
+    static const int codes[] = {0, 3, 3, 2, 2};
+    temporary t;
+    REQUIRE(begin(&t));
+    REQUIRE(fixture_csv(&t, "other.csv", 60));
+    CHECK(COMMAND(&t, RUN, "--run-dir", "run", "--quiet")->exit_code == 0);
+    char *before = fixture_content(&t, "run");
+    CHECK_HAS(before, "./checkpoints/step-40/manifest.json\n");
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        const run_result *r =
+            COMMAND(&t, "train", "--resume", "--run-dir", "run", more[i][0], more[i][1]);
+        CHECK_SAY(r->exit_code == codes[i], "case %d: %d: %s", (int)i, r->exit_code, r->error);
+        char *after = fixture_content(&t, "run");
+        check_same_history(after, before);
+        free(after);
+        free(before);
+        before = fixture_content(&t, "run");
+    }
+    free(before);
+    temporary_end(&t);
+}
+
 /* 14 updates and 26 more are 40. The cosine is one over as many updates as are planned. */
 TEST_CASE(Resume, what_is_not_given_is_as_it_was_also_from_another_folder) {
     temporary t;

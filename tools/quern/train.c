@@ -51,8 +51,8 @@ static quern_status prepare(training *t) {
     if (status == QUERN_OK) status = train_check_resume(t);
     if (status == QUERN_OK) status = train_callbacks_open(t);
     if (status == QUERN_OK) status = open_trainer(t);
-    if (status == QUERN_OK) status = outputs_write_config(t);
-    return status;
+    if (status != QUERN_OK || quern_trainer_resumed(t->trainer)) return status;
+    return outputs_write_config(t);
 }
 
 /* A second signal ends the run without a save, and leaves no time for anything else. */
@@ -105,11 +105,7 @@ static quern_status run(training *t) {
 }
 
 static void release(training *t) {
-    char board[512] = "";
-    if (t->board)
-        snprintf(board, sizeof board, "%s", strrchr(quern_tensorboard_path(t->board), '/') + 1);
-    const char *const names[] = {"metrics.jsonl", "config.json", "checkpoints",
-                                 board[0] ? board : NULL, NULL};
+    const char *const names[] = {"metrics.jsonl", "config.json", "checkpoints", NULL};
     quern_trainer_destroy(t->trainer);
     train_callbacks_release(t);
     model_release(&t->net);

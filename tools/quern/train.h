@@ -17,6 +17,7 @@ typedef struct training {
     run_dir dir;
     char checkpoints[PATH_BYTES]; /* the folder of all of them */
     bool has_dir, started;        /* started: the first step may have been taken */
+    bool config_renewed;
     model net;
     quern_jsonl *jsonl;
     quern_tensorboard *board;     /* NULL in a build without it */
@@ -44,7 +45,7 @@ const char *train_ended_by(const training *t);
 
 /* train_callbacks.c. Release is also for what open left behind when it failed. */
 quern_status train_callbacks_open(training *t);
-int32_t train_callbacks(const training *t, quern_callback out[TRAIN_CALLBACKS_MAX]); /* how many */
+int32_t train_callbacks(training *t, quern_callback out[TRAIN_CALLBACKS_MAX]); /* how many */
 void train_callbacks_release(training *t);
 
 /* outputs.c. The run's files: config.json before it, model.safetensors after it. */

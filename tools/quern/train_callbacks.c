@@ -84,9 +84,20 @@ quern_status train_callbacks_open(training *t) {
     return status;
 }
 
-int32_t train_callbacks(const training *t, quern_callback out[TRAIN_CALLBACKS_MAX]) {
+/* A run that goes on takes its new configuration with its first update: one that was over, or is
+ * refused, keeps what it has. */
+static quern_action renew_config(void *self, const quern_event *event) {
+    training *t = self;
+    if (t->config_renewed || !quern_trainer_resumed(event->trainer)) return QUERN_CONTINUE;
+    t->config_renewed = true;
+    const quern_status status = outputs_write_config(t);
+    return status == QUERN_OK ? QUERN_CONTINUE : quern_event_fail(event, status);
+}
+
+int32_t train_callbacks(training *t, quern_callback out[TRAIN_CALLBACKS_MAX]) {
     int32_t count = 0;
     out[count++] = signals_callback();
+    out[count++] = (quern_callback){.name = "config", .self = t, .update_end = renew_config};
     out[count++] = quern_jsonl_callback(t->jsonl);
     out[count++] = quern_report_callback(t->report);
     if (t->progress) out[count++] = quern_progress_callback(t->progress);

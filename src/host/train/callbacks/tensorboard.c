@@ -33,6 +33,8 @@ struct quern_tensorboard {
     const quern_host *host;
     file_writer writer;
     bool restart_told;
+    bool used;                                                /* something was logged */
+    int64_t start;                                            /* to be told before; 0: nothing */
     int64_t last_step;                                        /* whose update was applied */
     int64_t record_bytes, tag_bytes, value_count, list_count; /* capacities */
     uint8_t *record;
@@ -162,15 +164,17 @@ static quern_status start_write(quern_tensorboard *t, int64_t step) {
     event.step = step;
     event.what_case = TENSORBOARD__EVENT__WHAT_SESSION_LOG;
     event.session_log = &start;
+    t->used = true;
     return event_write(t, &event);
 }
 
+/* Told in front of the first scalars: a run that was over already logs nothing. */
 static quern_action fit_begin(void *self, const quern_event *at) {
     quern_tensorboard *t = self;
     const bool goes_on = at->step > 0 || quern_trainer_resumed(at->trainer) != NULL;
-    if (t->restart_told) return QUERN_CONTINUE;
+    if (!t->restart_told && goes_on) t->start = at->step + 1;
     t->restart_told = true;
-    return goes_on ? answer(at, start_write(t, at->step + 1)) : QUERN_CONTINUE;
+    return QUERN_CONTINUE;
 }
 
 /* So does one that has rolled back: an update comes a second time. */
@@ -209,7 +213,12 @@ static quern_status scalars_write(quern_tensorboard *t, const quern_event *at) {
 }
 
 static quern_action write_scalars(void *self, const quern_event *event) {
-    return answer(event, scalars_write(self, event));
+    quern_tensorboard *t = self;
+    quern_status status = t->start > 0 ? start_write(t, t->start) : QUERN_OK;
+    t->start = 0;
+    t->used = true;
+    if (status == QUERN_OK) status = scalars_write(t, event);
+    return answer(event, status);
 }
 
 quern_callback quern_tensorboard_callback(quern_tensorboard *tensorboard) {
@@ -231,8 +240,10 @@ const char *quern_tensorboard_path(const quern_tensorboard *tensorboard) {
 void quern_tensorboard_destroy(quern_tensorboard *t) {
     if (!t) return;
     /* every write has been checked; there is nobody left to tell */
+    const bool empty = t->writer.file >= 0 && !t->used;
     const quern_status closed = file_writer_close(&t->writer);
-    (void)closed;
+    const quern_status removed = empty ? file_remove(t->host, t->path) : QUERN_OK;
+    (void)closed, (void)removed;
     memory_release(t->host, t->list, t->list_count, sizeof *t->list);
     memory_release(t->host, t->values, t->value_count, sizeof *t->values);
     memory_release(t->host, t->tags, t->tag_bytes, 1);
