@@ -66,9 +66,10 @@ typedef struct quern_parameter_desc {
     int32_t rank;
     int64_t dim[QUERN_RANK_MAX]; /* numbers only */
     quern_init init;             /* default zero */
-    bool no_weight_decay;        /* weight decay does not touch it (biases, norms) */
     bool frozen;                 /* no gradient, no update */
-    float learning_rate_scale;   /* default 1 */
+    /* Parameters of the same two scales are one group; the layers give biases and norms no decay.
+     * Default 1: the optimizer's own; QUERN_ZERO: none. */
+    float learning_rate_scale, weight_decay_scale;
 } quern_parameter_desc;
 QUERN_API quern_tensor *quern_parameter(quern_graph *graph, const quern_parameter_desc *desc);
 

@@ -40,9 +40,8 @@ typedef struct quern_hyper {
 } quern_hyper;
 
 typedef struct quern_segment {
-    int64_t start, count; /* elements of the flat blocks */
-    float learning_rate_scale;
-    bool decay; /* weight decay applies */
+    int64_t start, count;                          /* elements of the flat blocks */
+    float learning_rate_scale, weight_decay_scale; /* 0: none */
 } quern_segment;
 
 typedef struct quern_update {

@@ -380,6 +380,7 @@ static quern_tensor *second_batch_norm(quern_graph *g, quern_tensor *x) {
     X(INVALID, PARAMETER(.init = {.kind = QUERN_INIT_NORMAL, .b = -1}))                            \
     X(INVALID, PARAMETER(.init = {.kind = QUERN_INIT_UNIFORM, .a = -3e38f, .b = 3e38f}))           \
     X(INVALID, PARAMETER(.learning_rate_scale = NAN))                                              \
+    X(INVALID, PARAMETER(.weight_decay_scale = -1))                                                \
     X(INVALID, quern_buffer(g, NULL))                                                              \
     X(INVALID, quern_buffer(g, &(quern_parameter_desc){.name = "b", .frozen = true}))              \
     X(INVALID, (quern_scope_push(g, NULL), NULL))                                                  \

@@ -21,10 +21,10 @@ static const char *const rule_names[] = {
 };
 
 static const quern_segment segments[] = {
-    {.start = 0, .count = 20000, .learning_rate_scale = 1, .decay = true},
-    {.start = 20000, .count = 16, .learning_rate_scale = 0.5f, .decay = false},
+    {.start = 0, .count = 20000, .learning_rate_scale = 1, .weight_decay_scale = 1},
+    {.start = 20000, .count = 16, .learning_rate_scale = 0.5f},
     /* 16 elements belong to nobody */
-    {.start = 20032, .count = COUNT - 20035, .learning_rate_scale = 2, .decay = false},
+    {.start = 20032, .count = COUNT - 20035, .learning_rate_scale = 2, .weight_decay_scale = 3},
 };
 
 typedef struct blocks {
@@ -167,7 +167,7 @@ static void naive_step(quern_optimizer_kind kind, const quern_hyper *h, int step
         const quern_segment *s = &segments[k];
         for (int64_t i = s->start; i < s->start + s->count; i++)
             naive_element(kind, h, step + 1, h->learning_rate * (double)s->learning_rate_scale,
-                          s->decay ? h->weight_decay : 0, &naive.w[i],
+                          h->weight_decay * (double)s->weight_decay_scale, &naive.w[i],
                           clipped(h, h->gradient_scale * gradient_value(i, step)), &naive.s[0][i],
                           &naive.s[1][i]);
     }

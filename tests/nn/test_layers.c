@@ -41,7 +41,7 @@ static void check_parameter(const char *name, const char *shape, bool decay) {
     const quern_tensor *t = quern_tensor_find(graph, name);
     CHECK_SAY(t != NULL, "no parameter %s", name);
     check_shape(t, shape);
-    if (t) CHECK(t->parameter->no_weight_decay == !decay);
+    if (t) CHECK(t->parameter->weight_decay_scale == (decay ? 1 : 0));
 }
 
 TEST_CASE(Layers, dense_has_pytorchs_names_and_range) {

@@ -151,7 +151,7 @@ static quern_status build_adamw(bench *b) {
                                                              .weight_decay = 0.1,
                                                              .clip_value = INFINITY},
                                                .clip_norm = 1};
-    b->attributes.adamw.segment = (quern_segment){0, count, 1, true};
+    b->attributes.adamw.segment = (quern_segment){0, count, 1, 1};
     b->attributes.adamw.update = (quern_update){.dtype = QUERN_F32,
                                                 .parameters = blocks[0].data,
                                                 .gradients = blocks[1].data,

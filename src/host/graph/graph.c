@@ -207,12 +207,18 @@ static quern_status init_check(const char *name, const quern_init *init) {
 }
 
 static quern_status buffer_check(const char *name, const quern_parameter_desc *desc) {
-    const char *unread = desc->no_weight_decay            ? "no_weight_decay"
-                         : desc->frozen                   ? "frozen"
+    const char *unread = desc->frozen                     ? "frozen"
                          : desc->learning_rate_scale != 0 ? "learning_rate_scale"
+                         : desc->weight_decay_scale != 0  ? "weight_decay_scale"
                                                           : NULL;
     if (!unread) return QUERN_OK;
     return quern_fail(QUERN_INVALID, "buffer %s does not read %s", name, unread);
+}
+
+static quern_status scale_resolve(float *scale, const char *name, const char *field) {
+    if (*scale == 0) *scale = signbit(*scale) ? 0 : 1;
+    if (*scale >= 0 && isfinite(*scale)) return QUERN_OK;
+    return quern_fail(QUERN_INVALID, "parameter %s: %s %g", name, field, (double)*scale);
 }
 
 static quern_status leaf_add(quern_graph *graph, quern_tensor **out, tensor_role role,
@@ -230,11 +236,8 @@ static quern_status leaf_add(quern_graph *graph, quern_tensor **out, tensor_role
     quern_parameter_desc *copy = NULL;
     QUERN_TRY(arena_allocate(&graph->memory, &copy, 1, sizeof *copy, "parameter"));
     *copy = *desc;
-    if (copy->learning_rate_scale == 0)
-        copy->learning_rate_scale = signbit(desc->learning_rate_scale) ? 0 : 1;
-    if (!(copy->learning_rate_scale >= 0) || isinf(copy->learning_rate_scale))
-        return quern_fail(QUERN_INVALID, "%s %s: learning_rate_scale %g", what, name,
-                          (double)desc->learning_rate_scale);
+    QUERN_TRY(scale_resolve(&copy->learning_rate_scale, name, "learning_rate_scale"));
+    QUERN_TRY(scale_resolve(&copy->weight_decay_scale, name, "weight_decay_scale"));
     quern_shape shape = {.dtype = graph->dtype, .rank = desc->rank};
     memcpy(shape.dim, desc->dim, sizeof shape.dim);
     QUERN_TRY(tensor_append(graph, out, name, role, &shape));

@@ -19,7 +19,8 @@ static quern_status place(quern_tensor *tensor, int64_t *next) {
 }
 
 static bool same_segment(const quern_segment *s, const quern_parameter_desc *d) {
-    return s->learning_rate_scale == d->learning_rate_scale && s->decay == !d->no_weight_decay;
+    return s->learning_rate_scale == d->learning_rate_scale &&
+           s->weight_decay_scale == d->weight_decay_scale;
 }
 
 /* The first unfrozen parameter that no segment holds yet starts the next segment. */
@@ -37,7 +38,7 @@ static quern_status next_segment(quern_parameters *p, bool *more) {
         p->segments[p->segment_count++] = (quern_segment){
             .start = p->value_count,
             .learning_rate_scale = t->parameter->learning_rate_scale,
-            .decay = !t->parameter->no_weight_decay,
+            .weight_decay_scale = t->parameter->weight_decay_scale,
         };
         *more = true;
     }

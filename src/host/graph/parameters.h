@@ -1,7 +1,7 @@
 /* parameters.h - the values of a graph's parameters and buffers: flat blocks on the device.
  *
  * Layout of `values` (elements, each tensor padded with zeros to a multiple of 16): unfrozen
- * parameters by (learning-rate scale, decay), which are the segments; then the frozen ones.
+ * parameters by their two scales, which are the segments; then the frozen ones.
  * `gradients` covers only the unfrozen. `buffers` and `pending` have one layout. */
 #ifndef QUERN_GRAPH_PARAMETERS_H
 #define QUERN_GRAPH_PARAMETERS_H

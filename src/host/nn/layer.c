@@ -62,7 +62,7 @@ quern_tensor *layer_bias(const layer *l, int64_t count) {
                                           .rank = 1,
                                           .dim = {count},
                                           .init = named ? (quern_init){0} : uniform_by_fan(l),
-                                          .no_weight_decay = true});
+                                          .weight_decay_scale = QUERN_ZERO});
 }
 
 static quern_parameter_desc constant_desc(const char *name, int64_t count, float value) {
@@ -72,7 +72,7 @@ static quern_parameter_desc constant_desc(const char *name, int64_t count, float
 
 quern_tensor *layer_constant(const layer *l, const char *name, int64_t count, float value) {
     quern_parameter_desc desc = constant_desc(name, count, value);
-    desc.no_weight_decay = true;
+    desc.weight_decay_scale = QUERN_ZERO;
     return quern_parameter(l->graph, &desc);
 }
 

@@ -21,7 +21,7 @@
 typedef struct RULE_CONSTANTS {
     REAL gradient_scale, clip_value;
     REAL learning_rate;              /* the segment's scale included */
-    REAL decay;                      /* weight decay; 0 where the segment has none */
+    REAL decay;                      /* weight decay, the segment's scale included */
     REAL keep;                       /* 1 - learning_rate * decay */
     REAL beta1, rest1, beta2, rest2; /* rest = 1 - beta */
     REAL step;                       /* learning_rate / (1 - beta1^n) */
@@ -34,7 +34,7 @@ typedef struct RULE_CONSTANTS {
 static inline QUERN_HD RULE_CONSTANTS REAL_NAME(rule_constants_of)(const quern_hyper *h,
                                                                    const quern_segment *segment) {
     const double rate = h->learning_rate * (double)segment->learning_rate_scale;
-    const double decay = segment->decay ? h->weight_decay : 0.0;
+    const double decay = h->weight_decay * (double)segment->weight_decay_scale;
     RULE_CONSTANTS c;
     c.gradient_scale = (REAL)h->gradient_scale;
     c.clip_value = (REAL)h->clip_value;

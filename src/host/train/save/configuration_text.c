@@ -141,6 +141,14 @@ static void model_node_text(text *line, const graph_node *n) {
     text_add(line, " of %" PRId32 " inputs, %s", n->input_count, inputs_digest);
 }
 
+/* All of it or none reads as in checkpoints from before there was a scale. */
+static void add_decay(text *t, float scale) {
+    if (scale == 0 || scale == 1)
+        text_add(t, scale == 1 ? "true" : "false");
+    else
+        text_add_json_number(t, (double)scale);
+}
+
 /* Of the parameters that do not move as all others do. */
 static void add_groups(text *t, const quern_graph *graph) {
     const char *between = "";
@@ -148,12 +156,13 @@ static void add_groups(text *t, const quern_graph *graph) {
     for (const quern_tensor *tensor = graph->tensors; tensor; tensor = tensor->next) {
         const quern_parameter_desc *p = tensor->parameter;
         if (tensor->role != ROLE_PARAMETER ||
-            (!p->frozen && !p->no_weight_decay && p->learning_rate_scale == 1))
+            (!p->frozen && p->weight_decay_scale == 1 && p->learning_rate_scale == 1))
             continue;
         text_add(t, "%s", between);
         text_add_json_string(t, tensor->name);
-        text_add(t, ": {\"frozen\": %s, \"weight_decay\": %s, \"learning_rate_scale\": ",
-                 p->frozen ? "true" : "false", p->no_weight_decay ? "false" : "true");
+        text_add(t, ": {\"frozen\": %s, \"weight_decay\": ", p->frozen ? "true" : "false");
+        add_decay(t, p->weight_decay_scale);
+        text_add(t, ", \"learning_rate_scale\": ");
         text_add_json_number(t, (double)p->learning_rate_scale);
         text_add(t, "}");
         between = ", ";
