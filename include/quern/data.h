@@ -43,7 +43,8 @@ typedef struct quern_dataset_type {
     /* The fields of a sample; copied once, when the dataset is made. Returns how many. */
     int32_t (*fields)(void *self, const quern_field **out);
     /* Writes sample `index` field by field to field_data[i], row-major, in the field's dtype; the
-     * buffers are aligned to 64 bytes. A failure says why by quern_fail. */
+     * buffers are aligned to 64 bytes. A failure says why by quern_fail. While it waits, no stop
+     * and no signal is acted upon (handle_signals in train.h). */
     quern_status (*read)(void *self, int64_t index, void *const *field_data);
     /* The next sample of a stream; *end = true when there is none. */
     quern_status (*next)(void *self, void *const *field_data, bool *end);

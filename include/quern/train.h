@@ -141,8 +141,13 @@ typedef struct quern_trainer_desc {
     bool handle_signals;   /* during fit: SIGINT, SIGTERM end every such run of the process with a
                               save, SIGHUP saves. A second one ends them at once: no evaluation, no
                               save; one under way is given up (save_durable tells so) behind the
-                              file operation at hand, and the older checkpoints stay. The handlers
-                              before are put back when the last of the runs ends */
+                              file operation at hand, and the older checkpoints stay. A handler
+                              only counts: it cuts short no read of the application's data source
+                              and no callback (system calls in them are restarted: SA_RESTART), and
+                              the first signal as well as a second one is acted upon when that has
+                              returned. A source that may wait for ever has to bound the wait
+                              itself, and return a failure then. The handlers before are put back
+                              when the last of the runs ends */
     int64_t log_every;     /* updates; default 50 */
     int32_t run_ahead;     /* attempts the host may be ahead of the device, 1 … 128; default 2 on
                               the CPU, on a device 128 where their staging memory is not too much.

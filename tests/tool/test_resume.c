@@ -177,7 +177,37 @@ TEST_CASE(Resume, a_signal_before_the_first_step_ends_the_run_in_order_at_step_0
     temporary_end(&t);
 }
 
-TEST_CASE(Resume, sighup_saves_and_the_run_goes_on) { check_signals(SIGHUP, 0); }
+TEST_CASE(Resume, a_run_that_gets_sighup_at_random_instants_loses_nothing) {
+    check_signals(SIGHUP, 0);
+}
+
+/* Only the run's end is saved but for the signal, which changes nothing else. */
+TEST_CASE(Resume, sighup_saves_and_the_run_goes_on) {
+    char digests[2][DIGEST_BYTES];
+    temporary t;
+    REQUIRE(begin(&t));
+    for (int i = 0; i < 2; i++) {
+        const run_setup setup = {.signal = i == 0 ? SIGHUP : 0};
+        const char *folder = i == 0 ? "told" : "untold";
+        const run_result *r = COMMAND_WITH(
+            &t, &setup, "train", "--model", "mlp", "--data", "table.csv", "--steps", "3000",
+            "--save-every", "1000000", "--log-every", "1", "--run-dir", folder, "--json");
+        CHECK_SAY(r->exit_code == 0 && r->killed_by == 0, "%d: %s", r->exit_code, r->error);
+        json_t *object = fixture_json(r);
+        CHECK_TEXT(fixture_json_text(object, "stop_reason"), "steps");
+        copy_digest(digests[i], object);
+        json_decref(object);
+        object = fixture_json(COMMAND(&t, "inspect", folder, "--json"));
+        const json_t *list = json_object_get(object, "checkpoints");
+        CHECK(json_array_size(list) == (i == 0 ? 2 : 1));
+        CHECK(fixture_json_number(json_array_get(list, 0), "step") == 3000);
+        const double step = fixture_json_number(json_array_get(list, 1), "step");
+        CHECK_SAY(i == 1 || (step > 0 && step < 3000), "saved at %g", step);
+        json_decref(object);
+    }
+    CHECK_TEXT(digests[0], digests[1]);
+    temporary_end(&t);
+}
 
 TEST_CASE(Resume, a_second_signal_ends_the_run_at_once) {
     temporary t;

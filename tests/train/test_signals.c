@@ -177,10 +177,11 @@ TEST_CASE(Signals, a_handler_installed_in_the_meantime_stays) {
     world_close(&w);
 }
 
-/* A dataset whose reads take their time: 2 ms a sample. */
+/* A dataset whose reads take their time: 2 ms a sample, or until a byte comes. */
 typedef struct slow_set {
     const world *w;
-    atomic_int reads;
+    int gate; /* a descriptor; 0: none */
+    atomic_int reads, interruptions;
 } slow_set;
 
 static int64_t slow_length(void *self) {
@@ -198,8 +199,12 @@ static int32_t slow_fields(void *self, const quern_field **out) {
 
 static quern_status slow_read(void *self, int64_t index, void *const *data) {
     slow_set *s = self;
+    char byte;
     s->reads++;
-    pause_ms(2);
+    if (s->gate == 0)
+        pause_ms(2);
+    else if (read(s->gate, &byte, 1) != 1)
+        s->interruptions++;
     memcpy(data[0], s->w->train_x[index], sizeof s->w->train_x[index]);
     memcpy(data[1], &s->w->train_label[index], sizeof s->w->train_label[index]);
     return QUERN_OK;
@@ -209,6 +214,7 @@ typedef struct runner {
     bool slow;
     int64_t epochs;
     int32_t workers;
+    slow_set set;
     quern_status status;
     quern_result result;
     ends ends;
@@ -225,13 +231,13 @@ static void *run_endless(void *self) {
     runner *r = self;
     world w;
     r->status = world_open(&w, &(world_desc){0});
-    slow_set set = {.w = &w};
+    r->set.w = &w;
     const quern_dataset_type type = {
         .name = "slow", .length = slow_length, .fields = slow_fields, .read = slow_read};
     quern_dataset *slow = NULL;
     const quern_callback callbacks[2] = {
         ends_callback(&r->ends), {.name = "begun", .self = &r->begun, .fit_begin = say_begun}};
-    if (r->status == QUERN_OK) r->status = quern_dataset_custom(&slow, w.device, &type, &set);
+    if (r->status == QUERN_OK) r->status = quern_dataset_custom(&slow, w.device, &type, &r->set);
     quern_trainer_desc d = world_with(&w, callbacks, 2);
     if (r->slow) d.train = d.valid = slow;
     d.epoch_count = r->epochs > 0 ? r->epochs : 1000000;
@@ -270,6 +276,36 @@ TEST_CASE(Signals, end_runs_in_other_threads_at_any_instant) {
             ends_check(&r[i].ends, true, false);
             CHECK(r[i].ends.fired[QUERN_EVENT_close] == 1);
         }
+    }
+    handlers_check_and_restore(before);
+}
+
+/* Two signals while the source waits: its read is not cut short, and returns first. */
+TEST_CASE(Signals, a_second_one_waits_for_the_read_of_the_source) {
+    struct sigaction before[3];
+    handlers_put(before);
+    for (int32_t workers = 0; workers <= 2; workers++) {
+        int gate[2];
+        REQUIRE(pipe(gate) == 0);
+        runner r = {
+            .slow = true, .workers = workers, .set.gate = gate[0], .ends.kind = QUERN_EVENT_COUNT};
+        pthread_t thread;
+        CHECK(write(gate[1], "12345", 5) == 5); /* one whole batch */
+        REQUIRE(pthread_create(&thread, NULL, run_endless, &r) == 0);
+        while (atomic_load(&r.set.reads) < 6) pause_ms(1);
+        pause_ms(5);
+        for (int i = 0; i < 2; i++) CHECK(pthread_kill(thread, SIGINT) == 0);
+        pause_ms(30);
+        CHECK(!atomic_load(&r.done));
+        for (int i = 0; i < 64; i++) CHECK(write(gate[1], "1", 1) == 1);
+        CHECK(pthread_join(thread, NULL) == 0);
+        CHECK_OK(r.status);
+        CHECK(r.result.reason == QUERN_STOPPED_SIGNAL && r.result.signal == SIGINT);
+        CHECK_SAY(r.result.step <= 2 && r.ends.fired[QUERN_EVENT_eval_begin] == 0, "%d steps",
+                  (int)r.result.step);
+        CHECK(atomic_load(&r.set.interruptions) == 0);
+        close(gate[0]);
+        close(gate[1]);
     }
     handlers_check_and_restore(before);
 }

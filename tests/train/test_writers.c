@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -127,20 +128,33 @@ TEST_CASE(Writers, append_adds_to_what_is_there) {
     CHECK(line_count(twice.text) == 8); /* without append the file starts over */
 }
 
-/* A metric that is 0 / 0 is null, and named. */
-TEST_CASE(Writers, jsonl_shows_what_is_not_finite) {
+/* 0 / 0 */
+static quern_metric void_metric(const world *w) {
+    quern_tensor *nothing =
+        quern_scale(w->graph, w->loss, &(quern_scale_desc){.factor = QUERN_ZERO});
+    return (quern_metric){.name = "void", .value = nothing, .weight = nothing};
+}
+
+static void void_history(bool csv, char text[8192]) {
     world w;
     temporary t;
-    char text[8192] = {0};
+    memset(text, 0, 8192);
     REQUIRE(temporary_begin(&t));
     REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
-    quern_tensor *nothing = quern_scale(w.graph, w.loss, &(quern_scale_desc){.factor = QUERN_ZERO});
-    quern_metric metric = {.name = "void", .value = nothing, .weight = nothing};
+    const quern_metric metric = void_metric(&w);
     w.desc.metrics = &metric;
     w.desc.metric_count = 1;
     REQUIRE_OK(
-        fit_with_history(&w, false, &(quern_history_desc){.path = temporary_join(&t, "h")}, NULL));
-    REQUIRE(temporary_read(&t, "h", text, sizeof text - 1) > 0);
+        fit_with_history(&w, csv, &(quern_history_desc){.path = temporary_join(&t, "h")}, NULL));
+    REQUIRE(temporary_read(&t, "h", text, 8191) > 0);
+    world_close(&w);
+    temporary_end(&t);
+}
+
+/* It is null, and named. */
+TEST_CASE(Writers, jsonl_shows_what_is_not_finite) {
+    char text[8192];
+    void_history(false, text);
     json_t *line = json_line(text, 0);
     REQUIRE(line != NULL);
     CHECK(json_is_null(json_object_get(line, "train/void")));
@@ -148,8 +162,19 @@ TEST_CASE(Writers, jsonl_shows_what_is_not_finite) {
     CHECK(json_array_size(names) == 1);
     CHECK_TEXT(json_string_value(json_array_get(names, 0)), "train/void");
     json_decref(line);
-    world_close(&w);
-    temporary_end(&t);
+}
+
+TEST_CASE(Writers, csv_shows_what_is_not_finite) {
+    char text[8192];
+    void_history(true, text);
+    const char *head = strstr(text, ",train/void");
+    REQUIRE(head != NULL && strncmp(text, "event,step,", 11) == 0);
+    int column = 0;
+    for (const char *c = text; c <= head; c++) column += *c == ',';
+    const char *cell = line_at(text, 1);
+    CHECK(strncmp(cell, "log,2,0,", 8) == 0);
+    for (; column > 0; column--) cell = strchr(cell, ',') + 1;
+    CHECK_SAY(strncmp(cell, "nan", 3) == 0 && strchr(",\n", cell[3]), "%.20s", cell);
 }
 
 TEST_CASE(Writers, a_path_that_cannot_be_written_is_refused_before_training) {
@@ -220,7 +245,8 @@ static int64_t ticking(void *self) {
     return *now += 30000000;
 }
 
-static bool progress_text(bool terminal, bool color, int32_t width, screen *out) {
+/* `blind`: every sample is NaN and every update skipped. */
+static bool progress_text(bool terminal, bool color, int32_t width, bool blind, screen *out) {
     world w;
     quern_progress *progress = NULL;
     int64_t now = 0;
@@ -240,6 +266,14 @@ static bool progress_text(bool terminal, bool color, int32_t width, screen *out)
         quern_trainer_desc desc = world_with(&w, &callback, 1);
         desc.epoch_count = 2;
         desc.log_every = 5;
+        const quern_metric metric = void_metric(&w);
+        if (blind) {
+            desc.not_finite = QUERN_NOT_FINITE_SKIP;
+            desc.not_finite_limit = 1000;
+            desc.metrics = &metric;
+            desc.metric_count = 1;
+            for (int i = 0; i < 40; i++) w.train_x[i][0] = NAN;
+        }
         ok = quern_trainer_create(&w.trainer, &desc) == QUERN_OK &&
              quern_trainer_fit(w.trainer, NULL) == QUERN_OK;
         quern_trainer_destroy(w.trainer);
@@ -252,7 +286,7 @@ static bool progress_text(bool terminal, bool color, int32_t width, screen *out)
 
 TEST_CASE(Writers, plain_progress_is_a_line_per_log_and_epoch) {
     screen s;
-    REQUIRE(progress_text(false, false, 0, &s));
+    REQUIRE(progress_text(false, false, 0, false, &s));
     CHECK(line_count(s.text) == 6);
     CHECK(strchr(s.text, '\r') == NULL && strchr(s.text, '\033') == NULL);
     CHECK(strncmp(s.text, "epoch 1/2  step 5  train/loss ", 30) == 0);
@@ -260,6 +294,19 @@ TEST_CASE(Writers, plain_progress_is_a_line_per_log_and_epoch) {
     CHECK_HAS(line_at(s.text, 2), "val/accuracy ");
     CHECK_HAS(line_at(s.text, 5), "epoch 2/2");
     CHECK_HAS(s.text, "samples/s");
+}
+
+/* Not "-nan" either, which printf makes of the NaN of 0 / 0. */
+TEST_CASE(Writers, progress_shows_what_is_not_finite) {
+    screen s;
+    REQUIRE(progress_text(false, false, 0, true, &s));
+    CHECK_HAS(s.text, "  step 0  train/loss nan  ");
+    CHECK_HAS(s.text, "  train/void nan  ");
+    CHECK_HAS(line_at(s.text, 1), "epoch 1/2  train/loss nan  ");
+    CHECK(strstr(s.text, "-nan") == NULL);
+    REQUIRE(progress_text(true, false, 80, true, &s));
+    CHECK_HAS(s.text, "  loss nan  ");
+    CHECK_HAS(s.text, "epoch 2/2  train/loss nan  ");
 }
 
 /* Every bar leaves the terminal's last column free, so that it never wraps. */
@@ -280,7 +327,7 @@ static void check_bars_fit(const char *shown, int width) {
 
 TEST_CASE(Writers, a_terminal_gets_one_bar_that_fits_and_is_cleared) {
     screen s;
-    REQUIRE(progress_text(true, true, 60, &s));
+    REQUIRE(progress_text(true, true, 60, false, &s));
     CHECK(line_count(s.text) == 2); /* the epochs; the bar has no line of its own */
     CHECK_HAS(s.text, "\repoch 1/2 \033[32m[");
     CHECK_HAS(s.text, "ETA ");
@@ -293,7 +340,7 @@ TEST_CASE(Writers, a_bar_fits_a_terminal_of_any_width) {
     static const int32_t widths[] = {1, 2, 5, 12, 30, 500, 65535};
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
         screen s;
-        REQUIRE(progress_text(true, false, widths[i], &s));
+        REQUIRE(progress_text(true, false, widths[i], false, &s));
         check_bars_fit(s.text, widths[i]);
     }
 }

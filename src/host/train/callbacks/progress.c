@@ -21,7 +21,8 @@ struct quern_progress {
     quern_progress_desc desc;
     int64_t first_step, planned, begin_ns, drawn_ns, epoch_count;
     double loss, rate;
-    bool bar; /* one stands on the terminal's current line */
+    bool logged; /* loss and rate are known */
+    bool bar;    /* one stands on the terminal's current line */
     char line[8 * WIDTH_MAX];
 };
 
@@ -90,7 +91,10 @@ static void add_facts(text *line, const quern_progress *p, const quern_event *ev
     const int64_t done = event->step - p->first_step;
     text_add(line, " %" PRId64, done);
     if (p->planned > 0) text_add(line, "/%" PRId64, p->planned);
-    if (!isnan(p->loss)) text_add(line, "  loss %.4g", p->loss);
+    if (p->logged) {
+        text_add(line, "  loss ");
+        text_add_number(line, p->loss, 4);
+    }
     if (p->rate > 0) {
         text_add(line, "  ");
         add_rate(line, p->rate);
@@ -128,8 +132,10 @@ static void bar_draw(quern_progress *p, const quern_event *event) {
 }
 
 static void add_scalars(text *line, const quern_event *event) {
-    for (int32_t i = 0; i < event->scalar_count; i++)
-        text_add(line, "  %s %.4g", event->scalars[i].name, event->scalars[i].value);
+    for (int32_t i = 0; i < event->scalar_count; i++) {
+        text_add(line, "  %s ", event->scalars[i].name);
+        text_add_number(line, event->scalars[i].value, 4);
+    }
 }
 
 static quern_action on_fit_begin(void *self, const quern_event *event) {
@@ -139,7 +145,7 @@ static quern_action on_fit_begin(void *self, const quern_event *event) {
     p->epoch_count = quern_trainer_resolved(event->trainer)->epoch_count;
     if (p->epoch_count > 0) p->epoch_count += event->epoch;
     p->begin_ns = p->drawn_ns = now_ns(p);
-    p->loss = (double)NAN;
+    p->logged = false;
     p->rate = 0;
     return QUERN_CONTINUE;
 }
@@ -155,6 +161,7 @@ static quern_action on_step_end(void *self, const quern_event *event) {
 
 static quern_action on_log(void *self, const quern_event *event) {
     quern_progress *p = self;
+    p->logged = true;
     p->loss = quern_event_scalar(event, "train/loss");
     p->rate = event->samples_per_second;
     if (p->desc.terminal) return QUERN_CONTINUE;
