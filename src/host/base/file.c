@@ -259,6 +259,32 @@ quern_status file_remove(const quern_host *host, const char *path) {
     return failure == 0 ? QUERN_OK : file_fail(QUERN_IO, "removing", path, failure);
 }
 
+void file_discard(const quern_host *host, const char *path) {
+    error_text reason;
+    error_save(&reason);
+    if (file_remove(host, path) != QUERN_OK)
+        log_write(host, QUERN_LOG_WARNING, "half a file stays: %s", quern_error());
+    error_restore(&reason);
+}
+
+quern_status file_sync_directory(const quern_host *host, const char *path) {
+    file_writer w;
+    quern_status status = file_writer_open(&w, host, path, QUERN_FILE_DIRECTORY);
+    if (status == QUERN_OK) status = file_writer_sync(&w);
+    const quern_status closed = file_writer_close(&w);
+    return status != QUERN_OK ? status : closed;
+}
+
+void file_parent(const char *path, char *to) {
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    while (length > 0 && path[length - 1] != '/') length--;
+    while (length > 1 && path[length - 1] == '/') length--;
+    memcpy(to, path, length);
+    if (length == 0) to[length++] = '.';
+    to[length] = '\0';
+}
+
 /* A directory that is there already is fine; a file of that name is not. */
 static quern_status make_directory(const quern_host *host, const char *path) {
     const quern_files *f = &host->files;

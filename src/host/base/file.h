@@ -48,6 +48,15 @@ QUERN_MUST_CHECK quern_status file_rename(const quern_host *host, const char *fr
 /* IO. */
 QUERN_MUST_CHECK quern_status file_remove(const quern_host *host, const char *path);
 
+/* What was half written goes; this thread's sentence stays, what cannot be removed is logged. */
+void file_discard(const quern_host *host, const char *path);
+
+/* IO; what was created, renamed or removed in it is durable. */
+QUERN_MUST_CHECK quern_status file_sync_directory(const quern_host *host, const char *path);
+
+/* The directory that holds `path`, into `to` of strlen(path) + 2 bytes. */
+void file_parent(const char *path, char *to);
+
 /* mkdir -p. */
 QUERN_MUST_CHECK quern_status file_make_directories(const quern_host *host, const char *path);
 

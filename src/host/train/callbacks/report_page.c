@@ -68,13 +68,12 @@ void page_number(report_page *p, double value, int digits) {
 }
 
 quern_status page_close(report_page *p) {
-    const quern_files *files = &p->writer.host->files;
     quern_status status = flush(p);
     if (status == QUERN_OK) status = file_writer_sync(&p->writer);
     const quern_status closed = file_writer_close(&p->writer);
     if (status == QUERN_OK) status = closed;
     if (status == QUERN_OK) status = file_rename(p->writer.host, p->part, p->path);
     if (status == QUERN_OK) return QUERN_OK;
-    files->unlink(files->self, p->part); /* half a report is of no use */
+    file_discard(p->writer.host, p->part);
     return status;
 }

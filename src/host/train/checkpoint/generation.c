@@ -86,14 +86,6 @@ void generation_list_release(generation_list *list, const quern_host *host) {
     *list = (generation_list){0};
 }
 
-quern_status directory_sync(const quern_host *host, const char *path) {
-    file_writer w;
-    quern_status status = file_writer_open(&w, host, path, QUERN_FILE_DIRECTORY);
-    if (status == QUERN_OK) status = file_writer_sync(&w);
-    const quern_status closed = file_writer_close(&w);
-    return status != QUERN_OK ? status : closed;
-}
-
 quern_status path_exists(const quern_host *host, const char *path, bool *out) {
     quern_file_info info;
     const int64_t failure = file_info(host, path, &info);
@@ -134,35 +126,24 @@ quern_status generation_remove(const quern_host *host, char *path, size_t capaci
     return status == QUERN_OK ? remove_path(host, host->files.remove_directory, path) : status;
 }
 
-/* The directory that holds `path`, into `to` of strlen(path) + 2 bytes. */
-static void parent_of(const char *path, char *to) {
-    size_t length = strlen(path);
-    while (length > 1 && path[length - 1] == '/') length--;
-    while (length > 0 && path[length - 1] != '/') length--;
-    while (length > 1 && path[length - 1] == '/') length--;
-    memcpy(to, path, length);
-    if (length == 0) to[length++] = '.';
-    to[length] = '\0';
-}
-
 /* The entry of each directory that may be new is in the directory above it; above the first one
  * that was there already, nothing was made. */
 static quern_status make_durable(const quern_host *host, const char *path, char *at, char *next,
                                  char *highest) {
     bool exists = false;
-    parent_of(path, highest);
+    file_parent(path, highest);
     for (;;) {
         QUERN_TRY(path_exists(host, highest, &exists));
         if (exists || strcmp(highest, "/") == 0 || strcmp(highest, ".") == 0) break;
         memcpy(at, highest, strlen(highest) + 1);
-        parent_of(at, highest);
+        file_parent(at, highest);
     }
     QUERN_TRY(path_exists(host, path, &exists));
     if (!exists) QUERN_TRY(file_make_directories(host, path));
     memcpy(at, path, strlen(path) + 1);
     while (strcmp(at, highest) != 0) {
-        parent_of(at, next);
-        QUERN_TRY(directory_sync(host, next));
+        file_parent(at, next);
+        QUERN_TRY(file_sync_directory(host, next));
         memcpy(at, next, strlen(next) + 1);
     }
     return QUERN_OK;

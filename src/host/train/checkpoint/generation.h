@@ -45,7 +45,6 @@ void generation_list_release(generation_list *list, const quern_host *host);
 
 /* File operations with a sentence (status IO). A path is a buffer with room for
  * GENERATION_FILE_NAME more bytes where a function works inside a directory. */
-QUERN_MUST_CHECK quern_status directory_sync(const quern_host *host, const char *path);
 /* Fails when it is there. */
 QUERN_MUST_CHECK quern_status directory_make(const quern_host *host, const char *path);
 QUERN_MUST_CHECK quern_status path_exists(const quern_host *host, const char *path, bool *out);

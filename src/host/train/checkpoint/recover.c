@@ -22,7 +22,7 @@ static void warn(const recovery *r, quern_status status) {
 /* It gets its name back, durably, before anything else is removed. */
 static quern_status restore(const recovery *r) {
     QUERN_TRY(file_rename(r->host, r->path, r->whole));
-    return directory_sync(r->host, r->directory);
+    return file_sync_directory(r->host, r->directory);
 }
 
 /* An older checkpoint that was renamed aside: needed unless the new one is there and whole. */
@@ -53,7 +53,7 @@ static bool is_needed(const generation_list *list) {
  * one of them when files below it are gone already. Then names are given back, then things go. */
 static quern_status recover_all(const recovery *r, const generation_list *list) {
     if (!is_needed(list)) return QUERN_OK;
-    QUERN_TRY(directory_sync(r->host, r->directory));
+    QUERN_TRY(file_sync_directory(r->host, r->directory));
     for (int64_t i = 0; i < list->count; i++)
         if (list->items[i].kind == GENERATION_REPLACED)
             QUERN_TRY(recover_replaced(r, list->items[i]));

@@ -122,7 +122,7 @@ static quern_status write_partial(checkpoint_store *store, const checkpoint_cont
     QUERN_TRY(write_tensors(store, STATE_FILE, content->state, content->state_count, &state));
     QUERN_TRY(write_manifest(store, content, &model, &state));
     QUERN_TRY(go_on(store));
-    QUERN_TRY(directory_sync(store->host, store->path));
+    QUERN_TRY(file_sync_directory(store->host, store->path));
     return go_on(store);
 }
 
@@ -150,7 +150,7 @@ static quern_status publish(checkpoint_store *store, int64_t step) {
     QUERN_TRY(path_exists(store->host, store->written, &replaces));
     if (replaces) QUERN_TRY(step_aside(store, step));
     const quern_status status = file_rename(store->host, store->path, store->written);
-    if (status == QUERN_OK) return directory_sync(store->host, store->directory);
+    if (status == QUERN_OK) return file_sync_directory(store->host, store->directory);
     error_text reason; /* the name goes back; if even that fails, readers find it where it is */
     error_save(&reason);
     if (replaces && file_rename(store->host, store->other, store->written) != QUERN_OK)
@@ -202,7 +202,7 @@ static void retire_step(checkpoint_store *store, int64_t step) {
     set_path(store, store->other, step, GENERATION_RETIRED);
     quern_status status = generation_remove(store->host, store->other, store->path_bytes);
     if (status == QUERN_OK) status = file_rename(store->host, store->path, store->other);
-    if (status == QUERN_OK) status = directory_sync(store->host, store->directory);
+    if (status == QUERN_OK) status = file_sync_directory(store->host, store->directory);
     if (status != QUERN_OK) {
         log_write(store->host, QUERN_LOG_WARNING, "an old checkpoint stays: %s", quern_error());
         return;

@@ -2,6 +2,7 @@
 #ifndef QUERN_TRAIN_SAFETENSORS_H
 #define QUERN_TRAIN_SAFETENSORS_H
 
+#include "../../base/file.h"
 #include <quern/safetensors.h>
 
 struct quern_safetensors {
@@ -19,9 +20,26 @@ struct quern_safetensors {
 /* The name of a dtype in the header: "F32". */
 const char *safetensors_dtype_text(quern_dtype dtype);
 
+/* What shape and dtype take; false when that overflows. */
+bool safetensors_shape_bytes(const quern_safetensors_entry *entry, size_t *bytes);
+
 /* The reader for those who have a host and no device. */
 QUERN_MUST_CHECK quern_status safetensors_parse(quern_safetensors **out, const quern_host *host,
                                                 const char *name, const void *data, size_t bytes);
+
+/* The writer (safetensors_write.c) for those whose bytes come one tensor at a time: `emit` writes
+ * those of entries[i], whose `data` is not read. */
+typedef quern_status safetensors_emit(const void *self, file_writer *to, int64_t i);
+typedef struct safetensors_content {
+    const quern_safetensors_entry *entries;
+    int64_t entry_count;
+    const quern_safetensors_note *notes;
+    int32_t note_count;
+    safetensors_emit *emit;
+    const void *emit_self;
+} safetensors_content;
+QUERN_MUST_CHECK quern_status safetensors_write(const quern_host *host, const char *path,
+                                                const safetensors_content *content);
 
 /* safetensors_header.c: header length and header, as they stand in front of the tensors' bytes in
  * the order of `entries` (whose data is not read). `capacity` is at least the bound; *bytes

@@ -4,7 +4,6 @@
  * in strings and integers beyond 64 bits, and bounds the depth. */
 #include "safetensors.h"
 #include "../json_failure.h"
-#include "../../base/file.h"
 #include "../../base/memory.h"
 #include "../../base/report.h"
 #include "../../base/size.h"
@@ -49,6 +48,13 @@ static quern_status read_offsets(quern_safetensors *f, quern_safetensors_entry *
     return QUERN_OK;
 }
 
+bool safetensors_shape_bytes(const quern_safetensors_entry *entry, size_t *bytes) {
+    int64_t count = 1;
+    for (int32_t i = 0; i < entry->rank; i++)
+        if (!count_multiply(count, entry->dim[i], &count)) return false;
+    return count_bytes(count, quern_dtype_bytes(entry->dtype), bytes);
+}
+
 static quern_status read_shape(quern_safetensors_entry *e, json_t *shape) {
     if (!json_is_array(shape))
         return quern_fail(QUERN_INPUT, "tensor %s: shape is not a list", e->name);
@@ -57,17 +63,14 @@ static quern_status read_shape(quern_safetensors_entry *e, json_t *shape) {
         return quern_fail(QUERN_INPUT, "tensor %s: rank %zu, expected at most %d", e->name, rank,
                           QUERN_RANK_MAX);
     e->rank = (int32_t)rank;
-    int64_t count = 1;
-    bool fits = true;
     for (size_t i = 0; i < rank; i++) {
         const json_t *dim = json_array_get(shape, i);
         e->dim[i] = json_integer_value(dim);
         if (!json_is_integer(dim) || e->dim[i] < 0)
             return quern_fail(QUERN_INPUT, "tensor %s: dim %zu is not a count", e->name, i);
-        fits = fits && count_multiply(count, e->dim[i], &count);
     }
     size_t bytes = 0;
-    if (!fits || !count_bytes(count, quern_dtype_bytes(e->dtype), &bytes))
+    if (!safetensors_shape_bytes(e, &bytes))
         return quern_fail(QUERN_INPUT, "tensor %s: its size overflows", e->name);
     if (bytes != e->bytes)
         return quern_fail(QUERN_INPUT, "tensor %s: shape and dtype need %zu bytes, found %zu",

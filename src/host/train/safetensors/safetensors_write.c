@@ -1,172 +1,166 @@
-/* safetensors_write.c - a graph's parameters and buffers to a safetensors file and back.
+/* safetensors_write.c - named tensors to a file that every strict reader takes: what no such file
+ * may hold is refused before anything is written.
  *
- * Saving: temporary file beside the target, fsync, rename, fsync of the folder. Measured: without
- * the two fsyncs most simulated power cuts leave a corrupt file; with them none. */
+ * Temporary file beside the target, fsync, rename, fsync of the folder. Measured: without the two
+ * fsyncs most simulated power cuts leave a corrupt file; with them none. */
 #include "safetensors.h"
-#include "../../base/file.h"
 #include "../../base/memory.h"
 #include "../../base/report.h"
-#include "../../base/size.h"
-#include "../../graph/graph.h"
+#include "../../base/text.h"
+#include "../../device/device.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static quern_status tensor_bytes(const quern_tensor *tensor, size_t *out) {
-    quern_view view;
-    const quern_shape shape = quern_tensor_shape(tensor);
-    QUERN_TRY(shape_view(&shape, 0, &view));
-    if (!count_bytes(view.count, quern_dtype_bytes(view.dtype), out))
-        return quern_fail(QUERN_SHAPE, "%s has more bytes than fit", quern_tensor_name(tensor));
-    return QUERN_OK;
+static bool is_utf8(const char *word) {
+    for (size_t bytes; *word != '\0'; word += bytes)
+        if ((bytes = text_sequence(word)) == 0) return false;
+    return true;
 }
 
-static quern_status fill_entries(quern_safetensors_entry *entries, const quern_graph *graph) {
-    for (int32_t i = 0; i < quern_graph_parameter_count(graph); i++) {
-        const quern_tensor *tensor = quern_graph_parameter(graph, i);
-        const quern_shape shape = quern_tensor_shape(tensor);
-        entries[i] = (quern_safetensors_entry){
-            .name = quern_tensor_name(tensor), .dtype = shape.dtype, .rank = shape.rank};
-        memcpy(entries[i].dim, shape.dim, sizeof shape.dim);
-        QUERN_TRY(tensor_bytes(tensor, &entries[i].bytes));
+static quern_status check_header(size_t bytes) {
+    if (bytes <= SAFETENSORS_HEADER_LIMIT) return QUERN_OK;
+    return quern_fail(QUERN_INVALID, "a header of %zu bytes: no reader takes more than %zu", bytes,
+                      SAFETENSORS_HEADER_LIMIT);
+}
+
+/* *bytes grows by what the words take in a header at least. */
+static quern_status check_words(const char *const *words, int64_t count, const char *what,
+                                size_t *bytes) {
+    for (int64_t i = 0; i < count; i++) {
+        if (words[i] == NULL) return quern_fail(QUERN_INVALID, "%s %" PRId64 " is NULL", what, i);
+        if (!is_utf8(words[i]))
+            return quern_fail(QUERN_INVALID, "%s %" PRId64 " is not UTF-8", what, i);
+        *bytes += strlen(words[i]);
     }
+    return check_header(*bytes);
+}
+
+static int compare_words(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The words are sorted in place. */
+static quern_status check_distinct(const char **words, int64_t count, const char *what) {
+    if (count > 0) qsort(words, (size_t)count, sizeof *words, compare_words);
+    for (int64_t i = 1; i < count; i++)
+        if (strcmp(words[i - 1], words[i]) == 0)
+            return quern_fail(QUERN_INVALID, "%s \"%s\" is there twice", what, words[i]);
     return QUERN_OK;
 }
 
-static quern_status write_header(file_writer *w, quern_graph *graph,
-                                 const quern_safetensors_note *notes, int32_t note_count) {
-    const int32_t count = quern_graph_parameter_count(graph);
-    quern_safetensors_entry *entries = NULL;
+static quern_status check_entry(const quern_safetensors_entry *e) {
+    size_t bytes = 0;
+    if (strcmp(e->name, SAFETENSORS_NOTES_KEY) == 0)
+        return quern_fail(QUERN_INVALID, "no tensor can be named " SAFETENSORS_NOTES_KEY);
+    if ((unsigned)e->dtype >= QUERN_DTYPE_COUNT)
+        return quern_fail(QUERN_INVALID, "tensor %s: dtype %d does not exist", e->name,
+                          (int)e->dtype);
+    if (e->rank < 0 || e->rank > QUERN_RANK_MAX)
+        return quern_fail(QUERN_INVALID, "tensor %s: rank %" PRId32 ", expected 0 … %d", e->name,
+                          e->rank, QUERN_RANK_MAX);
+    for (int32_t i = 0; i < e->rank; i++)
+        if (e->dim[i] < 0)
+            return quern_fail(QUERN_INVALID, "tensor %s: dim %" PRId32 " is %" PRId64, e->name, i,
+                              e->dim[i]);
+    if (!safetensors_shape_bytes(e, &bytes))
+        return quern_fail(QUERN_INVALID, "tensor %s: its size overflows", e->name);
+    if (bytes != e->bytes)
+        return quern_fail(QUERN_INVALID, "tensor %s: shape and dtype need %zu bytes, %zu are given",
+                          e->name, bytes, e->bytes);
+    return QUERN_OK;
+}
+
+static quern_status check_all(const safetensors_content *c, const char **words) {
+    size_t bytes = 0;
+    for (int64_t i = 0; i < c->entry_count; i++) words[i] = c->entries[i].name;
+    QUERN_TRY(check_words(words, c->entry_count, "the name of tensor", &bytes));
+    for (int64_t i = 0; i < c->entry_count; i++) QUERN_TRY(check_entry(&c->entries[i]));
+    QUERN_TRY(check_distinct(words, c->entry_count, "tensor"));
+    for (int32_t i = 0; i < c->note_count; i++) words[i] = c->notes[i].value;
+    QUERN_TRY(check_words(words, c->note_count, "the text of note", &bytes));
+    for (int32_t i = 0; i < c->note_count; i++) words[i] = c->notes[i].key;
+    QUERN_TRY(check_words(words, c->note_count, "the key of note", &bytes));
+    return check_distinct(words, c->note_count, "note");
+}
+
+static quern_status check(const quern_host *host, const safetensors_content *c) {
+    const int64_t count = c->entry_count > c->note_count ? c->entry_count : c->note_count;
+    const char **words = NULL;
+    if (c->entry_count < 0 || (c->entry_count > 0 && c->entries == NULL))
+        return quern_fail(QUERN_INVALID, "%" PRId64 " tensors at NULL", c->entry_count);
+    if (c->note_count < 0 || (c->note_count > 0 && c->notes == NULL))
+        return quern_fail(QUERN_INVALID, "%" PRId32 " notes at NULL", c->note_count);
+    QUERN_TRY(memory_allocate(host, &words, count, sizeof *words, "names of tensors"));
+    const quern_status status = check_all(c, words);
+    memory_release(host, words, count, sizeof *words);
+    return status;
+}
+
+static quern_status write_header(file_writer *w, const safetensors_content *c) {
+    const size_t capacity =
+        safetensors_header_bound(c->entries, c->entry_count, c->notes, c->note_count);
     uint8_t *header = NULL;
-    size_t capacity = 0, bytes = 0;
-    quern_status status = memory_allocate(graph->host, &entries, count, sizeof *entries,
-                                          "the tensors of a safetensors file");
-    if (status == QUERN_OK) status = fill_entries(entries, graph);
-    if (status == QUERN_OK) {
-        capacity = safetensors_header_bound(entries, count, notes, note_count);
-        status =
-            memory_allocate(graph->host, &header, (int64_t)capacity, 1, "a safetensors header");
-    }
-    if (status == QUERN_OK)
-        status =
-            safetensors_header_fill(header, capacity, &bytes, entries, count, notes, note_count);
+    size_t bytes = 0;
+    QUERN_TRY(memory_allocate(w->host, &header, (int64_t)capacity, 1, "a safetensors header"));
+    quern_status status = safetensors_header_fill(header, capacity, &bytes, c->entries,
+                                                  c->entry_count, c->notes, c->note_count);
+    if (status == QUERN_OK) status = check_header(bytes - 8);
     if (status == QUERN_OK) status = file_writer_write(w, header, bytes);
-    memory_release(graph->host, header, (int64_t)capacity, 1);
-    memory_release(graph->host, entries, count, sizeof *entries);
+    memory_release(w->host, header, (int64_t)capacity, 1);
     return status;
 }
 
-static quern_status write_tensors(file_writer *w, quern_graph *graph,
-                                  quern_parameters *parameters) {
-    quern_status status = QUERN_OK;
-    for (int32_t i = 0; i < quern_graph_parameter_count(graph) && status == QUERN_OK; i++) {
-        const quern_tensor *tensor = quern_graph_parameter(graph, i);
-        size_t bytes = 0;
-        void *copy = NULL;
-        QUERN_TRY(tensor_bytes(tensor, &bytes));
-        QUERN_TRY(memory_allocate(graph->host, &copy, (int64_t)bytes, 1, "a tensor to be saved"));
-        status = quern_parameters_read(parameters, tensor, copy, bytes);
-        if (status == QUERN_OK) status = file_writer_write(w, copy, bytes);
-        memory_release(graph->host, copy, (int64_t)bytes, 1);
-    }
-    return status;
-}
-
-static quern_status sync_folder(const quern_host *host, const char *path) {
-    char folder[4096];
-    const char *slash = strrchr(path, '/');
-    const size_t length = slash ? (size_t)(slash - path) : 0;
-    if (!slash)
-        memcpy(folder, ".", 2);
-    else if (length == 0)
-        memcpy(folder, "/", 2);
-    else {
-        memcpy(folder, path, length);
-        folder[length] = '\0';
-    }
+static quern_status write_file(const quern_host *host, const char *path,
+                               const safetensors_content *c) {
     file_writer w;
-    QUERN_TRY(file_writer_open(&w, host, folder, QUERN_FILE_DIRECTORY));
-    const quern_status status = file_writer_sync(&w);
-    const quern_status closed = file_writer_close(&w);
-    return status != QUERN_OK ? status : closed;
-}
-
-static quern_status write_file(const char *path, quern_graph *graph, quern_parameters *parameters,
-                               const quern_safetensors_note *notes, int32_t note_count) {
-    file_writer w;
-    QUERN_TRY(file_writer_open(&w, graph->host, path, QUERN_FILE_CREATE));
-    quern_status status = write_header(&w, graph, notes, note_count);
-    if (status == QUERN_OK) status = write_tensors(&w, graph, parameters);
+    QUERN_TRY(file_writer_open(&w, host, path, QUERN_FILE_CREATE));
+    quern_status status = write_header(&w, c);
+    for (int64_t i = 0; i < c->entry_count && status == QUERN_OK; i++)
+        status = c->emit(c->emit_self, &w, i);
     if (status == QUERN_OK) status = file_writer_sync(&w);
     const quern_status closed = file_writer_close(&w);
     return status != QUERN_OK ? status : closed;
 }
 
-quern_status quern_safetensors_save(const char *path, quern_graph *graph,
-                                    quern_parameters *parameters,
-                                    const quern_safetensors_note *notes, int32_t note_count) {
-    char temporary[4096];
+quern_status safetensors_write(const quern_host *host, const char *path,
+                               const safetensors_content *content) {
+    char temporary[4096], folder[sizeof temporary];
     const int length = snprintf(temporary, sizeof temporary, "%s.part", path);
     if (length < 0 || (size_t)length >= sizeof temporary)
         return quern_fail(QUERN_INVALID, "a path of %zu bytes is too long", strlen(path));
-    const quern_files *files = &graph->host->files;
-    quern_status status = write_file(temporary, graph, parameters, notes, note_count);
-    if (status == QUERN_OK) status = file_rename(graph->host, temporary, path);
-    if (status != QUERN_OK) {
-        files->unlink(files->self, temporary);
-        return status;
+    quern_status status = check(host, content);
+    if (status != QUERN_OK) return error_prefix(status, "%s", path);
+    status = write_file(host, temporary, content);
+    if (status == QUERN_OK) status = file_rename(host, temporary, path);
+    if (status == QUERN_OK) {
+        file_parent(path, folder);
+        return file_sync_directory(host, folder);
     }
-    return sync_folder(graph->host, path);
+    file_discard(host, temporary);
+    return status;
 }
 
-static bool entry_fits(const quern_safetensors_entry *e, const quern_shape *shape) {
-    if (e->dtype != shape->dtype || e->rank != shape->rank) return false;
-    for (int32_t i = 0; i < e->rank; i++)
-        if (e->dim[i] != shape->dim[i]) return false;
-    return true;
+static quern_status emit_entry(const void *self, file_writer *to, int64_t i) {
+    const quern_safetensors_entry *e = (const quern_safetensors_entry *)self + i;
+    return file_writer_write(to, e->data, e->bytes);
 }
 
-static quern_status check_entry(const quern_safetensors *file, const quern_tensor *tensor) {
-    const char *name = quern_tensor_name(tensor);
-    const quern_safetensors_entry *e = quern_safetensors_find(file, name);
-    if (!e)
-        return quern_fail(QUERN_INPUT, "the file has no tensor %s, which the model needs", name);
-    const quern_shape shape = quern_tensor_shape(tensor);
-    if (entry_fits(e, &shape)) return QUERN_OK;
-    quern_shape found = {.dtype = e->dtype, .rank = e->rank};
-    memcpy(found.dim, e->dim, sizeof found.dim);
-    char expected_text[128], found_text[128];
-    shape_text(&shape, expected_text, sizeof expected_text);
-    shape_text(&found, found_text, sizeof found_text);
-    return quern_fail(QUERN_SHAPE, "tensor %s: the model has %s %s, the file %s %s", name,
-                      quern_dtype_name(shape.dtype), expected_text, quern_dtype_name(e->dtype),
-                      found_text);
-}
-
-static quern_status check_surplus(const quern_safetensors *file, const quern_graph *graph) {
-    const int32_t count = quern_graph_parameter_count(graph);
-    for (int64_t i = 0; i < file->entry_count; i++) {
-        bool known = false;
-        for (int32_t k = 0; k < count && !known; k++)
-            known = strcmp(quern_tensor_name(quern_graph_parameter(graph, k)),
-                           file->entries[i].name) == 0;
-        if (!known)
-            return quern_fail(QUERN_INPUT, "the file has a tensor %s, which the model lacks",
-                              file->entries[i].name);
-    }
-    return QUERN_OK;
-}
-
-quern_status quern_safetensors_load(const quern_safetensors *file, quern_graph *graph,
-                                    quern_parameters *parameters) {
-    const int32_t count = quern_graph_parameter_count(graph);
-    for (int32_t i = 0; i < count; i++)
-        QUERN_TRY(check_entry(file, quern_graph_parameter(graph, i)));
-    QUERN_TRY(check_surplus(file, graph));
-    for (int32_t i = 0; i < count; i++) {
-        const quern_tensor *tensor = quern_graph_parameter(graph, i);
-        const quern_safetensors_entry *e = quern_safetensors_find(file, quern_tensor_name(tensor));
-        QUERN_TRY(quern_parameters_write(parameters, tensor, e->data, e->bytes));
-    }
-    return QUERN_OK;
+quern_status quern_safetensors_write(const char *path, quern_device *device,
+                                     const quern_safetensors_entry *entries, int64_t entry_count,
+                                     const quern_safetensors_note *notes, int32_t note_count) {
+    if (path == NULL || device == NULL)
+        return quern_fail(QUERN_INVALID, "a safetensors file needs a path and a device");
+    for (int64_t i = 0; i < entry_count && entries != NULL; i++)
+        if (entries[i].data == NULL && entries[i].bytes > 0)
+            return quern_fail(QUERN_INVALID, "%s: tensor %" PRId64 " has no data", path, i);
+    return safetensors_write(&device->host, path,
+                             &(safetensors_content){.entries = entries,
+                                                    .entry_count = entry_count,
+                                                    .notes = notes,
+                                                    .note_count = note_count,
+                                                    .emit = emit_entry,
+                                                    .emit_self = entries});
 }
