@@ -8,7 +8,8 @@
  *
  * The loop's own cost is host_us where the device is faster than the host, and fit_us - bare_us is
  * what is left of it where both run side by side. Each is the least of some rounds that take
- * turns, because the machine may be shared. */
+ * turns, because the machine may be shared. Exit code 1 when the loop's own cost, by any of the
+ * three, is more than LIMIT_US. */
 #include "../../src/host/train/trainer.h"
 #include <quern/quern.h>
 
@@ -17,6 +18,7 @@
 #include <time.h>
 
 enum { SAMPLES = 4096, STEPS = 20000, ROUNDS = 15 };
+static const double LIMIT_US = 2;
 
 typedef struct bench {
     quern_device *device;
@@ -125,8 +127,12 @@ static quern_status instant_launch(backend_capture *capture, quern_stream *strea
     for (int i = 1; i < ROW_COUNT; i++)
         if (capture == t->rows[i]) count = INT64_C(1) << i;
     for (const int64_t end = launched + count; launched < end; launched++)
-        t->pinned->ring[launched % t->record.ring_count] = (task_record){
-            .attempt = launched, .step = launched + 1, .loss = 1, .weight = 1, .samples = 1};
+        t->pinned->ring[launched % t->record.ring_count] = (task_record){.attempt = launched,
+                                                                         .step = launched + 1,
+                                                                         .loss = 1,
+                                                                         .weight = 1,
+                                                                         .samples = 1,
+                                                                         .scale = 1};
     return QUERN_OK;
 }
 
@@ -178,6 +184,14 @@ static double host_round(bench *b, quern_trainer *t) {
 
 static double least(double a, double b) { return a < b ? a : b; }
 
+/* 1 when it is too much, or no number. */
+static int judge(const char *what, double us) {
+    if (us <= LIMIT_US) return 0;
+    fprintf(stderr, "bench_loop: %s is %.3f us an update, at most %g is accepted\n", what, us,
+            LIMIT_US);
+    return 1;
+}
+
 int main(void) {
     static bench b;
     double fit = 1, bare = 1, host = 1, rows = 1;
@@ -196,5 +210,6 @@ int main(void) {
     quern_graph_destroy(b.graph);
     quern_dataset_destroy(b.data);
     quern_device_destroy(b.device);
-    return 0;
+    return judge("fit_us - bare_us", 1e6 * (fit - bare)) | judge("host_us", 1e6 * host) |
+           judge("rows_us", 1e6 * rows);
 }
