@@ -76,7 +76,8 @@ typedef struct quern_kernel_args {
     const quern_view *grad_out; /* backward: [output_count]; data == NULL: zero */
     const quern_view *grad_in;  /* backward: [input_count]; data == NULL: not wanted */
     const bool *accumulate;     /* backward: [input_count]; true: add to grad_in[i] */
-    void *saved;                /* written by forward, read by backward; 64-byte aligned */
+    void *saved;                /* written by forward, read by backward; 64-byte aligned; NULL
+                                 * where plan asked for none */
     void *scratch;              /* garbage at entry; 64-byte aligned */
     void *plan;                 /* what plan() built */
     const quern_run *run;       /* device memory */

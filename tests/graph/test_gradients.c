@@ -32,6 +32,44 @@ TEST_CASE(Gradients, add_up_where_a_parameter_is_used_twice) {
     run(&f, total(&f, quern_linear(f.graph, h, w, NULL)));
 }
 
+static quern_tensor *layer(fixture *f, quern_tensor *x, int64_t units) {
+    return quern_dense(f->graph, x, &(quern_dense_desc){.units = units});
+}
+
+TEST_CASE(Gradients, flow_through_layers_and_the_activations_between_them) {
+    for (int form = 0; form < 3; form++) {
+        fixture f = fixture_open(QUERN_F64);
+        quern_tensor *h = input(&f, 5, 3);
+        for (int i = 0; i < 3; i++) {
+            h = layer(&f, h, 4 + i);
+            const quern_gelu_desc desc = {.tanh = form == 1};
+            h = form == 2 ? quern_relu(f.graph, h) : quern_gelu(f.graph, h, &desc);
+        }
+        run(&f, total(&f, layer(&f, h, 3)));
+    }
+}
+
+TEST_CASE(Gradients, add_up_where_two_layers_that_become_one_share_what_they_have) {
+    for (int relu = 0; relu < 2; relu++) {
+        fixture f = fixture_open(QUERN_F64);
+        quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 5, 5, 0, 0);
+        quern_tensor *b = fixture_parameter(&f, "b", 5, 0, 0, 0);
+        quern_tensor *h = quern_linear(f.graph, x, w, b);
+        h = relu ? quern_relu(f.graph, h) : quern_gelu(f.graph, h, NULL);
+        run(&f, total(&f, quern_linear(f.graph, h, w, b)));
+    }
+}
+
+/* What lies between is read by another node too; the second weight is made after the first layer. */
+TEST_CASE(Gradients, add_up_where_layers_cannot_become_one_or_only_later) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 3, 6, 0, 0);
+    quern_tensor *h = quern_gelu(f.graph, layer(&f, x, 5), NULL);
+    quern_tensor *wide = quern_gelu(f.graph, layer(&f, quern_add(f.graph, h, x), 6), NULL);
+    quern_tensor *made = quern_tanh(f.graph, w);
+    run(&f, total(&f, quern_linear(f.graph, wide, made, NULL)));
+}
+
 TEST_CASE(Gradients, add_up_where_both_inputs_are_one_tensor) {
     fixture f = fixture_open(QUERN_F64);
     quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 5, 5, 0, 0);

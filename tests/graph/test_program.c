@@ -72,25 +72,64 @@ TEST_CASE(Program, gives_the_same_answer_fused_and_unfused) {
     mlp_close(&m);
 }
 
+/* Lines in all, and those that say each of these. */
+static const char *const fused_names[] = {" = linear_relu(", " = linear_gelu(",
+                                          " = linear_relu_linear(", " = linear_gelu_linear("};
+enum { FUSED_NAMES = 4 };
+
 static void count_lines(void *self, const char *line) {
     int *count = self;
     count[0]++;
-    count[1] += strstr(line, "linear_relu(") != NULL;
+    for (int i = 0; i < FUSED_NAMES; i++) count[i + 1] += strstr(line, fused_names[i]) != NULL;
 }
 
-TEST_CASE(Program, fuses_linear_and_relu_and_dumps_its_steps) {
+TEST_CASE(Program, fuses_layers_and_activations_and_dumps_its_steps) {
     mlp m = mlp_open();
     for (int i = 0; i < 2; i++) {
         quern_program *p = NULL;
-        int count[2] = {0, 0};
+        int count[FUSED_NAMES + 1] = {0};
         const quern_program_desc desc = mlp_desc(&m, 8, i == 1);
         REQUIRE_OK(quern_program_create(&p, &desc));
         quern_program_dump(p, count_lines, count);
-        CHECK_SAY(count[1] == (i ? 0 : 4), "%d fused steps", count[1]);
-        CHECK(count[0] > 10);
+        /* forward and backward: the first two layers, and the last with the one before it */
+        CHECK_SAY(count[1] == (i ? 0 : 2), "%d times linear_relu", count[1]);
+        CHECK_SAY(count[3] == (i ? 0 : 2), "%d times linear_relu_linear", count[3]);
+        CHECK(count[2] + count[4] == 0);
+        CHECK(count[0] > 8);
         quern_program_destroy(p);
     }
     mlp_close(&m);
+}
+
+/* gelu's form goes along; what somebody else reads is not taken from them. */
+TEST_CASE(Program, fuses_gelu_in_either_form_and_leaves_what_is_read_elsewhere) {
+    for (int form = 0; form < 4; form++) {
+        fixture f = fixture_open(QUERN_F32);
+        quern_parameters *values = NULL;
+        quern_program *p = NULL;
+        int count[FUSED_NAMES + 1] = {0};
+        quern_tensor *x =
+            quern_input(f.graph, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, 8}});
+        quern_tensor *u = quern_dense(f.graph, x, &(quern_dense_desc){.units = 8});
+        quern_tensor *h = quern_gelu(f.graph, u, &(quern_gelu_desc){.tanh = form == 1});
+        quern_tensor *z = quern_dense(f.graph, h, &(quern_dense_desc){.units = 8});
+        if (form == 2) z = quern_add(f.graph, z, h);
+        if (form == 3) z = quern_add(f.graph, z, u);
+        quern_tensor *loss = quern_mse(f.graph, z, x);
+        REQUIRE_OK(
+            quern_parameters_create(&values, f.graph, &(quern_parameters_desc){.gradients = true}));
+        REQUIRE_OK(quern_program_create(&p, &(quern_program_desc){.graph = f.graph,
+                                                                  .parameters = values,
+                                                                  .batch_size = 4,
+                                                                  .training = true,
+                                                                  .loss = loss}));
+        quern_program_dump(p, count_lines, count);
+        CHECK(count[4] == (form < 2 ? 2 : 0));
+        CHECK(count[2] == (form == 2 ? 2 : 0));
+        quern_program_destroy(p);
+        quern_parameters_destroy(values);
+        fixture_close(&f);
+    }
 }
 
 TEST_CASE(Program, trains_on_an_empty_batch_without_harm) {

@@ -30,6 +30,117 @@ void op_cases_linear_relu(void) {
                         .out = {{DIMS(65, 129)}}});
 }
 
+static const quern_gelu_desc gelu_forms[] = {{.tanh = true}, {.tanh = false}};
+
+/* cuBLASLt takes an activation along only of rows of 8 (tanh) numbers: some cases have them. */
+void op_cases_linear_gelu(void) {
+    for (int exact = 0; exact < 2; exact++) {
+        const quern_gelu_desc *form = &gelu_forms[exact];
+        op_check(&(op_case){.rounds_between = true,
+                            .label = "one row",
+                            .attributes = form,
+                            .in = {{DIMS(1, 5)}, {DIMS(3, 5)}, {DIMS(3)}},
+                            .out = {{DIMS(1, 3)}}});
+        op_check(&(op_case){.rounds_between = true,
+                            .label = "no bias, two leading axes",
+                            .attributes = form,
+                            .in = {{DIMS(2, 3, 7)}, {DIMS(8, 7)}, {.absent = true}},
+                            .out = {{DIMS(2, 3, 8)}}});
+        op_check(&(op_case){.rounds_between = true,
+                            .label = "sixteen columns",
+                            .attributes = form,
+                            .in = {{DIMS(5, 3)}, {DIMS(16, 3)}, {DIMS(16)}},
+                            .out = {{DIMS(5, 16)}}});
+    }
+    op_check(&(op_case){.rounds_between = true,
+                        .label = "one past a tile both ways",
+                        .attributes = &gelu_forms[0],
+                        .in = {{DIMS(65, 3)}, {DIMS(129, 3)}, {DIMS(129)}},
+                        .out = {{DIMS(65, 129)}}});
+    op_check(&(op_case){.rounds_between = true,
+                        .label = "no gradient: nothing saved",
+                        .attributes = &gelu_forms[0],
+                        .in = {{DIMS(5, 3), .no_gradient = true},
+                               {DIMS(16, 3), .no_gradient = true},
+                               {DIMS(16), .no_gradient = true}},
+                        .out = {{DIMS(5, 16), .no_gradient = true}}});
+    op_check(&(op_case){.rounds_between = true,
+                        .label = "an empty batch",
+                        .attributes = &gelu_forms[0],
+                        .in = {{DIMS(0, 5)}, {DIMS(8, 5)}, {DIMS(8)}},
+                        .out = {{DIMS(0, 8)}}});
+}
+
+static void check_pairs(const void *attributes) {
+    op_check(&(op_case){.rounds_between = true,
+                        .label = "one row",
+                        .attributes = attributes,
+                        .in = {{DIMS(1, 5)}, {DIMS(3, 5)}, {DIMS(3)}, {DIMS(2, 3)}, {DIMS(2)}},
+                        .out = {{DIMS(1, 2)}}});
+    op_check(&(op_case){
+        .rounds_between = true,
+
+        .label = "no biases, two leading axes",
+        .attributes = attributes,
+        .in = {{DIMS(2, 3, 7)}, {DIMS(8, 7)}, {.absent = true}, {DIMS(4, 8)}, {.absent = true}},
+        .out = {{DIMS(2, 3, 4)}}});
+    op_check(
+        &(op_case){.rounds_between = true,
+                   .label = "sixteen hidden, the second bias alone",
+                   .attributes = attributes,
+                   .in = {{DIMS(5, 3)}, {DIMS(16, 3)}, {.absent = true}, {DIMS(4, 16)}, {DIMS(4)}},
+                   .out = {{DIMS(5, 4)}}});
+    op_check(&(op_case){
+        .rounds_between = true,
+
+        .label = "x without a gradient",
+        .attributes = attributes,
+        .in = {{DIMS(5, 3), .no_gradient = true}, {DIMS(8, 3)}, {DIMS(8)}, {DIMS(4, 8)}, {DIMS(4)}},
+        .out = {{DIMS(5, 4)}}});
+    op_check(&(op_case){.rounds_between = true,
+                        .label = "only the second layer learns",
+                        .attributes = attributes,
+                        .in = {{DIMS(5, 3), .no_gradient = true},
+                               {DIMS(8, 3), .no_gradient = true},
+                               {DIMS(8), .no_gradient = true},
+                               {DIMS(4, 8)},
+                               {DIMS(4)}},
+                        .out = {{DIMS(5, 4)}}});
+    op_check(&(op_case){.rounds_between = true,
+                        .label = "no gradient: nothing saved",
+                        .attributes = attributes,
+                        .in = {{DIMS(5, 3), .no_gradient = true},
+                               {DIMS(8, 3), .no_gradient = true},
+                               {DIMS(8), .no_gradient = true},
+                               {DIMS(4, 8), .no_gradient = true},
+                               {DIMS(4), .no_gradient = true}},
+                        .out = {{DIMS(5, 4), .no_gradient = true}}});
+    op_check(&(op_case){.rounds_between = true,
+                        .label = "an empty batch",
+                        .attributes = attributes,
+                        .in = {{DIMS(0, 5)}, {DIMS(8, 5)}, {DIMS(8)}, {DIMS(3, 8)}, {DIMS(3)}},
+                        .out = {{DIMS(0, 3)}}});
+}
+
+void op_cases_linear_relu_linear(void) {
+    check_pairs(NULL);
+    op_check(
+        &(op_case){.rounds_between = true,
+                   .label = "one past a tile and a mask's word",
+                   .in = {{DIMS(65, 3)}, {DIMS(129, 3)}, {DIMS(129)}, {DIMS(5, 129)}, {DIMS(5)}},
+                   .out = {{DIMS(65, 5)}}});
+}
+
+void op_cases_linear_gelu_linear(void) {
+    for (int exact = 0; exact < 2; exact++) check_pairs(&gelu_forms[exact]);
+    op_check(
+        &(op_case){.rounds_between = true,
+                   .label = "one past a tile",
+                   .attributes = &gelu_forms[0],
+                   .in = {{DIMS(65, 3)}, {DIMS(129, 3)}, {DIMS(129)}, {DIMS(5, 129)}, {DIMS(5)}},
+                   .out = {{DIMS(65, 5)}}});
+}
+
 void op_cases_matmul(void) {
     op_check(&(op_case){.label = "plain",
                         .attributes = &(quern_matmul_desc){0},

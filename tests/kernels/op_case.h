@@ -59,6 +59,7 @@ typedef struct op_case {
     bool evaluation;                   /* args.training is false */
     bool tf32;                         /* args.tf32 */
     bool no_differences;               /* the loss is not smooth here; say why beside it */
+    bool rounds_between; /* in 16 bits it rounds what the ops that it stands for store, too */
     double forward_tolerance, backward_tolerance; /* F32 against F64; 0: the row's */
 } op_case;
 

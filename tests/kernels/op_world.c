@@ -275,7 +275,7 @@ quern_status world_create(op_world *w, quern_op_id op, const op_case *c, quern_d
     const size_t forward = w->plan.forward_scratch_bytes, backward = w->plan.backward_scratch_bytes;
     w->saved = buffer_add(w, w->plan.saved_bytes, 0);
     w->scratch = buffer_add(w, forward > backward ? forward : backward, 0);
-    w->args.saved = buffer_data(w->saved);
+    w->args.saved = w->plan.saved_bytes > 0 ? buffer_data(w->saved) : NULL;
     w->args.scratch = buffer_data(w->scratch);
     w->args.plan = w->plan.plan;
     return QUERN_OK;

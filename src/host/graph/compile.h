@@ -138,7 +138,7 @@ QUERN_MUST_CHECK quern_status tensor_resolve(quern_program *p, const quern_tenso
 void alias_resolve(quern_program *p, const planned_node *n);
 
 QUERN_MUST_CHECK quern_status program_select(quern_program *p);
-void program_fuse(quern_program *p);
+QUERN_MUST_CHECK quern_status program_fuse(quern_program *p);
 QUERN_MUST_CHECK quern_status program_assign_precision(quern_program *p);
 QUERN_MUST_CHECK quern_status program_differentiate(quern_program *p);
 QUERN_MUST_CHECK quern_status program_place(quern_program *p);

@@ -1,14 +1,23 @@
 /* fuse.c - neighbouring nodes become one, where a row of the table below matches: the first
- * node's only consumer is the second, and nobody else reads the value between them. Fused and
- * unfused give the same answer; a test says so. */
+ * node's only consumer is the second, which reads it as its first input, and nobody else reads the
+ * value between them. The fused node has the first's inputs, then the second's others; at most one
+ * of the two has attributes. It stands where the second stood: what else that reads is there.
+ *
+ * Rows are applied one after another, each to all nodes: an activation joins the layer before it
+ * before two layers become one. Fused and unfused give the same answer; a test says so. */
 #include "compile.h"
 
 #include "../../kernels/kernel.h"
 
-static const struct {
-    int32_t first, second, fused; /* second has one input: the first's output */
-} pairs[] = {
+typedef struct fusion {
+    int32_t first, second, fused;
+} fusion;
+
+static const fusion fusions[] = {
     {QUERN_OP_ID_linear, QUERN_OP_ID_relu, QUERN_OP_ID_linear_relu},
+    {QUERN_OP_ID_linear, QUERN_OP_ID_gelu, QUERN_OP_ID_linear_gelu},
+    {QUERN_OP_ID_linear_relu, QUERN_OP_ID_linear, QUERN_OP_ID_linear_relu_linear},
+    {QUERN_OP_ID_linear_gelu, QUERN_OP_ID_linear, QUERN_OP_ID_linear_gelu_linear},
 };
 
 static int32_t consumer_count(const quern_program *p, const quern_tensor *t) {
@@ -25,27 +34,42 @@ static planned_node *producer_of(quern_program *p, const quern_tensor *t) {
     return NULL;
 }
 
-static bool fuse_into(quern_program *p, const planned_node *second) {
-    planned_node *first = second->in[0] ? producer_of(p, second->in[0]) : NULL;
-    for (size_t i = 0; first && i < sizeof pairs / sizeof pairs[0]; i++) {
-        const quern_kernel *kernel = p->backend->kernels[pairs[i].fused];
-        if (first->op != graph_op(pairs[i].first) || second->op != graph_op(pairs[i].second) ||
-            !kernel || consumer_count(p, first->out[0]) != 1)
-            continue;
-        plan_of(p, first->out[0])->used = false;
-        first->op = graph_op(pairs[i].fused);
-        first->kernel = kernel;
-        first->out = second->out;
-        return true;
-    }
-    return false;
+static quern_status inputs_join(quern_program *p, planned_node *fused, const planned_node *second) {
+    quern_tensor **in = NULL;
+    const int32_t count = fused->input_count + second->input_count - 1;
+    QUERN_ENSURE(count <= QUERN_INPUT_MAX);
+    QUERN_TRY(arena_allocate(&p->memory, &in, count, sizeof *in, "fused inputs"));
+    for (int32_t i = 0; i < count; i++)
+        in[i] = i < fused->input_count ? fused->in[i] : second->in[i - fused->input_count + 1];
+    fused->in = in;
+    fused->input_count = count;
+    return QUERN_OK;
 }
 
-void program_fuse(quern_program *p) {
+static quern_status fuse_into(quern_program *p, const fusion *row, planned_node *second) {
+    if (second->op != graph_op(row->second) || !second->in[0]) return QUERN_OK;
+    planned_node *first = producer_of(p, second->in[0]);
+    if (!first || first->op != graph_op(row->first) || consumer_count(p, first->out[0]) != 1)
+        return QUERN_OK;
+    planned_node fused = *first;
+    QUERN_TRY(inputs_join(p, &fused, second));
+    plan_of(p, first->out[0])->used = false;
+    fused.op = graph_op(row->fused);
+    fused.kernel = p->backend->kernels[row->fused];
+    fused.out = second->out;
+    if (second->op->attribute_bytes > 0) fused.attributes = second->attributes;
+    first->op = NULL; /* gone */
+    *second = fused;
+    return QUERN_OK;
+}
+
+quern_status program_fuse(quern_program *p) {
     int32_t kept = 0;
-    for (int32_t i = 0; i < p->node_count; i++)
-        if (fuse_into(p, &p->nodes[i])) p->nodes[i].op = NULL; /* gone */
+    for (size_t row = 0; row < sizeof fusions / sizeof *fusions; row++)
+        for (int32_t i = 0; i < p->node_count; i++)
+            if (p->nodes[i].op) QUERN_TRY(fuse_into(p, &fusions[row], &p->nodes[i]));
     for (int32_t i = 0; i < p->node_count; i++)
         if (p->nodes[i].op) p->nodes[kept++] = p->nodes[i];
     p->node_count = kept;
+    return QUERN_OK;
 }

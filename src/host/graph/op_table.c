@@ -14,6 +14,7 @@
 #define BYTES_DESC(name) sizeof(quern_##name##_desc)
 #define BYTES_NO_DESC(name) 0
 #define BYTES_FUSED(name) 0
+#define shape_fused NULL /* its output is the last op's, which has had its rule */
 
 #define ROW(op_name, op_formula, bytes, inputs, optionals, outputs, reads, op_flags, rule)         \
     {.name = op_name,                                                                              \

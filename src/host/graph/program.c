@@ -122,7 +122,7 @@ static quern_status desc_check(const quern_program_desc *d) {
 
 static quern_status passes_run(quern_program *p) {
     QUERN_TRY(program_select(p));
-    if (!p->desc.no_fusion) program_fuse(p);
+    if (!p->desc.no_fusion) QUERN_TRY(program_fuse(p));
     QUERN_TRY(program_assign_precision(p));
     QUERN_TRY(forward_append(p));
     if (has_backward(p)) QUERN_TRY(program_differentiate(p));

@@ -4,6 +4,7 @@
  * change). */
 #ifndef REAL
 #include "../../host/base/size.h"
+#include "half_kernel.h"
 #include "linear.h"
 #include "real.h"
 
@@ -34,7 +35,9 @@ static quern_status backward(const quern_kernel_args *args) {
     return QUERN_OK;
 }
 
-const quern_kernel quern_cpu_linear_relu = {plan, forward, backward, NULL};
+/* To round before the clamp or after it is the same. */
+static const quern_kernel wide = {plan, forward, backward, NULL};
+HALF_KERNEL(, quern_cpu_linear_relu, wide, true);
 
 #else
 

@@ -1,13 +1,11 @@
 /* table.c - every CPU kernel, task and update rule in its slot, from the tables that name them:
  * one that is missing stops the link. Aliases (ALIAS in ops.def) run no kernel: their slot is
  * NULL. A slot holds the op's kernel with half_kernel.h around it, which gives it the 16-bit
- * types. */
+ * types; a fused op has them by itself, since it rounds where the ops that it stands for do. */
 #include "cpu.h"
 
 #include "../op_row.h"
 #include "half_kernel.h"
-
-#define UNUSED __attribute__((unused)) /* an alias's */
 
 #define QUERN_OP(name, desc, in, out, reads, flags, shape, formula)                                \
     extern const quern_kernel quern_cpu_##name;
@@ -15,26 +13,14 @@
 #undef QUERN_OP
 
 #define QUERN_OP(name, desc, in, out, reads, flags, shape, formula)                                \
-    static quern_status UNUSED plan_##name(quern_kernel_plan *plan) {                              \
-        return half_plan(plan, &quern_cpu_##name);                                                 \
-    }                                                                                              \
-    static quern_status UNUSED forward_##name(const quern_kernel_args *args) {                     \
-        return half_forward(args, &quern_cpu_##name);                                              \
-    }                                                                                              \
-    static quern_status UNUSED backward_##name(const quern_kernel_args *args) {                    \
-        return half_backward(args, &quern_cpu_##name);                                             \
-    }                                                                                              \
-    static const quern_kernel UNUSED any_##name = {                                                \
-        plan_##name,                                                                               \
-        forward_##name,                                                                            \
-        ((flags)&NO_GRADIENT) != 0 ? NULL : backward_##name,                                       \
-        NULL,                                                                                      \
-    };
+    HALF_KERNEL(static, any_##name, quern_cpu_##name, ((flags)&NO_GRADIENT) == 0);
 #include <quern/ops.def>
 #undef QUERN_OP
 
 #define QUERN_OP(name, desc, in, out, reads, flags, shape, formula)                                \
-    [QUERN_OP_ID_##name] = ((flags)&ALIAS) != 0 ? NULL : &any_##name,
+    [QUERN_OP_ID_##name] = ((flags)&ALIAS) != 0   ? NULL                                           \
+                           : ((flags)&FUSED) != 0 ? &quern_cpu_##name                              \
+                                                  : &any_##name,
 const quern_kernel *const cpu_kernels[QUERN_OP_ID_COUNT] = {
 #include <quern/ops.def>
 };

@@ -4,6 +4,8 @@
  *        gx = gy ((1 + t) / 2 + x (1 - t^2) u' / 2), t = tanh u,
  *        u' = sqrt(2 / pi) (1 + 0.134145 x^2).
  * Source: Hendrycks & Gimpel 2016, section 2. Shapes and cost: unary.h. */
+#include "gelu.h"
+
 #include "unary.h"
 
 namespace {
@@ -28,5 +30,25 @@ struct op {
 };
 
 } // namespace
+
+quern_status gelu_values(quern_stream *stream, quern_dtype dtype, int64_t count,
+                         const quern_gelu_desc *desc, const void *x, void *to) {
+    unary_value<op> value = {};
+    value.p = *desc;
+    return real_dispatch(dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        return map(stream, count, value, false, (T *)to, (const T *)x);
+    });
+}
+
+quern_status gelu_gradients(quern_stream *stream, quern_dtype dtype, int64_t count,
+                            const quern_gelu_desc *desc, const void *x, const void *g, void *to) {
+    unary_gradient<op> gradient = {};
+    gradient.p = *desc;
+    return real_dispatch(dtype, [&](auto zero) {
+        typedef decltype(zero) T;
+        return map(stream, count, gradient, false, (T *)to, (const T *)g, (const T *)x);
+    });
+}
 
 const quern_kernel quern_cuda_gelu = UNARY_KERNEL(op);

@@ -19,7 +19,7 @@ typedef struct rows_shape {
 QUERN_MUST_CHECK quern_status rows_finish(quern_stream *stream, rows_shape shape, void *y,
                                           const void *bias, bool relu);
 
-/* to = y > 0 ? gy : 0. */
+/* to = y > 0 ? gy : 0; to may be gy. */
 QUERN_MUST_CHECK quern_status rows_mask(quern_stream *stream, rows_shape shape, void *to,
                                         const void *gy, const void *y);
 

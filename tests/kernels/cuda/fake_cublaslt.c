@@ -20,7 +20,8 @@ typedef struct operation {
     cudaDataType_t scale;
     cublasOperation_t transpose_a, transpose_b;
     cublasLtEpilogue_t epilogue;
-    void *bias;
+    void *bias, *aux;
+    int64_t aux_pitch;
 } operation;
 
 typedef struct preference {
@@ -99,7 +100,11 @@ static cublasStatus_t operation_create(cublasLtMatmulDesc_t *out, cublasComputeT
                                        cudaDataType_t scale) {
     ENTER();
     operation *o = object_create(sizeof *o);
-    *o = (operation){compute, scale, CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, NULL};
+    *o = (operation){.compute = compute,
+                     .scale = scale,
+                     .transpose_a = CUBLAS_OP_N,
+                     .transpose_b = CUBLAS_OP_N,
+                     .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
     if (compute == CUBLAS_COMPUTE_32F_FAST_TF32) fake_cublaslt.tf32 = true;
     *out = (cublasLtMatmulDesc_t)(void *)o;
     return CUBLAS_STATUS_SUCCESS;
@@ -119,6 +124,10 @@ static cublasStatus_t operation_set(cublasLtMatmulDesc_t object,
     case CUBLASLT_MATMUL_DESC_TRANSB: to = &o->transpose_b; break;
     case CUBLASLT_MATMUL_DESC_EPILOGUE: to = &o->epilogue; break;
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER: to = &o->bias, expected = sizeof o->bias; break;
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER: to = &o->aux, expected = sizeof o->aux; break;
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
+        to = &o->aux_pitch, expected = sizeof o->aux_pitch;
+        break;
     default: break;
     }
     if (to == NULL || bytes != expected) return CUBLAS_STATUS_INVALID_VALUE;
@@ -161,9 +170,30 @@ static uint64_t layout_hash(const operation *o, const layout *a, const layout *b
 
 static size_t workspace_of(uint64_t index) { return 1024 * (size_t)(index + 1); }
 
+/* Bits of cublasLtEpilogue_t. */
+enum {
+    RELU = CUBLASLT_EPILOGUE_RELU,
+    GELU = CUBLASLT_EPILOGUE_GELU,
+    BIAS = CUBLASLT_EPILOGUE_BIAS,
+    AUX = CUBLASLT_EPILOGUE_RELU_AUX & ~CUBLASLT_EPILOGUE_RELU,
+    DRELU = CUBLASLT_EPILOGUE_DRELU & ~AUX,
+    DGELU = CUBLASLT_EPILOGUE_DGELU & ~AUX,
+    BGRAD = CUBLASLT_EPILOGUE_DGELU_BGRAD & ~CUBLASLT_EPILOGUE_DGELU,
+    BGRADB = CUBLASLT_EPILOGUE_BGRADB,
+};
+
+static bool has(const operation *o, int bits) { return ((int)o->epilogue & bits) != 0; }
+
+/* As cublasLt.h says of CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD. */
+static bool aux_fits(const operation *o, const layout *d) {
+    const int64_t unit = has(o, RELU | DRELU) ? 128 : 8;
+    return !has(o, AUX) || (o->aux_pitch % unit == 0 && o->aux_pitch >= (int64_t)d->rows);
+}
+
 static bool supported(const operation *o, const layout *d) {
     if (o->epilogue == CUBLASLT_EPILOGUE_DEFAULT) return true;
-    return !fake_cublaslt.plain_only && d->type != CUDA_R_64F;
+    if (fake_cublaslt.no_aux && has(o, AUX)) return false;
+    return !fake_cublaslt.plain_only && d->type != CUDA_R_64F && aux_fits(o, d);
 }
 
 static cublasStatus_t heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t od,
@@ -243,40 +273,79 @@ static double factor(const operation *o, const void *value) {
     return o->scale == CUDA_R_64F ? *(const double *)value : (double)*(const float *)value;
 }
 
-/* Column by column: bias runs along the rows of D; BGRADB sums B's columns over k. */
+static double gelu(double x, double *slope) {
+    const double root = sqrt(2 / 3.14159265358979323846);
+    const double t = tanh(root * (x + 0.044715 * x * x * x));
+    *slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * root * (1 + 3 * 0.044715 * x * x);
+    return 0.5 * x * (1 + t);
+}
+
+static bool bit_read(const operation *o, int64_t at) {
+    return (((const unsigned char *)o->aux)[at / 8] >> (at % 8) & 1) != 0;
+}
+
+static void bit_write(const operation *o, int64_t at, bool bit) {
+    unsigned char *byte = &((unsigned char *)o->aux)[at / 8];
+    *byte = (unsigned char)((*byte & ~(1 << at % 8)) | bit << at % 8);
+}
+
+/* What the epilogue makes of a number at row i, column j of D. */
+static double finish(const operation *o, quern_dtype dtype, double value, int64_t i, int64_t j) {
+    const int64_t at = i + j * o->aux_pitch;
+    double slope = 0;
+    if (has(o, BIAS)) value += fake_number_read(o->bias, dtype, i);
+    if (has(o, DRELU)) return bit_read(o, at) ? value : 0;
+    if (has(o, DGELU)) {
+        (void)gelu(fake_number_read(o->aux, dtype, at), &slope);
+        return value * slope;
+    }
+    if (has(o, RELU)) {
+        if (has(o, AUX)) bit_write(o, at, value > 0);
+        return value <= 0 ? 0 : value;
+    }
+    if (!has(o, GELU)) return value;
+    if (has(o, AUX)) fake_number_write(o->aux, dtype, at, value);
+    return gelu(value, &slope);
+}
+
+/* Column by column: bias runs along the rows of D; BGRADB sums B's columns over k, and a slope's
+ * BGRAD the rows of D. */
 static void multiply(const operation *o, double alpha, double beta, matrix a, matrix b, matrix c,
                      matrix d, int64_t k) {
     const quern_dtype dtype = dtype_of(d.l->type);
-    const bool bias = ((int)o->epilogue & CUBLASLT_EPILOGUE_BIAS) != 0;
-    const bool relu = ((int)o->epilogue & CUBLASLT_EPILOGUE_RELU) != 0;
     for (int64_t j = 0; j < (int64_t)d.l->columns; j++) {
         for (int64_t i = 0; i < (int64_t)d.l->rows; i++) {
             double sum = 0;
             for (int64_t t = 0; t < k; t++) sum += element(a, i, t) * element(b, t, j);
             sum = alpha * sum + (beta != 0 ? beta * element(c, i, j) : 0);
-            if (bias) sum += fake_number_read(o->bias, dtype, i);
-            fake_number_write(d.data, dtype, i + j * d.l->pitch, relu && sum <= 0 ? 0 : sum);
+            fake_number_write(d.data, dtype, i + j * d.l->pitch, finish(o, dtype, sum, i, j));
         }
-        if (o->epilogue != CUBLASLT_EPILOGUE_BGRADB) continue;
+        if (!has(o, BGRADB)) continue;
         double sum = 0;
         for (int64_t t = 0; t < k; t++) sum += element(b, t, j);
         fake_number_write(o->bias, dtype, j, sum);
     }
+    for (int64_t i = 0; has(o, BGRAD) && i < (int64_t)d.l->rows; i++) {
+        double sum = 0;
+        for (int64_t j = 0; j < (int64_t)d.l->columns; j++) sum += element(d, i, j);
+        fake_number_write(o->bias, dtype, i, sum);
+    }
 }
 
 static void check_call(const operation *o, const cublasLtMatmulAlgo_t *algorithm,
-                       const void *const pointers[4], const void *workspace, size_t bytes) {
+                       const void *const pointers[5], const void *workspace, size_t bytes) {
     fake_library *l = &fake_cublaslt.library;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         if ((uintptr_t)pointers[i] % algorithm->data[2] != 0)
             fake_library_misuse(l, "operand %d lies on less than %d bytes", i,
                                 (int)algorithm->data[2]);
     if (workspace == NULL || bytes < workspace_of(algorithm->data[1]))
         fake_library_misuse(l, "%d bytes of workspace, needs %d", (int)bytes,
                             (int)workspace_of(algorithm->data[1]));
-    if (o->epilogue != CUBLASLT_EPILOGUE_DEFAULT && o->epilogue != CUBLASLT_EPILOGUE_RELU &&
-        (uintptr_t)o->bias < 4096)
+    if (has(o, BIAS | BGRAD | BGRADB) && (uintptr_t)o->bias < 4096)
         fake_library_misuse(l, "an epilogue without its vector");
+    if (has(o, AUX) && (uintptr_t)o->aux < 4096)
+        fake_library_misuse(l, "an epilogue without its auxiliary matrix");
 }
 
 static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t od, const void *alpha,
@@ -298,7 +367,7 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t od, c
         c->columns != n || a->batch != d->batch || b->batch != d->batch ||
         !belongs(algorithm, o, a, b, d) || !supported(o, d))
         return CUBLAS_STATUS_INVALID_VALUE;
-    check_call(o, algorithm, (const void *const[]){pa, pb, pd, o->bias}, workspace, bytes);
+    check_call(o, algorithm, (const void *const[]){pa, pb, pd, o->bias, o->aux}, workspace, bytes);
     if (fake_cublaslt.library.misuse[0] != 0) return CUBLAS_STATUS_INVALID_VALUE;
     memset(workspace, 0xFF, workspace_of(algorithm->data[1]));
     for (int32_t i = 0; i < d->batch; i++)
@@ -307,6 +376,7 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t od, c
                  matrix_of(d, pd, CUBLAS_OP_N, i), (int64_t)k);
     fake_cublaslt.products++;
     fake_cublaslt.epilogue_products += o->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+    fake_cublaslt.aux_products += has(o, AUX);
     fake_cublaslt.last_index = algorithm->data[1];
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -4,7 +4,8 @@
  * as the library does. So a mapping that is wrong gives wrong numbers.
  *
  * What the library forbids is noted as misuse: an algorithm that the heuristic did not give for
- * this layout, a workspace that is too small, pointers less aligned than was promised. */
+ * this layout, a workspace that is too small, pointers less aligned than was promised, an epilogue
+ * without its vector or matrix. */
 #ifndef QUERN_TESTS_KERNELS_CUDA_FAKE_CUBLASLT_H
 #define QUERN_TESTS_KERNELS_CUDA_FAKE_CUBLASLT_H
 
@@ -14,9 +15,10 @@
 typedef struct fake_cublaslt_state {
     fake_library library;
     bool plain_only; /* no epilogue is supported */
+    bool no_aux;     /* none with an auxiliary matrix is */
     int proposals;   /* that the heuristic gives */
     size_t version;
-    int64_t products, epilogue_products, heuristics;
+    int64_t products, epilogue_products, aux_products, heuristics;
     uint64_t last_index; /* of the algorithm of the last product: which proposal it was */
     bool tf32;           /* some product was allowed to use it */
 } fake_cublaslt_state;

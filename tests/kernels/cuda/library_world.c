@@ -13,6 +13,15 @@ const op_case library_linear_relu = {
     .label = "linear_relu",
     .in = {{DIMS(5, 3), .domain = OP_AWAY_FROM_ZERO}, {DIMS(4, 3)}, {DIMS(4)}},
     .out = {{DIMS(5, 4)}}};
+const op_case library_linear_gelu = {.label = "linear_gelu",
+                                     .attributes = &(const quern_gelu_desc){.tanh = true},
+                                     .in = {{DIMS(5, 3)}, {DIMS(8, 3)}, {DIMS(8)}},
+                                     .out = {{DIMS(5, 8)}}};
+#define PAIR                                                                                       \
+    .in = {{DIMS(5, 3)}, {DIMS(8, 3)}, {DIMS(8)}, {DIMS(4, 8)}, {DIMS(4)}}, .out = {{DIMS(5, 4)}}
+const op_case library_pair_relu = {.label = "linear_relu_linear", PAIR};
+const op_case library_pair_gelu = {
+    .label = "linear_gelu_linear", .attributes = &(const quern_gelu_desc){.tanh = true}, PAIR};
 const op_case library_matmul = {.label = "matmul",
                                 .attributes = &(const quern_matmul_desc){false, true},
                                 .in = {{DIMS(2, 3, 4)}, {DIMS(2, 5, 4)}},

@@ -7,7 +7,8 @@
 #include "kernels/op_world.h"
 #include "library_device.h"
 
-extern const op_case library_linear, library_linear_relu, library_matmul, library_conv2d;
+extern const op_case library_linear, library_linear_relu, library_linear_gelu, library_pair_relu,
+    library_pair_gelu, library_matmul, library_conv2d;
 
 typedef struct library_world {
     op_session session;

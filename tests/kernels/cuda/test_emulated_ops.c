@@ -139,11 +139,17 @@ static void check_repeats(op_world *first, quern_dtype real) {
     emulation_set_order(EMULATION_FORWARD);
 }
 
-/* A linear layer's bias gradient is summed along with the weight's where that is wanted too, and
- * by a kernel of its own where not: the same number in another order of sums. */
+/* A linear layer's bias gradient is summed along with another's where that is wanted too, and by a
+ * kernel of its own where not: the same number in another order of sums. */
 static bool sums_along(int32_t input) {
-    return (current.op == QUERN_OP_ID_linear || current.op == QUERN_OP_ID_linear_relu) &&
-           input == 2;
+    switch ((int)current.op) {
+    case QUERN_OP_ID_linear:
+    case QUERN_OP_ID_linear_relu:
+    case QUERN_OP_ID_linear_gelu: return input == 2;
+    case QUERN_OP_ID_linear_relu_linear:
+    case QUERN_OP_ID_linear_gelu_linear: return input == 2 || input == 4;
+    default: return false;
+    }
 }
 
 static void check_alone(op_world *first, quern_dtype real) {

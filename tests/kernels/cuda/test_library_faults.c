@@ -15,6 +15,9 @@ typedef struct subject {
 static const subject subjects[] = {
     {QUERN_OP_ID_linear, &library_linear, &fake_cublaslt.library},
     {QUERN_OP_ID_linear_relu, &library_linear_relu, &fake_cublaslt.library},
+    {QUERN_OP_ID_linear_gelu, &library_linear_gelu, &fake_cublaslt.library},
+    {QUERN_OP_ID_linear_relu_linear, &library_pair_relu, &fake_cublaslt.library},
+    {QUERN_OP_ID_linear_gelu_linear, &library_pair_gelu, &fake_cublaslt.library},
     {QUERN_OP_ID_matmul, &library_matmul, &fake_cublaslt.library},
     {QUERN_OP_ID_conv2d, &library_conv2d, &fake_cudnn.library},
 };
@@ -114,6 +117,43 @@ TEST_CASE(CudaLibraries, an_epilogue_that_is_not_there_is_done_by_a_kernel) {
     run_right(QUERN_OP_ID_linear, &library_linear, QUERN_F32);
     run_right(QUERN_OP_ID_linear_relu, &library_linear_relu, QUERN_F32);
     CHECK(fake_cublaslt.epilogue_products == 4);
+    library_end();
+}
+
+/* How many products a step of `op` takes, and how many of them have an epilogue. */
+static void count_products(quern_op_id op, const op_case *c, int64_t products, int64_t epilogues) {
+    const int64_t before = fake_cublaslt.products, with = fake_cublaslt.epilogue_products;
+    run_right(op, c, QUERN_F32);
+    CHECK_SAY(fake_cublaslt.products - before == products, "%s: %d products", c->label,
+              (int)(fake_cublaslt.products - before));
+    CHECK_SAY(fake_cublaslt.epilogue_products - with == epilogues, "%s: %d epilogues", c->label,
+              (int)(fake_cublaslt.epilogue_products - with));
+}
+
+/* Of a pair: both forwards, gu with the slope and gb, gW2 with gb2; not gx and gW. Without
+ * auxiliary matrices: the biases, relu, and the biases' gradients. */
+TEST_CASE(CudaLibraries, activations_ride_on_products_both_ways) {
+    const op_case exact = {.label = "linear_gelu, exact",
+                           .attributes = &(const quern_gelu_desc){.tanh = false},
+                           .in = {{DIMS(5, 3)}, {DIMS(8, 3)}, {DIMS(8)}},
+                           .out = {{DIMS(5, 8)}}};
+    const op_case narrow = {.label = "linear_gelu, rows of seven",
+                            .attributes = &(const quern_gelu_desc){.tanh = true},
+                            .in = {{DIMS(5, 3)}, {DIMS(7, 3)}, {DIMS(7)}},
+                            .out = {{DIMS(5, 7)}}};
+    library_begin(&(library_device_desc){0});
+    for (int state = 0; state < 3; state++) {
+        const int64_t bias = state < 2;
+        fake_cublaslt.no_aux = state == 1;
+        fake_cublaslt.plain_only = state == 2;
+        count_products(QUERN_OP_ID_linear_gelu, &library_linear_gelu, 3, 2 * bias);
+        count_products(QUERN_OP_ID_linear_gelu, &exact, 3, 2 * bias);
+        count_products(QUERN_OP_ID_linear_gelu, &narrow, 3, 2 * bias);
+        count_products(QUERN_OP_ID_linear_relu_linear, &library_pair_relu, 6, 4 * bias);
+        count_products(QUERN_OP_ID_linear_gelu_linear, &library_pair_gelu, 6, 4 * bias);
+        CHECK((fake_cublaslt.aux_products > 0) == (state == 0));
+        fake_cublaslt.aux_products = 0;
+    }
     library_end();
 }
 

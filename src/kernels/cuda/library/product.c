@@ -5,19 +5,40 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const epilogue_words[] = {
-    [PRODUCT_PLAIN] = "plain",
-    [PRODUCT_BIAS] = "bias",
-    [PRODUCT_BIAS_RELU] = "bias relu",
-    [PRODUCT_RELU] = "relu",
-    [PRODUCT_BIAS_GRADIENT] = "bias gradient",
+#define X(name, word, epilogue) [PRODUCT_##name] = word,
+static const char *const epilogue_words[] = {PRODUCT_EPILOGUE_LIST(X)};
+#undef X
+
+#define X(name, word, epilogue) [PRODUCT_##name] = epilogue,
+static const cublasLtEpilogue_t epilogues[] = {PRODUCT_EPILOGUE_LIST(X)};
+#undef X
+
+/* Bits of cublasLtEpilogue_t. */
+enum {
+    RELU_BITS = CUBLASLT_EPILOGUE_RELU | (CUBLASLT_EPILOGUE_DRELU & ~128),
+    BIAS_BITS = CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_BGRADB |
+                (CUBLASLT_EPILOGUE_DGELU_BGRAD & ~CUBLASLT_EPILOGUE_DGELU),
+    AUX_BIT = 128,
 };
 
-static const cublasLtEpilogue_t epilogues[] = {
-    [PRODUCT_PLAIN] = CUBLASLT_EPILOGUE_DEFAULT,        [PRODUCT_BIAS] = CUBLASLT_EPILOGUE_BIAS,
-    [PRODUCT_BIAS_RELU] = CUBLASLT_EPILOGUE_RELU_BIAS,  [PRODUCT_RELU] = CUBLASLT_EPILOGUE_RELU,
-    [PRODUCT_BIAS_GRADIENT] = CUBLASLT_EPILOGUE_BGRADB,
-};
+bool product_has_bias(const product *p) {
+    return ((int)epilogues[p->desc.epilogue] & BIAS_BITS) != 0;
+}
+
+bool product_has_aux(const product *p) { return ((int)epilogues[p->desc.epilogue] & AUX_BIT) != 0; }
+
+/* Numbers, or of a mask bits, from row to row of aux; the library wants a multiple of 8, or 128. */
+static int64_t aux_pitch(const product *p) {
+    const bool mask = ((int)epilogues[p->desc.epilogue] & RELU_BITS) != 0;
+    return mask ? (p->desc.n + 127) / 128 * 128 : p->desc.n;
+}
+
+size_t product_aux_bytes(const product *p) {
+    const bool mask = ((int)epilogues[p->desc.epilogue] & RELU_BITS) != 0;
+    const size_t numbers = (size_t)p->desc.m * (size_t)aux_pitch(p);
+    if (p->empty || !product_has_aux(p)) return 0;
+    return mask ? numbers / 8 : numbers * p->element_bytes;
+}
 
 typedef struct type_row {
     size_t bytes;
@@ -82,6 +103,10 @@ static quern_status make_descriptors(product *p, const type_row *type) {
     QUERN_TRY(set_operation(p, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
     QUERN_TRY(set_operation(p, CUBLASLT_MATMUL_DESC_TRANSB, &second, sizeof second));
     QUERN_TRY(set_operation(p, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+    if (product_has_aux(p)) {
+        const int64_t pitch = aux_pitch(p);
+        QUERN_TRY(set_operation(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &pitch, sizeof pitch));
+    }
     QUERN_TRY(make_layout(p, &p->first, type->stored, d->transpose_b ? d->n : d->k,
                           d->transpose_b ? d->k : d->n));
     QUERN_TRY(make_layout(p, &p->second, type->stored, d->transpose_a ? d->k : d->m,
@@ -102,7 +127,7 @@ static quern_status prepare(product *p, quern_stream *stream) {
     if (d->m > INT32_MAX || d->n > INT32_MAX || d->k > INT32_MAX || d->batch > INT32_MAX)
         return cuda_fail(QUERN_UNSUPPORTED, "%s: a size does not fit 31 bits", p->what);
     p->empty = d->m == 0 || d->n == 0 || d->k == 0 || d->batch == 0;
-    if (p->empty) return QUERN_OK;
+    if (p->empty || (product_has_aux(p) && aux_pitch(p) % 8 != 0)) return QUERN_OK;
     QUERN_TRY(libraries_need_blas(p->libraries));
     QUERN_TRY(make_descriptors(p, &type));
     return product_choose(p, stream);
@@ -156,9 +181,12 @@ quern_status product_call(product *p, const product_run_desc *run, const product
     const bool wide = p->desc.dtype == QUERN_F64;
     const void *one = wide ? (const void *)ones_f64 : ones_f32;
     const void *zero = wide ? (const void *)zeros_f64 : zeros_f32;
-    if (p->desc.epilogue != PRODUCT_PLAIN && p->desc.epilogue != PRODUCT_RELU)
+    if (product_has_bias(p))
         QUERN_TRY(
             set_operation(p, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &run->bias, sizeof run->bias));
+    if (product_has_aux(p))
+        QUERN_TRY(set_operation(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &run->aux,
+                                sizeof run->aux));
     BLAS_TRY(p, cublasLtMatmul,
              (p->libraries->blas_handle, p->operation, one, run->b, p->first, run->a, p->second,
               run->accumulate ? one : zero, run->c, p->result, run->c, p->result,
@@ -168,8 +196,8 @@ quern_status product_call(product *p, const product_run_desc *run, const product
 }
 
 static bool is_aligned(const product_run_desc *run) {
-    const uintptr_t bits =
-        (uintptr_t)run->a | (uintptr_t)run->b | (uintptr_t)run->c | (uintptr_t)run->bias;
+    const uintptr_t bits = (uintptr_t)run->a | (uintptr_t)run->b | (uintptr_t)run->c |
+                           (uintptr_t)run->bias | (uintptr_t)run->aux;
     return (bits & 15) == 0;
 }
 

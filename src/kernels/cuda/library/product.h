@@ -16,13 +16,32 @@
 
 #include "libraries.h"
 
-typedef enum product_epilogue {
-    PRODUCT_PLAIN,
-    PRODUCT_BIAS,          /* bias (n) is added to every row */
-    PRODUCT_BIAS_RELU,     /* then max(…, 0) */
-    PRODUCT_RELU,          /* max(…, 0) */
-    PRODUCT_BIAS_GRADIENT, /* bias (m) = row sums of op(A); can only overwrite it */
-} product_epilogue;
+/* What rides along: X(name, word, cuBLASLt's epilogue). BIAS: bias (n) is added to every row, first.
+ * BIAS_GRADIENT: bias (m) = row sums of op(A). AUX: what backward's slope needs is left in aux: of
+ * gelu, which is the tanh form, what it was taken of, as C; of relu a bit a number, whether it was
+ * above zero. DRELU, DGELU: C is multiplied by the slope that aux says; their BIAS_GRADIENT: bias
+ * (n) = C's column sums. A gradient of a bias can only overwrite. */
+/* clang-format off */
+#define PRODUCT_EPILOGUE_LIST(X)                                                   \
+    X(PLAIN,               "plain",               CUBLASLT_EPILOGUE_DEFAULT)       \
+    X(BIAS,                "bias",                CUBLASLT_EPILOGUE_BIAS)          \
+    X(BIAS_GRADIENT,       "bias gradient",       CUBLASLT_EPILOGUE_BGRADB)        \
+    X(RELU,                "relu",                CUBLASLT_EPILOGUE_RELU)          \
+    X(BIAS_RELU,           "bias relu",           CUBLASLT_EPILOGUE_RELU_BIAS)     \
+    X(RELU_AUX,            "relu aux",            CUBLASLT_EPILOGUE_RELU_AUX)      \
+    X(BIAS_RELU_AUX,       "bias relu aux",       CUBLASLT_EPILOGUE_RELU_AUX_BIAS) \
+    X(GELU,                "gelu",                CUBLASLT_EPILOGUE_GELU)          \
+    X(BIAS_GELU,           "bias gelu",           CUBLASLT_EPILOGUE_GELU_BIAS)     \
+    X(GELU_AUX,            "gelu aux",            CUBLASLT_EPILOGUE_GELU_AUX)      \
+    X(BIAS_GELU_AUX,       "bias gelu aux",       CUBLASLT_EPILOGUE_GELU_AUX_BIAS) \
+    X(DRELU,               "drelu",               CUBLASLT_EPILOGUE_DRELU)         \
+    X(DRELU_BIAS_GRADIENT, "drelu bias gradient", CUBLASLT_EPILOGUE_DRELU_BGRAD)   \
+    X(DGELU,               "dgelu",               CUBLASLT_EPILOGUE_DGELU)         \
+    X(DGELU_BIAS_GRADIENT, "dgelu bias gradient", CUBLASLT_EPILOGUE_DGELU_BGRAD)
+/* clang-format on */
+#define X(name, word, epilogue) PRODUCT_##name,
+typedef enum product_epilogue { PRODUCT_EPILOGUE_LIST(X) } product_epilogue;
+#undef X
 
 typedef struct product_desc {
     const char *op; /* for sentences */
@@ -37,9 +56,9 @@ typedef struct product_desc {
 typedef struct product_run_desc {
     const void *a, *b;
     void *c;
-    void *bias;      /* where the epilogue has one */
-    void *scratch;   /* product_scratch_bytes */
-    bool accumulate; /* C += */
+    void *bias, *aux; /* where the epilogue has one */
+    void *scratch;    /* product_scratch_bytes */
+    bool accumulate;  /* C += */
     quern_stream *stream;
 } product_run_desc;
 
@@ -52,6 +71,7 @@ QUERN_MUST_CHECK quern_status product_create(product **out, quern_stream *stream
                                              const product_desc *desc);
 void product_destroy(product *p);
 size_t product_scratch_bytes(const product *p); /* 0 for NULL */
+size_t product_aux_bytes(const product *p);     /* 0 where its epilogue has none */
 
 /* May not be called for the same product on two threads at once. */
 QUERN_MUST_CHECK quern_status product_run(product *p, const product_run_desc *run);

@@ -44,12 +44,16 @@ static quern_status set_preference(product *p, cublasLtMatmulPreference_t prefer
     return QUERN_OK;
 }
 
-/* The library reads the alignment of the bias from the pointer; nothing is there yet. */
-static quern_status set_stand_in_bias(product *p, product_alignment alignment) {
+/* The library reads the alignment of the bias and of aux from the pointers; nothing is there yet. */
+static quern_status set_stand_ins(product *p, product_alignment alignment) {
     const uintptr_t stand_in = alignment_bytes(p, alignment);
-    if (p->desc.epilogue == PRODUCT_PLAIN || p->desc.epilogue == PRODUCT_RELU) return QUERN_OK;
-    BLAS_TRY(p, cublasLtMatmulDescSetAttribute,
-             (p->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &stand_in, sizeof stand_in));
+    if (product_has_bias(p))
+        BLAS_TRY(p, cublasLtMatmulDescSetAttribute,
+                 (p->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &stand_in, sizeof stand_in));
+    if (product_has_aux(p))
+        BLAS_TRY(
+            p, cublasLtMatmulDescSetAttribute,
+            (p->operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &stand_in, sizeof stand_in));
     return QUERN_OK;
 }
 
@@ -136,7 +140,7 @@ static quern_status choose(product *p, quern_stream *stream, product_alignment a
     char text[ALGORITHM_TEXT + 1] = RECORD_NONE;
     product_key(p, alignment, key, sizeof key);
     record_key(p, key, recorded, sizeof recorded);
-    QUERN_TRY(set_stand_in_bias(p, alignment));
+    QUERN_TRY(set_stand_ins(p, alignment));
     if (!follow_record(p, recorded, &p->choices[alignment]))
         QUERN_TRY(find(p, stream, alignment, key));
     if (p->choices[alignment].found) {

@@ -6,12 +6,12 @@
 enum { MEASURE_RUNS = 10, MEASURE_ROUNDS = 3 };
 
 typedef struct trial {
-    void *memory[5]; /* a, b, c, bias, scratch */
+    void *memory[6]; /* a, b, c, bias, scratch, aux */
     product_run_desc run;
 } trial;
 
 static void trial_end(trial *t) {
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 6; i++)
         if (t->memory[i] != NULL) (void)cuda_driver.cudaFree(t->memory[i]);
 }
 
@@ -19,10 +19,11 @@ static quern_status trial_begin(trial *t, const product *p, quern_stream *stream
     const product_desc *d = &p->desc;
     const size_t batch = (size_t)d->batch * p->element_bytes;
     const size_t m = (size_t)d->m, n = (size_t)d->n, k = (size_t)d->k;
-    const size_t bytes[5] = {m * k * batch, k * n * batch, m * n * batch,
-                             (m > n ? m : n) * p->element_bytes, scratch};
+    const size_t bytes[6] = {m * k * batch, k * n * batch,
+                             m * n * batch, (m > n ? m : n) * p->element_bytes,
+                             scratch,       product_aux_bytes(p)};
     cudaStream_t handle = cuda_stream_handle(stream);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         if (bytes[i] == 0) continue;
         QUERN_TRY(CUDA_CALL(stream, cudaMalloc, (&t->memory[i], bytes[i])));
         QUERN_TRY(CUDA_CALL(stream, cudaMemsetAsync, (t->memory[i], 0, bytes[i], handle)));
@@ -31,6 +32,7 @@ static quern_status trial_begin(trial *t, const product *p, quern_stream *stream
                                 .b = t->memory[1],
                                 .c = t->memory[2],
                                 .bias = t->memory[3],
+                                .aux = t->memory[5],
                                 .scratch = t->memory[4],
                                 .stream = stream};
     return QUERN_OK;

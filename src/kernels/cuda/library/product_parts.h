@@ -29,6 +29,10 @@ struct product {
     char what[200]; /* "linear: product F32 128 x 10 x 784, bias" */
 };
 
+/* What an epilogue reads or writes beside the matrices. */
+bool product_has_bias(const product *p);
+bool product_has_aux(const product *p);
+
 /* Fills p->choices; leaves `found` false where the library proposes nothing. */
 QUERN_MUST_CHECK quern_status product_choose(product *p, quern_stream *stream);
 
