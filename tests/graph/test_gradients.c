@@ -60,7 +60,7 @@ TEST_CASE(Gradients, add_up_where_two_layers_that_become_one_share_what_they_hav
     }
 }
 
-/* What lies between is read by another node too; the second weight is made after the first layer. */
+/* What lies between is read by another node too; a second weight is made after the first layer. */
 TEST_CASE(Gradients, add_up_where_layers_cannot_become_one_or_only_later) {
     fixture f = fixture_open(QUERN_F64);
     quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 3, 6, 0, 0);

@@ -16,7 +16,7 @@
 
 #include "libraries.h"
 
-/* What rides along: X(name, word, cuBLASLt's epilogue). BIAS: bias (n) is added to every row, first.
+/* What rides along: X(name, word, cuBLASLt's epilogue). BIAS: bias (n) is added to every row first.
  * BIAS_GRADIENT: bias (m) = row sums of op(A). AUX: what backward's slope needs is left in aux: of
  * gelu, which is the tanh form, what it was taken of, as C; of relu a bit a number, whether it was
  * above zero. DRELU, DGELU: C is multiplied by the slope that aux says; their BIAS_GRADIENT: bias

@@ -44,7 +44,7 @@ static quern_status set_preference(product *p, cublasLtMatmulPreference_t prefer
     return QUERN_OK;
 }
 
-/* The library reads the alignment of the bias and of aux from the pointers; nothing is there yet. */
+/* The library reads the alignment of bias and aux from the pointers; nothing is there yet. */
 static quern_status set_stand_ins(product *p, product_alignment alignment) {
     const uintptr_t stand_in = alignment_bytes(p, alignment);
     if (product_has_bias(p))
