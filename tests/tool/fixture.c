@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <poll.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,10 +45,10 @@ static void become(const run_setup *s, const char *directory, const char *const 
         /* Coverage counters cut off by the limit would spoil the files of every other run. */
         if (setenv("GCOV_PREFIX", directory, 1) != 0) _exit(126);
     }
-    const char *equals = s->environment ? strchr(s->environment, '=') : NULL;
-    char name[64];
-    if (equals) {
-        snprintf(name, sizeof name, "%.*s", (int)(equals - s->environment), s->environment);
+    for (int i = 0; i < 2 && s->environment[i]; i++) {
+        char name[64];
+        const char *equals = strchr(s->environment[i], '=');
+        snprintf(name, sizeof name, "%.*s", (int)(equals - s->environment[i]), s->environment[i]);
         if (setenv(name, equals + 1, 1) != 0) _exit(126);
     }
     spoil_streams(s);
@@ -109,13 +111,25 @@ static void watch(const run_setup *s, run_result *r, pid_t child, int out, int e
     if (pipe_end >= 0) close(pipe_end);
 }
 
+/* ends[0] is read by the test, ends[1] the program's. The terminal changes no byte. */
+static bool open_error(const run_setup *s, int ends[2]) {
+    if (s->terminal_columns == 0) return pipe(ends) == 0;
+    const struct winsize size = {.ws_row = 24, .ws_col = (unsigned short)s->terminal_columns};
+    struct termios mode;
+    if (openpty(&ends[0], &ends[1], NULL, NULL, &size) != 0) return false;
+    if (tcgetattr(ends[1], &mode) != 0) return false;
+    mode.c_oflag &= ~(tcflag_t)OPOST;
+    return tcsetattr(ends[1], TCSANOW, &mode) == 0;
+}
+
 run_result *run_program(temporary *t, const run_setup *setup, const char *const *arguments) {
     static run_result result;
     int out[2], error[2], state = 0;
     memset(&result, 0, sizeof result);
     result.exit_code = -1;
-    if (pipe(out) != 0 || pipe(error) != 0) return &result;
+    if (pipe(out) != 0 || !open_error(setup, error)) return &result;
     fflush(NULL);
+    const int64_t begin_us = now_us();
     const pid_t child = fork();
     if (child == 0)
         become(setup, setup->directory ? setup->directory : t->path, arguments, out, error);
@@ -124,6 +138,7 @@ run_result *run_program(temporary *t, const run_setup *setup, const char *const 
     if (child > 0) watch(setup, &result, child, out[0], error[0]);
     close(out[0]);
     close(error[0]);
+    result.elapsed_us = now_us() - begin_us;
     while (child > 0 && waitpid(child, &state, 0) < 0 && errno == EINTR) continue;
     if (child > 0 && WIFEXITED(state)) result.exit_code = WEXITSTATUS(state);
     if (child > 0 && WIFSIGNALED(state)) result.killed_by = WTERMSIG(state);

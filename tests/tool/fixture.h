@@ -11,21 +11,23 @@ enum { ARGUMENT_MAX = 40, OUTPUT_MAX = 1 << 18 };
 
 /* How to run it beyond its arguments; zero: nothing special. */
 typedef struct run_setup {
-    const char *directory;   /* working directory; default: the test's own folder */
-    const char *stdout_path; /* instead of being captured */
-    const char *environment; /* "NAME=value" */
-    int64_t file_limit;      /* RLIMIT_FSIZE; 0: none */
-    unsigned closed, deaf;   /* bits 1 << stream: closed; a pipe whose reader has gone */
-    int signal;              /* sent once stderr holds a "step" line, */
-    const char *until;       /* or, where one is given, once this file is there, */
-    int64_t delay_us;        /* and so much later; without `until`, from the start on */
-    bool twice;              /* and once more right behind it */
-    const char *pipe;        /* a FIFO: once the program reads it, SIGINT and SIGTERM are sent */
+    const char *directory;      /* working directory; default: the test's own folder */
+    const char *stdout_path;    /* instead of being captured */
+    const char *environment[2]; /* "NAME=value" */
+    int terminal_columns;       /* > 0: standard error is a terminal of this width, not a pipe */
+    int64_t file_limit;         /* RLIMIT_FSIZE; 0: none */
+    unsigned closed, deaf;      /* bits 1 << stream: closed; a pipe whose reader has gone */
+    int signal;                 /* sent once stderr holds a "step" line, */
+    const char *until;          /* or, where one is given, once this file is there, */
+    int64_t delay_us;           /* and so much later; without `until`, from the start on */
+    bool twice;                 /* and once more right behind it */
+    const char *pipe;           /* a FIFO: once the program reads it, SIGINT and SIGTERM are sent */
 } run_setup;
 
 typedef struct run_result {
     int exit_code; /* -1: killed by a signal, or it never started */
     int killed_by; /* that signal, else 0 */
+    int64_t elapsed_us;
     char out[OUTPUT_MAX], error[OUTPUT_MAX];
 } run_result;
 

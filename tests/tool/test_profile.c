@@ -61,7 +61,7 @@ TEST_CASE(Profile, what_makes_no_sense_is_refused_before_the_run) {
 TEST_CASE(Profile, without_the_cuda_module_each_way_to_it_says_so) {
     temporary t;
     REQUIRE(temporary_begin(&t));
-    const run_setup bare = {.environment = "QUERN_BACKEND_PATH=/no/such/folder"};
+    const run_setup bare = {.environment = {"QUERN_BACKEND_PATH=/no/such/folder"}};
     const run_result *r = COMMAND_WITH(&t, &bare, "devices");
     CHECK(r->exit_code == 0);
     if (strstr(r->out, "cannot be loaded") != NULL) { /* a build without the module */

@@ -197,7 +197,7 @@ TEST_CASE(Train, finds_fashion_mnist_below_the_data_folder_of_the_environment) {
     REQUIRE(temporary_begin(&t));
     REQUIRE(fixture_mnist(&t, "fashion-mnist", 30, 20));
     snprintf(variable, sizeof variable, "QUERN_DATA_DIR=%.250s", t.path);
-    const run_setup setup = {.environment = variable};
+    const run_setup setup = {.environment = {variable}};
     const run_result *r =
         COMMAND_WITH(&t, &setup, "train", "--model", "mlp", "--data", "fashion-mnist", "--steps",
                      "1", "--batch-size", "10", "--run-dir", "run");

@@ -25,7 +25,7 @@ static int32_t terminal_width(void) {
 
 static quern_status open_progress(training *t) {
     const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
-    const bool terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+    const bool terminal = isatty(STDERR_FILENO) && term && *term && strcmp(term, "dumb") != 0;
     return quern_progress_create(
         &t->progress, t->device,
         &(quern_progress_desc){.write = write_progress,

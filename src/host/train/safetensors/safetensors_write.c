@@ -26,12 +26,12 @@ static quern_status check_header(size_t bytes) {
                       SAFETENSORS_HEADER_LIMIT);
 }
 
-/* *bytes grows by what the words take in a header at least. */
+/* *bytes grows by what the words take in a header at least. free_text: may be no UTF-8. */
 static quern_status check_words(const char *const *words, int64_t count, const char *what,
-                                size_t *bytes) {
+                                bool free_text, size_t *bytes) {
     for (int64_t i = 0; i < count; i++) {
         if (words[i] == NULL) return quern_fail(QUERN_INVALID, "%s %" PRId64 " is NULL", what, i);
-        if (!is_utf8(words[i]))
+        if (!free_text && !is_utf8(words[i]))
             return quern_fail(QUERN_INVALID, "%s %" PRId64 " is not UTF-8", what, i);
         *bytes += strlen(words[i]);
     }
@@ -76,13 +76,13 @@ static quern_status check_entry(const quern_safetensors_entry *e) {
 static quern_status check_all(const safetensors_content *c, const char **words) {
     size_t bytes = 0;
     for (int64_t i = 0; i < c->entry_count; i++) words[i] = c->entries[i].name;
-    QUERN_TRY(check_words(words, c->entry_count, "the name of tensor", &bytes));
+    QUERN_TRY(check_words(words, c->entry_count, "the name of tensor", false, &bytes));
     for (int64_t i = 0; i < c->entry_count; i++) QUERN_TRY(check_entry(&c->entries[i]));
     QUERN_TRY(check_distinct(words, c->entry_count, "tensor"));
     for (int32_t i = 0; i < c->note_count; i++) words[i] = c->notes[i].value;
-    QUERN_TRY(check_words(words, c->note_count, "the text of note", &bytes));
+    QUERN_TRY(check_words(words, c->note_count, "the text of note", true, &bytes));
     for (int32_t i = 0; i < c->note_count; i++) words[i] = c->notes[i].key;
-    QUERN_TRY(check_words(words, c->note_count, "the key of note", &bytes));
+    QUERN_TRY(check_words(words, c->note_count, "the key of note", false, &bytes));
     return check_distinct(words, c->note_count, "note");
 }
 
