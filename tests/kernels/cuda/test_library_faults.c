@@ -120,14 +120,19 @@ TEST_CASE(CudaLibraries, an_epilogue_that_is_not_there_is_done_by_a_kernel) {
     library_end();
 }
 
-/* How many products a step of `op` takes, and how many of them have an epilogue. */
-static void count_products(quern_op_id op, const op_case *c, int64_t products, int64_t epilogues) {
+/* How many products a step of `op` takes, how many of them have an epilogue, and how many of those
+ * an auxiliary matrix. */
+static void count_products(quern_op_id op, const op_case *c, int64_t products, int64_t epilogues,
+                           int64_t aux) {
     const int64_t before = fake_cublaslt.products, with = fake_cublaslt.epilogue_products;
+    const int64_t aux_before = fake_cublaslt.aux_products;
     run_right(op, c, QUERN_F32);
     CHECK_SAY(fake_cublaslt.products - before == products, "%s: %d products", c->label,
               (int)(fake_cublaslt.products - before));
     CHECK_SAY(fake_cublaslt.epilogue_products - with == epilogues, "%s: %d epilogues", c->label,
               (int)(fake_cublaslt.epilogue_products - with));
+    CHECK_SAY(fake_cublaslt.aux_products - aux_before == aux, "%s: %d with aux", c->label,
+              (int)(fake_cublaslt.aux_products - aux_before));
 }
 
 /* Of a pair: both forwards, gu with the slope and gb, gW2 with gb2; not gx and gW. Without
@@ -143,16 +148,14 @@ TEST_CASE(CudaLibraries, activations_ride_on_products_both_ways) {
                             .out = {{DIMS(5, 7)}}};
     library_begin(&(library_device_desc){0});
     for (int state = 0; state < 3; state++) {
-        const int64_t bias = state < 2;
+        const int64_t bias = state < 2, aux = state == 0;
         fake_cublaslt.no_aux = state == 1;
         fake_cublaslt.plain_only = state == 2;
-        count_products(QUERN_OP_ID_linear_gelu, &library_linear_gelu, 3, 2 * bias);
-        count_products(QUERN_OP_ID_linear_gelu, &exact, 3, 2 * bias);
-        count_products(QUERN_OP_ID_linear_gelu, &narrow, 3, 2 * bias);
-        count_products(QUERN_OP_ID_linear_relu_linear, &library_pair_relu, 6, 4 * bias);
-        count_products(QUERN_OP_ID_linear_gelu_linear, &library_pair_gelu, 6, 4 * bias);
-        CHECK((fake_cublaslt.aux_products > 0) == (state == 0));
-        fake_cublaslt.aux_products = 0;
+        count_products(QUERN_OP_ID_linear_gelu, &library_linear_gelu, 3, 2 * bias, aux);
+        count_products(QUERN_OP_ID_linear_gelu, &exact, 3, 2 * bias, 0);
+        count_products(QUERN_OP_ID_linear_gelu, &narrow, 3, 2 * bias, 0);
+        count_products(QUERN_OP_ID_linear_relu_linear, &library_pair_relu, 6, 4 * bias, 2 * aux);
+        count_products(QUERN_OP_ID_linear_gelu_linear, &library_pair_gelu, 6, 4 * bias, 2 * aux);
     }
     library_end();
 }
