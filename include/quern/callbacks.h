@@ -78,8 +78,10 @@ typedef struct quern_early_stop_desc {
     double min_delta;   /* less is no improvement; default 0 */
     bool restore_best;  /* parameters, buffers and moving average of the best evaluation are put
                            back at fit_end, unless the run failed or was asked to end
-                           (quern_trainer_stop, a stop file, a signal). Keeps a copy in host
-                           memory, allocated when the trainer is created. */
+                           (quern_trainer_stop, a stop file, a signal). The last checkpoint
+                           holds the state before that, so that result.checkpoint is NULL; a
+                           resume that finds the run over puts them back again. Keeps a copy in
+                           host memory, allocated when the trainer is created. */
 } quern_early_stop_desc;
 QUERN_API QUERN_MUST_CHECK quern_status quern_early_stop_create(quern_early_stop **out,
                                                                 quern_device *device,

@@ -325,6 +325,9 @@ QUERN_API double quern_trainer_learning_rate(const quern_trainer *trainer);
 QUERN_API const char *quern_trainer_device_name(const quern_trainer *trainer);
 /* Total updates and epochs planned, 0 when open-ended; total batches of an epoch. */
 QUERN_API int64_t quern_trainer_planned_steps(const quern_trainer *trainer);
+/* The step and epoch from which the fit at hand counts these and its limits: where it began, or
+ * where the run had begun that was saved and is resumed. */
+QUERN_API void quern_trainer_begun(const quern_trainer *trainer, int64_t *step, int64_t *epoch);
 
 QUERN_END_C
 #endif

@@ -39,6 +39,10 @@ TEST_CASE(NullTrainer, gives_nothing_where_there_is_no_status) {
     CHECK(quern_trainer_parameters(NULL) == NULL);
     CHECK_TEXT(quern_trainer_device_name(NULL), "");
     CHECK(quern_trainer_planned_steps(NULL) == 0);
+    int64_t step = 7, epoch = 7;
+    quern_trainer_begun(NULL, NULL, NULL);
+    quern_trainer_begun(NULL, &step, &epoch);
+    CHECK(step == 0 && epoch == 0);
     quern_trainer_stop(NULL);
     quern_trainer_destroy(NULL);
     CHECK(isnan(quern_event_scalar(NULL, "train/loss")));

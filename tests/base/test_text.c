@@ -67,6 +67,12 @@ static const char *json_number(double value) {
     return buffer;
 }
 
+TEST_CASE(Text, the_sign_of_a_nan_is_not_printed) {
+    char found[32];
+    snprintf(found, sizeof found, "%g %g", text_plain_nan(-(double)NAN), text_plain_nan(-INFINITY));
+    CHECK_TEXT(found, "nan -inf");
+}
+
 TEST_CASE(Text, json_numbers_are_the_shortest_that_read_back) {
     CHECK_TEXT(json_number(0), "0");
     CHECK_TEXT(json_number(-0.0), "-0");

@@ -3,6 +3,7 @@
 #include "quern_test.h"
 #include "state.h"
 #include "support/fault_host.h"
+#include "support/temporary.h"
 #include "train/world.h"
 
 #include <math.h>
@@ -139,6 +140,52 @@ TEST_CASE(EarlyStop, the_best_weights_are_put_back_at_the_end) {
     CHECK(o.epochs == 4 && o.weights_of == 1);
     RUN(&o, DESC(.patience = 9, .restore_best = true), 5, 3, 4, 4, 6); /* ended by its epochs */
     CHECK(o.reason == QUERN_STOPPED_EPOCHS && o.weights_of == 1);
+}
+
+/* 5 epochs of which the second is the best; `digest` is of the end. */
+static void saved_part(const char *directory, bool restore, bool resume, char digest[33]) {
+    static script s;
+    const quern_early_stop_desc desc = DESC(.patience = 2, .restore_best = restore);
+    static const double values[] = {5, 3, 4, 4, 1};
+    char of_checkpoint[33] = "";
+    world w;
+    quern_early_stop *e = NULL;
+    quern_checkpoint *checkpoint = NULL;
+    quern_result r;
+    memset(&s, 0, sizeof s);
+    memcpy(s.values, values, sizeof values);
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    w.desc.save = (quern_save_desc){.directory = directory, .resume = resume};
+    REQUIRE_OK(quern_early_stop_create(&e, w.device, &desc));
+    REQUIRE_OK(scripted_create(&w, &s, e, 5));
+    CHECK_OK(quern_trainer_fit(w.trainer, &r));
+    CHECK(r.epochs == 4 && r.reason == QUERN_STOPPED_CALLBACK && s.at == (resume ? 0 : 4));
+    CHECK((r.checkpoint == NULL) == restore);
+    CHECK_OK(quern_trainer_digest(w.trainer, digest));
+    if (r.checkpoint) {
+        CHECK_OK(quern_checkpoint_open(&checkpoint, w.device, r.checkpoint));
+        CHECK_OK(quern_checkpoint_digest(checkpoint, of_checkpoint));
+        CHECK_TEXT(of_checkpoint, digest);
+        quern_checkpoint_destroy(checkpoint);
+    }
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
+    quern_early_stop_destroy(e);
+    world_close(&w);
+}
+
+/* Putting the best ones back comes behind the last save: no checkpoint is said to hold them, and a
+ * resume that finds the run over puts them back again. */
+TEST_CASE(EarlyStop, a_results_checkpoint_holds_the_weights_that_the_run_ended_with) {
+    for (int restore = 0; restore < 2; restore++) {
+        temporary t;
+        char first[33] = "", again[33] = "";
+        REQUIRE(temporary_begin(&t));
+        saved_part(t.path, restore == 1, false, first);
+        saved_part(t.path, restore == 1, true, again);
+        CHECK_TEXT(again, first);
+        temporary_end(&t);
+    }
 }
 
 static quern_action stop_later(void *self, const quern_event *event) {

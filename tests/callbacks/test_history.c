@@ -116,6 +116,44 @@ TEST_CASE(History, of_a_resumed_run_is_that_of_one_that_never_stopped) {
         }
 }
 
+static quern_action refuse(void *self, const quern_event *event) {
+    (void)self;
+    (void)event;
+    return QUERN_FAIL;
+}
+
+/* Lines behind the checkpoint stay where a later callback does not take it. */
+TEST_CASE(History, a_refused_resume_leaves_the_file_as_it_was) {
+    for (int csv = 0; csv < 2; csv++) {
+        temporary t;
+        static char before[TEXT_MAX], after[TEXT_MAX];
+        char path[600];
+        world w;
+        writer f = {.csv = csv};
+        REQUIRE(temporary_begin(&t));
+        REQUIRE_OK(world_open(&w, &(world_desc){0}));
+        REQUIRE_OK(run(&w, &t, &f, false, 1));
+        snprintf(path, sizeof path, "%s", temporary_join(&t, "history"));
+        FILE *more = fopen(path, "a");
+        REQUIRE(more != NULL);
+        fputs("a line behind the checkpoint\n", more);
+        fclose(more);
+        const long bytes = temporary_read(&t, "history", before, sizeof before);
+        REQUIRE_OK(writer_create(&f, w.device, path));
+        const quern_callback callbacks[] = {
+            f.callback, {.name = "no", .band = QUERN_BAND_CHECKPOINTER, .load_end = refuse}};
+        quern_trainer_desc desc = world_with(&w, callbacks, 2);
+        desc.save = (quern_save_desc){.directory = temporary_join(&t, "saved"), .resume = true};
+        CHECK_STATUS(quern_trainer_create(&w.trainer, &desc), QUERN_CALLBACK);
+        quern_jsonl_destroy(f.jsonl);
+        quern_csv_history_destroy(f.table);
+        CHECK(temporary_read(&t, "history", after, sizeof after) == bytes);
+        CHECK(memcmp(before, after, sizeof before) == 0);
+        world_close(&w);
+        temporary_end(&t);
+    }
+}
+
 static int warnings;
 static void count_warning(void *self, quern_log_level level, const char *sentence) {
     (void)self;

@@ -4,6 +4,7 @@
  * What must hold whatever the calls are: no INTERNAL, a sentence with every failure, nothing alive
  * at the end, and no finding of the sanitizers. */
 #include "fault_host.h"
+#include "forge.h"
 #include "fuzz.h"
 #include "locked_disk.h"
 
@@ -288,15 +289,25 @@ static void fault_plan(machine *m) {
         .at = n > 0 ? m->faults.count[kind] + n : 0, .error = n % 2 ? 5 : 28, .for_ever = flag(m)};
 }
 
-static void disk_damage(machine *m) {
+/* A file of a checkpoint; of no bytes when it is not there. */
+static forge_file disk_file(machine *m, int step, const char *name) {
     char path[64];
-    snprintf(path, sizeof path, "/run/checkpoints/step-%d/%s", (int)number(m, 0, 6),
-             flag(m)   ? "manifest.json"
-             : flag(m) ? "state.safetensors"
-                       : "model.safetensors");
-    disk_node *node = power_disk_find(&m->disk.disk, path);
+    snprintf(path, sizeof path, "/run/checkpoints/step-%d/%s", step, name);
+    const disk_node *node = power_disk_find(&m->disk.disk, path);
+    if (!node) return (forge_file){NULL, 0, 0};
+    return (forge_file){(char *)node->data, node->bytes, node->bytes};
+}
+
+/* A changed byte; or a lie, whose digests are right. */
+static void disk_damage(machine *m) {
+    static const char *const names[] = {"manifest.json", "state.safetensors", "model.safetensors"};
+    const int step = (int)number(m, 0, 6);
+    const int which = flag(m) ? 0 : flag(m) ? 1 : 2;
+    forge_file files[3];
+    for (int i = 0; i < 3; i++) files[i] = disk_file(m, step, names[i]);
     const size_t at = (size_t)next(m) * 16 + next(m);
-    if (node && at < node->bytes) node->data[at] ^= (uint8_t)(1 + next(m) % 255);
+    if (at < files[which].bytes) files[which].data[at] ^= (char)(1 + next(m) % 127);
+    if (flag(m)) (void)!forge_digests(&files[0], &files[2], &files[1]);
 }
 
 static void call(machine *m) {

@@ -114,6 +114,8 @@ static quern_action record(void *self, const quern_event *e) {
     saved_run *r = self;
     const uint64_t hash = e->kind == QUERN_EVENT_micro_end ? hash_of_batch(r) : hash_of(e);
     if (hash == 0) return QUERN_FAIL;
+    if (e->checkpoint && e->status == QUERN_OK)
+        snprintf(r->newest, sizeof r->newest, "%s", e->checkpoint);
     if (r->record_count < SAVED_RECORDS)
         r->records[r->record_count++] = (saved_record){e->kind,
                                                        e->step,
@@ -290,8 +292,12 @@ quern_status saved_run_open(saved_run *r, const saved_run_desc *desc) {
 
 quern_status saved_run_fit(saved_run *r) {
     const quern_status s = quern_trainer_fit(r->trainer, &r->result);
+    /* behind the last save early stop has put the best weights back */
+    const bool restored = !r->result.checkpoint && r->early_stop && s == QUERN_OK;
     snprintf(r->checkpoint, sizeof r->checkpoint, "%s",
-             r->result.checkpoint ? r->result.checkpoint : "");
+             restored               ? r->newest
+             : r->result.checkpoint ? r->result.checkpoint
+                                    : "");
     return s != QUERN_OK ? s : quern_trainer_digest(r->trainer, r->digest);
 }
 

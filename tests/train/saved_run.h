@@ -63,9 +63,9 @@ typedef struct saved_run {
     int64_t record_count;
     atomic_llong samples_read;
     int32_t samples[SAVED_RECORDS];
-    char digest[33]; /* of the end */
-    char checkpoint[512];
-    char log[16384]; /* lines of information and warnings, of the default host */
+    char digest[33];                   /* of the end */
+    char checkpoint[512], newest[512]; /* of the result; that an event named last */
+    char log[16384];                   /* lines of information and warnings, of the default host */
 } saved_run;
 
 /* Device, data and graph; on failure everything is destroyed again. */

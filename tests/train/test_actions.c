@@ -26,8 +26,8 @@ typedef struct actor {
     bool sentence;
     int fired[QUERN_EVENT_COUNT];
     quern_status exception_status, end_status;
-    char end_reason[32], end_stopped_by[32]; /* "": NULL */
-    int64_t updates[5];                      /* update_end by outcome */
+    char end_reason[32], end_stopped_by[32];     /* "": NULL */
+    int64_t updates[QUERN_OUTCOME_OVERFLOW + 1]; /* update_end by outcome */
 } actor;
 
 static quern_action act(void *self, const quern_event *event) {

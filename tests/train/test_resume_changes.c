@@ -46,6 +46,27 @@ TEST_CASE(ResumeChanges, another_batch_size_goes_on_with_the_batch_of_the_same_s
     temporary_end(&t);
 }
 
+static quern_action stop_at_seven(void *self, const quern_event *event) {
+    (void)self;
+    if (event->kind == QUERN_EVENT_step_end && event->attempts == 7)
+        quern_trainer_stop(event->trainer);
+    return QUERN_CONTINUE;
+}
+
+/* The first epoch has no batch left, the last of its 7 was not whole, and it is not over yet. */
+TEST_CASE(ResumeChanges, another_batch_size_ends_an_epoch_that_has_no_sample_left) {
+    for (int64_t batch_size = 1; batch_size <= 5; batch_size++) {
+        temporary t = {{0}, {0}};
+        save_at(&t, &(saved_run_desc){.epochs = 2, .run_ahead = 1, .hook = stop_at_seven}, 6);
+        REQUIRE_OK(resume_as(
+            &t,
+            &(saved_run_desc){.epochs = 2, .change = set_batch_size, .change_self = &batch_size}));
+        CHECK(again.result.epochs == 2);
+        CHECK(again.result.samples == 2 * SAVED_SAMPLES);
+        temporary_end(&t);
+    }
+}
+
 /* The epoch's last windows are larger or smaller; no sample is lost or comes twice. */
 TEST_CASE(ResumeChanges, another_accumulate_counts_every_sample_once) {
     for (int64_t accumulate = 1; accumulate <= 4; accumulate++) {

@@ -18,7 +18,7 @@ typedef struct skip_run {
     char sentence[512];
     int64_t log_steps[NOTES];
     double log_loss[NOTES];
-    int log_count, warnings, outcomes[5];
+    int log_count, warnings, outcomes[QUERN_OUTCOME_OVERFLOW + 1];
     char warning[256];
     /* what the callbacks do */
     int64_t skip_attempt; /* -1: none */
@@ -77,7 +77,7 @@ static void skip_train(skip_run *r, const skip_desc *d) {
                                             .host.log = {.write = take_warning, .self = r}}));
     REQUIRE_OK(world_network(&w, &everything));
     for (int i = 0; i < 40; i += 4) w.train_label[i] = 0; /* no batch is empty */
-    for (int i = 0; i < d->bad_count; i++) w.train_x[d->bad[i]][1] = NAN;
+    for (int i = 0; i < d->bad_count; i++) w.train_x[d->bad[i]][1] = -NAN;
     const quern_callback callback = skip_callback(r);
     quern_trainer_desc desc = world_with(&w, &callback, 1);
     desc.no_shuffle = true;

@@ -345,6 +345,56 @@ TEST_CASE(Writers, a_bar_fits_a_terminal_of_any_width) {
     }
 }
 
+static quern_action stop_late(void *self, const quern_event *event) {
+    (void)self;
+    if (event->step == 24) quern_trainer_stop(event->trainer);
+    return QUERN_CONTINUE;
+}
+
+/* 5 epochs of 10 updates, of which the first process is told to stop behind 24. */
+static void progress_part(bool terminal, bool resume, temporary *folder, screen *out) {
+    world w;
+    quern_progress *progress = NULL;
+    int64_t now = 0;
+    quern_host host = quern_host_default();
+    memset(out, 0, sizeof *out);
+    host.clock.monotonic_ns = ticking;
+    host.clock.self = &now;
+    REQUIRE_OK(world_open(&w, &(world_desc){.train_length = 40, .host = host}));
+    REQUIRE_OK(quern_progress_create(
+        &progress, w.device,
+        &(quern_progress_desc){.write = screen_write, .self = out, .terminal = terminal}));
+    const quern_callback callbacks[] = {quern_progress_callback(progress),
+                                        {.name = "stop", .step_end = stop_late}};
+    quern_trainer_desc desc = world_with(&w, callbacks, resume ? 1 : 2);
+    desc.epoch_count = 5;
+    desc.run_ahead = 1;
+    desc.save = (quern_save_desc){.directory = folder->path, .resume = resume};
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+    CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
+    quern_progress_destroy(progress);
+    world_close(&w);
+}
+
+/* What is left of the run, not of the process. */
+TEST_CASE(Writers, progress_of_a_resumed_run_counts_from_its_beginning) {
+    for (int terminal = 0; terminal < 2; terminal++) {
+        temporary folder;
+        static screen s;
+        REQUIRE(temporary_begin(&folder));
+        for (int resume = 0; resume < 2; resume++)
+            progress_part(terminal == 1, resume == 1, &folder, &s);
+        CHECK_HAS(s.text, "epoch 3/5");
+        CHECK_HAS(s.text, "epoch 5/5");
+        CHECK(!strstr(s.text, "/7"));
+        if (terminal) CHECK_HAS(s.text, "] 27/50"); /* of the bars, every second update's is seen */
+        CHECK(!strstr(s.text, " 1/50") && !strstr(s.text, " 2/50"));
+        temporary_end(&folder);
+    }
+}
+
 TEST_CASE(Writers, progress_refuses_what_it_cannot_do) {
     world w;
     quern_progress *p = NULL;

@@ -106,6 +106,8 @@ void text_add_json_number(text *t, double value) {
     text_add(t, "%s", number);
 }
 
+double text_plain_nan(double value) { return isnan(value) ? (double)NAN : value; }
+
 void text_add_number(text *t, double value, int digits) {
     char number[64];
     snprintf(number, sizeof number, "%.*g", digits < 1 ? 1 : digits > 17 ? 17 : digits, value);

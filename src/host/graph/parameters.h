@@ -28,6 +28,8 @@ struct quern_parameters {
     void *copies;
     bool stochastic;
     bool stale; /* values have been written since the copies were */
+
+    int64_t writes; /* by quern_parameters_write, so far */
     task_round round;
     quern_kernel_args round_args;
 };

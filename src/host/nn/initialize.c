@@ -135,6 +135,7 @@ quern_status quern_parameters_write(quern_parameters *parameters, const quern_te
     QUERN_TRY(check(parameters, tensor, from, bytes, "write"));
     const quern_view pending = parameters_pending_view(parameters, tensor);
     parameters->stale = true;
+    parameters->writes++;
     if (pending.data) QUERN_TRY(copy_and_wait(parameters, pending.data, from, bytes));
     return copy_and_wait(parameters, parameters_view(parameters, tensor).data, from, bytes);
 }

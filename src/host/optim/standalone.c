@@ -4,6 +4,7 @@
  * update leaves a record in a pinned ring of RUN_AHEAD; before a slot is used again the host waits
  * for its old record, and learns from it how far the step is and whether an update was refused. */
 #include "optimizer.h"
+#include "../base/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -109,7 +110,7 @@ static quern_status catch_up(quern_optimizer *o, int64_t behind) {
         if (r.outcome == QUERN_OUTCOME_NOT_FINITE)
             return quern_fail(QUERN_NOT_FINITE,
                               "%s: update %" PRId64 " was not applied, its gradient's norm is %g",
-                              optimizer_name(&o->bound.desc), r.attempt, r.norm);
+                              optimizer_name(&o->bound.desc), r.attempt, text_plain_nan(r.norm));
     }
     return QUERN_OK;
 }

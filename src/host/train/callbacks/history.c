@@ -59,16 +59,17 @@ static quern_status cut(history *h) {
 }
 
 static quern_status resume(history *h) {
-    if (h->length >= 0) return cut(h);
+    h->resumed = true;
+    if (h->length >= 0) return QUERN_OK;
     return quern_fail(QUERN_INPUT, "%s: a length of %" PRId64 " bytes in the checkpoint", h->path,
                       h->length);
 }
 
-/* Of a run that did not resume, with its first event. */
+/* With the first event behind create. */
 static quern_status begin(history *h) {
     if (h->begun) return QUERN_OK;
     QUERN_TRY(cut(h));
-    return h->kind->head(h);
+    return h->resumed ? QUERN_OK : h->kind->head(h);
 }
 
 /* The longest line. */

@@ -3,7 +3,8 @@
  *
  * What a checkpoint keeps is the file's length when it was taken. A run that resumes cuts the file
  * back to it, so that no line comes twice; one that begins anew empties the file, unless it is to
- * be appended to. Nothing is cut before it is known which of the two it is. */
+ * be appended to. Nothing is cut before it is known which of the two it is, and that
+ * no callback refuses the checkpoint: when the first fit begins. */
 #ifndef QUERN_TRAIN_CALLBACKS_HISTORY_H
 #define QUERN_TRAIN_CALLBACKS_HISTORY_H
 
@@ -31,8 +32,9 @@ struct history {
     char *path;
     int64_t path_bytes;
     file_writer writer;
-    bool append, begun; /* begun: the file is as long as `length` says */
-    int64_t length;     /* of the file; before it has begun: of what will stay */
+    bool append, resumed;
+    bool begun;     /* the file is as long as `length` says */
+    int64_t length; /* of the file; before it has begun: of what will stay */
     char *line;
     int64_t line_bytes;
 };

@@ -19,7 +19,9 @@ enum { REDRAW_NS = 50000000, WIDTH_MAX = 400, BAR_CELLS_MAX = 40 };
 struct quern_progress {
     const quern_host *host;
     quern_progress_desc desc;
-    int64_t first_step, planned, begin_ns, drawn_ns, epoch_count;
+    int64_t begun_step; /* of the run; what is planned counts from there */
+    int64_t first_step; /* of this process, which the pace counts from */
+    int64_t planned, begin_ns, drawn_ns, epoch_count;
     double loss, rate;
     bool logged; /* loss and rate are known */
     bool bar;    /* one stands on the terminal's current line */
@@ -88,7 +90,7 @@ static void add_epoch(text *line, const quern_progress *p, const quern_event *ev
 
 /* What stands right of the bar; its length in columns is its length in bytes. */
 static void add_facts(text *line, const quern_progress *p, const quern_event *event) {
-    const int64_t done = event->step - p->first_step;
+    const int64_t done = event->step - p->begun_step, seen = event->step - p->first_step;
     text_add(line, " %" PRId64, done);
     if (p->planned > 0) text_add(line, "/%" PRId64, p->planned);
     if (p->logged) {
@@ -99,10 +101,10 @@ static void add_facts(text *line, const quern_progress *p, const quern_event *ev
         text_add(line, "  ");
         add_rate(line, p->rate);
     }
-    if (p->planned <= done || done <= 0) return;
+    if (p->planned <= done || seen <= 0) return;
     const double spent = 1e-9 * (double)(p->drawn_ns - p->begin_ns);
     text_add(line, "  ETA ");
-    add_duration(line, spent * (double)(p->planned - done) / (double)done);
+    add_duration(line, spent * (double)(p->planned - done) / (double)seen);
 }
 
 static void add_bar(text *line, const quern_progress *p, double share, int32_t cells) {
@@ -123,7 +125,7 @@ static void bar_draw(quern_progress *p, const quern_event *event) {
     text line = line_begin(p);
     text_add(&line, "\r%.*s", p->desc.width - 1, head.data);
     if (p->planned > 0 && cells >= 4)
-        add_bar(&line, p, fmin(1, (double)(event->step - p->first_step) / (double)p->planned),
+        add_bar(&line, p, fmin(1, (double)(event->step - p->begun_step) / (double)p->planned),
                 cells);
     const int32_t room = p->desc.width - 1 - (int32_t)head.length;
     text_add(&line, "%.*s\033[K", room > 0 ? room : 0, facts.data);
@@ -140,10 +142,12 @@ static void add_scalars(text *line, const quern_event *event) {
 
 static quern_action on_fit_begin(void *self, const quern_event *event) {
     quern_progress *p = self;
+    int64_t begun_epoch = 0;
+    quern_trainer_begun(event->trainer, &p->begun_step, &begun_epoch);
     p->first_step = event->step;
     p->planned = quern_trainer_planned_steps(event->trainer);
     p->epoch_count = quern_trainer_resolved(event->trainer)->epoch_count;
-    if (p->epoch_count > 0) p->epoch_count += event->epoch;
+    if (p->epoch_count > 0) p->epoch_count += begun_epoch;
     p->begin_ns = p->drawn_ns = now_ns(p);
     p->logged = false;
     p->rate = 0;

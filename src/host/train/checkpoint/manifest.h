@@ -24,9 +24,13 @@
 #define MODEL_FILE "model.safetensors"
 #define STATE_FILE "state.safetensors"
 
-/* Every counter is >= 0. batch and sample are the data position: of the open epoch, the first
- * microbatch that is fetched next, and its first sample; what waits for the next epoch lies in
- * state.safetensors. begun_*: when the fit began that wrote this; its limits count from there. */
+/* No run can come to more: what is added to a counter of a checkpoint does not overflow. */
+#define CHECKPOINT_COUNTER_MAX (INT64_MAX / 4)
+
+/* Every counter is 0 … CHECKPOINT_COUNTER_MAX. batch and sample are the data position: of the open
+ * epoch, the first microbatch that is fetched next, and its first sample; what waits for the next
+ * epoch lies in state.safetensors. begun_*: when the fit began that wrote this; its limits count
+ * from there. */
 #define CHECKPOINT_COUNTERS(X)                                                                     \
     X(step)     /* updates applied */                                                              \
     X(attempts) /* windows consumed */                                                             \

@@ -41,6 +41,13 @@ static quern_status read_count(json_t *object, const char *key, int64_t *out) {
     return json_is_integer(value) && *out >= 0 ? QUERN_OK : refuse(key, "a count");
 }
 
+static quern_status read_counter(json_t *object, const char *key, int64_t *out) {
+    QUERN_TRY(read_count(object, key, out));
+    if (*out <= CHECKPOINT_COUNTER_MAX) return QUERN_OK;
+    return quern_fail(QUERN_INPUT, "\"%s\" is %" PRId64 ", which no run can have come to", key,
+                      *out);
+}
+
 static quern_status read_string(json_t *object, const char *key, const char **out) {
     *out = json_string_value(json_object_get(object, key));
     return *out != NULL ? QUERN_OK : refuse(key, "a string");
@@ -154,7 +161,7 @@ static quern_status read_members(manifest *m) {
                           "to %d: a newer one is needed",
                           m->version, MANIFEST_LIBRARY, MANIFEST_VERSION);
     if (m->version < 1) return refuse("version", "a format version from 1 on");
-#define X(name) QUERN_TRY(read_count(m->json, #name, &m->content.counters.name));
+#define X(name) QUERN_TRY(read_counter(m->json, #name, &m->content.counters.name));
     CHECKPOINT_COUNTERS(X)
 #undef X
     QUERN_TRY(read_seed(m));

@@ -6,6 +6,7 @@
  * Order: the inputs, the loss, then the parameters' gradients. Allocates and waits: the run is
  * over. */
 #include "../trainer.h"
+#include "../../base/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -88,9 +89,6 @@ static double schedule_factor(const quern_trainer *t, const task_record *record)
     return quern_schedule_scale(&t->desc.optimizer.schedule, record->step);
 }
 
-/* printf would write the sign of a NaN, which says nothing. */
-static double without_nan_sign(double value) { return isnan(value) ? (double)NAN : value; }
-
 static quern_status attempt_diagnose(quern_trainer *t, const attempt *a,
                                      const task_record *record) {
     if (isfinite(record->norm) && !isfinite(schedule_factor(t, record)))
@@ -102,20 +100,20 @@ static quern_status attempt_diagnose(quern_trainer *t, const attempt *a,
         if (inputs_name(a->feed, &a->microbatches[i], record)) return QUERN_NOT_FINITE;
     if (!isfinite(record->loss) || !isfinite(record->weight))
         return quern_fail(QUERN_NOT_FINITE, "step %" PRId64 ": the loss is %g", record->step,
-                          without_nan_sign(record->loss / record->weight));
+                          text_plain_nan(record->loss / record->weight));
     if (!is_staged(a)) /* the data is the application's and may have changed */
         return quern_fail(QUERN_NOT_FINITE, "step %" PRId64 ": the gradient's norm is %g",
-                          record->step, without_nan_sign(record->norm));
+                          record->step, text_plain_nan(record->norm));
     QUERN_TRY(replay(t, a, record));
     return gradients_name(t, record);
 }
 
 quern_status diagnose_not_finite(quern_trainer *t, const attempt *a, const task_record *record) {
-    error_text text;
+    error_text sentence;
     records_drain_silently(t);
     const quern_status status = attempt_diagnose(t, a, record);
     if (status != QUERN_NOT_FINITE || trainer_not_finite_limit(t) == 0) return status;
-    error_save(&text);
+    error_save(&sentence);
     return quern_fail(status, "%s; this is number %" PRId64 " in a row that is not finite",
-                      text.text, record->not_finite);
+                      sentence.text, record->not_finite);
 }

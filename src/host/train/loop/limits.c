@@ -100,6 +100,11 @@ void limits_start(quern_trainer *t) {
     t->time_over = t->train_ns_before >= t->time_target_ns;
 }
 
+void quern_trainer_begun(const quern_trainer *t, int64_t *step, int64_t *epoch) {
+    if (step) *step = t ? t->begun.step : 0;
+    if (epoch) *epoch = t ? t->begun.epoch : 0;
+}
+
 int64_t trainer_fit_ns(const quern_trainer *t) {
     return trainer_now(t) - t->fit_begin_ns - t->evaluate_ns;
 }

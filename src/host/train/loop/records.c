@@ -5,6 +5,7 @@
  * fall all are, each time with one wait at most. So the order of all events is a function of the
  * run alone, never of timing. */
 #include "../trainer.h"
+#include "../../base/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -120,8 +121,8 @@ static void skip_log(const quern_trainer *t, const task_record *record) {
               "step %" PRId64 ": the %s is %g: the window is skipped, %" PRId64 " in a row of at "
               "most %" PRId64,
               record->step, loss ? "loss" : "gradient's norm",
-              loss ? record->loss / record->weight : record->norm, record->not_finite,
-              t->desc.not_finite_limit);
+              text_plain_nan(loss ? record->loss / record->weight : record->norm),
+              record->not_finite, t->desc.not_finite_limit);
 }
 
 static void overflow_log(const quern_trainer *t, const task_record *record) {

@@ -86,11 +86,68 @@ static quern_status callbacks_load(quern_trainer *t, const quern_checkpoint *fro
     return state_load(t, from, "callback.");
 }
 
+/* What both files say, and what cannot be more than something else. */
+static quern_status counters_agree(const quern_trainer *t, const checkpoint_counters *c) {
+    const struct {
+        const char *name;
+        int64_t value;
+        const char *other;
+        int64_t most;
+        bool equal;
+    } rules[] = {
+        {STATE_TRAINER "step", t->step, "the manifest's step", c->step, true},
+        {STATE_TRAINER "attempts", t->attempts, "the manifest's attempts", c->attempts, true},
+        {STATE_TRAINER "samples", t->samples, "the manifest's samples", c->samples, true},
+        {STATE_TRAINER "epoch", t->epoch, "the manifest's epoch", c->epoch, true},
+        {STATE_TRAINER "epochs_started", t->epochs_started, "the epochs over and open",
+         t->epoch + t->epoch_open, true},
+        {"step", c->step, "attempts", c->attempts, false},
+        {STATE_TRAINER "evaluated_step", t->evaluated_step, "attempts", c->attempts, false},
+        {STATE_TRAINER "evaluated_attempts", t->evaluated_attempts, "attempts", c->attempts, false},
+        {STATE_TRAINER "failed_step", t->failed_step, "attempts", c->attempts, false},
+        {"begun_step", c->begun_step, "attempts", c->attempts, false},
+        {"begun_epoch", c->begun_epoch, "epoch", c->epoch, false},
+        {"begun_samples", c->begun_samples, "samples", c->samples, false},
+        {"begun_train_ns", c->begun_train_ns, "train_ns", c->train_ns, false},
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        const bool right =
+            rules[i].equal ? rules[i].value == rules[i].most : rules[i].value <= rules[i].most;
+        if (!right)
+            return quern_fail(QUERN_INPUT,
+                              "%s is %" PRId64 ", but %s %" PRId64 ": no run can have written both",
+                              rules[i].name, rules[i].value, rules[i].other, rules[i].most);
+    }
+    return QUERN_OK;
+}
+
+/* In an open epoch, of batches that all have one size, and whose last one begins inside the set. */
+static quern_status position_check(const quern_trainer *t, const checkpoint_counters *c) {
+    const int64_t length = t->desc.train ? quern_dataset_length(t->desc.train) : -1;
+    const int64_t size = c->batch > 0 ? c->sample / c->batch : 0;
+    const bool inside = length < 0 || c->batch == 0 || c->sample - size < length;
+    if (c->batch * size == c->sample && inside && (t->epoch_open || c->batch == 0)) return QUERN_OK;
+    return quern_fail(QUERN_INPUT,
+                      "the data position is batch %" PRId64 ", sample %" PRId64
+                      " of an epoch that is %s, of a set of %" PRId64 " samples",
+                      c->batch, c->sample, t->epoch_open ? "open" : "over", length);
+}
+
+static quern_status counters_check(const quern_trainer *t, const quern_checkpoint *from) {
+    const checkpoint_counters *c = &from->manifest.content.counters;
+    quern_status status = state_check_counters(t);
+    if (status == QUERN_OK) status = counters_agree(t, c);
+    if (status == QUERN_OK) status = position_check(t, c);
+    return status == QUERN_OK ? status : error_prefix(status, "%s", from->path);
+}
+
 /* The data position counts batches; with another batch size it goes on with the batch that holds
  * the sample where it stood. */
 static void position_adjust(quern_trainer *t, const quern_checkpoint *from) {
     const checkpoint_counters *c = &from->manifest.content.counters;
+    const int64_t count = t->train_feed.loader ? loader_batch_count(t->train_feed.loader) : -1;
     t->next_batch = t->counted_batch = c->sample / t->desc.batch_size;
+    if (count >= 0 && t->next_batch > count) t->next_batch = t->counted_batch = count;
     t->epoch_rewind = t->epoch_open && t->train_feed.loader;
 }
 
@@ -108,8 +165,7 @@ static quern_status state_resume(quern_trainer *t, const quern_checkpoint *from)
     QUERN_TRY(state_load(t, from, STATE_OPTIMIZER));
     QUERN_TRY(state_load(t, from, STATE_AVERAGE));
     QUERN_TRY(state_load(t, from, STATE_TRAINER));
-    const quern_status status = state_check_counters(t);
-    if (status != QUERN_OK) return error_prefix(status, "%s", from->path);
+    QUERN_TRY(counters_check(t, from));
     QUERN_TRY(state_upload(t));
     QUERN_TRY(state_load(t, from, STATE_TRAINER)); /* the sums, which the upload has cleared */
     QUERN_TRY(state_load_held(t, from));
@@ -135,7 +191,7 @@ static quern_status resume_from(quern_trainer *t, const quern_checkpoint *from) 
     t->resumed = true;
     t->save->path = t->save->resumed;
     t->save->durable = true;
-    t->save->saved_activity = t->activity;
+    t->save->saved_activity = save_activity(t);
     log_write(t->host, QUERN_LOG_INFO, "resumed from %s: step %" PRId64 ", %" PRId64 " attempts",
               from->path, t->step, t->attempts);
     return QUERN_OK;

@@ -1,9 +1,9 @@
 /* save.c - when the state is copied off and handed to the writer, and what the run is told of it.
  *
- * A save costs the training thread the copy; the writer's thread does the rest. `activity` counts
- * the events that may have changed the state: where it has not moved since the last snapshot,
- * saving again would write the same bytes, so the run's end does not. A save that fails is logged
- * and told, and the run goes on; only a last one that fails is the run's failure. */
+ * A save costs the training thread the copy; the writer's thread does the rest. save_activity
+ * counts what may have changed the state: where it has not moved since the last snapshot, saving
+ * again would write the same bytes, so the run's end does not. A save that fails is logged and
+ * told, and the run goes on; only a last one that fails is the run's failure. */
 #include "state.h"
 #include "../checkpoint/snapshot.h"
 
@@ -178,6 +178,10 @@ static int64_t train_ns_now(const quern_trainer *t) {
     return t->train_ns_before + (t->fitting ? trainer_fit_ns(t) : own_loop);
 }
 
+int64_t save_activity(const quern_trainer *t) {
+    return t->activity + t->parameters->writes + (t->average ? t->average->writes : 0);
+}
+
 static void counters_fill(quern_trainer *t, checkpoint_content *content) {
     content->counters = (checkpoint_counters){
         .step = t->step,
@@ -209,7 +213,7 @@ quern_status save_run(quern_trainer *t) {
     }
     counters_fill(t, &snapshot->content);
     snapshot->content.algorithms = t->save->algorithms;
-    t->save->saved_activity = t->activity;
+    t->save->saved_activity = save_activity(t);
     checkpoint_writer_submit(t->save->writer, snapshot);
     return trainer_emit_known(t, QUERN_EVENT_save_snapshot);
 }
@@ -220,7 +224,7 @@ quern_status save_wait(quern_trainer *t) {
 }
 
 static bool is_saved(const quern_trainer *t) {
-    return saves(t) && t->save->durable && t->save->saved_activity == t->activity;
+    return saves(t) && t->save->durable && t->save->saved_activity == save_activity(t);
 }
 
 quern_status save_finish(quern_trainer *t) {

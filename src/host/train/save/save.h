@@ -30,6 +30,8 @@ QUERN_MUST_CHECK quern_status save_finish(quern_trainer *t);
 QUERN_MUST_CHECK quern_status save_wait(quern_trainer *t);
 /* The run has failed: waits for what was handed to the writer, saves nothing. */
 void save_settle(quern_trainer *t);
+/* What may have changed the state so far: events, and what was written into the parameters. */
+int64_t save_activity(const quern_trainer *t);
 /* The checkpoint that holds the state as it is now; NULL: none does. */
 const char *save_path(const quern_trainer *t);
 

@@ -312,8 +312,9 @@ quern_status state_check_counters(const quern_trainer *t) {
         const char *at = (const char *)t + fields[i].offset;
         int64_t value = 0;
         if (fields[i].dtype == QUERN_I64) memcpy(&value, at, sizeof value);
-        if (fields[i].dtype == QUERN_U8) value = *(const uint8_t *)at > 1 ? -1 : 0;
-        if (value < fields[i].lowest || value > INT64_MAX / 4)
+        if (fields[i].dtype == QUERN_U8) value = *(const uint8_t *)at;
+        const int64_t highest = fields[i].dtype == QUERN_U8 ? 1 : CHECKPOINT_COUNTER_MAX;
+        if (value < fields[i].lowest || value > highest)
             return quern_fail(QUERN_INPUT, "%s is %" PRId64 ", which no run can have come to",
                               fields[i].name, value);
     }

@@ -31,7 +31,7 @@ struct trainer_save {
     size_t block_bytes;
     char *configuration;
     const char *algorithms; /* the record as of the last unit; NULL: not yet */
-    int64_t saved_activity; /* trainer->activity when the last snapshot was taken; -1: never */
+    int64_t saved_activity; /* save_activity when the last snapshot was taken; -1: never */
     bool durable;           /* the last outcome */
     error_text failure;     /* why it is not */
     const char *path;       /* of the last durable one; NULL: none */

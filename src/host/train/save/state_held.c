@@ -86,6 +86,11 @@ static quern_status load_one(quern_trainer *t, const quern_checkpoint *from, int
         return quern_fail(QUERN_INPUT,
                           "%s/" STATE_FILE ": %s says %" PRId64 " samples, not 1 … %" PRId64,
                           from->path, origin->name, to->sample_count, t->desc.batch_size);
+    if (to->epoch < 0 || to->epoch > t->epoch || to->batch < 0)
+        return quern_fail(QUERN_INPUT,
+                          "%s/" STATE_FILE ": %s says batch %" PRId64 " of epoch %" PRId64
+                          ", but the run is in epoch %" PRId64,
+                          from->path, origin->name, to->batch, to->epoch, t->epoch);
     for (int64_t i = first + 1; i <= first + inputs; i++)
         QUERN_TRY(samples_load(t, from, i, to->sample_count));
     return QUERN_OK;
