@@ -1,6 +1,6 @@
 #include "forge.h"
 
-#include "host/train/checkpoint/digest.h"
+#include "../../src/host/train/checkpoint/digest.h"
 
 #include <inttypes.h>
 #include <stdint.h>

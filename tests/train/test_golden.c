@@ -1,5 +1,5 @@
-/* test_golden.c - a run's checkpoint of every format version, as it was written then: it is resumed,
- * its state is what was saved, and the run goes on as it would have. */
+/* test_golden.c - a run's checkpoint of every format version, as it was written then: it is
+ * resumed, its state is what was saved, and the run goes on as it would have. */
 #include "quern_test.h"
 #include "saved_run.h"
 #include "temporary.h"
