@@ -11,9 +11,10 @@
  *   drop      frees what plan built. May be NULL.
  * Forward and backward never allocate, never synchronise, and work on the stream they are given.
  * Every view is contiguous unless the op's row says STRIDED. An output may share its memory with
- * an input only where the op's row says INPLACE, a gradient with what backward reads only where it
- * says GRAD_INPLACE or GRAD_ON_INPUT. One exception: in the following microbatches of a window a
- * buffer that a node renews (batch_norm) and its next value are one memory.
+ * an input only where the op's row says INPLACE, a gradient with what backward reads or writes only
+ * where it says GRAD_INPLACE, GRAD_ON_INPUT or GRAD_ALIKE. One exception: in the following
+ * microbatches of a window a buffer that a node renews (batch_norm) and its next value are one
+ * memory.
  *
  * The application adds an op of its own by filling a quern_op (below) and calling quern_custom().
  */
@@ -148,7 +149,8 @@ enum {                              /* quern_op.flags */
        QUERN_OP_FOLLOWS = 512,      /* the same when its values are 16 bits and none of them F32 */
        QUERN_OP_FIRST = 1024,       /* and then only in[0] and out[0]; the others stay F32 */
        QUERN_OP_WIDE_OUT = 2048,    /* and then only inputs; the outputs stay F32 */
-       QUERN_OP_GRAD_ON_INPUT = 4096 /* grad_in[0] may overwrite in[0], if not accumulating */
+       QUERN_OP_GRAD_ON_INPUT = 4096, /* grad_in[0] may overwrite in[0], if not accumulating */
+       QUERN_OP_GRAD_ALIKE = 8192     /* grad_in[1] may be grad_in[0], if neither accumulates */
 };
 
 typedef struct quern_op {

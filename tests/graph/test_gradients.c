@@ -205,3 +205,29 @@ TEST_CASE(Gradients, of_logits_that_another_part_of_the_loss_reads) {
         run(&f, quern_add(f.graph, loss, other ? other : total(&f, z)));
     }
 }
+
+TEST_CASE(Gradients, flow_through_residual_sums_and_the_norms_behind_them) {
+    const quern_layer_normalize_desc norm = {0};
+    for (int swapped = 0; swapped < 2; swapped++) {
+        fixture f = fixture_open(QUERN_F64);
+        quern_tensor *h = quern_dense(f.graph, input(&f, 5, 0), &(quern_dense_desc){.units = 7});
+        for (int block = 0; block < 2; block++) {
+            quern_tensor *b = quern_dense(f.graph, quern_layer_normalize(f.graph, h, &norm),
+                                          &(quern_dense_desc){.units = 7});
+            h = swapped ? quern_add(f.graph, b, h) : quern_add(f.graph, h, b);
+        }
+        quern_tensor *y = quern_layer_normalize(f.graph, h, &norm);
+        /* the last sum is read by its norm alone, or by the loss too */
+        run(&f, swapped ? total(&f, y) : quern_add(f.graph, total(&f, y), total(&f, h)));
+    }
+}
+
+/* The product's backward pass adds to the gradient of h while it reads the branch's. */
+TEST_CASE(Gradients, flow_into_a_branch_of_one_product_beside_h) {
+    for (int swapped = 0; swapped < 2; swapped++) {
+        fixture f = fixture_open(QUERN_F64);
+        quern_tensor *h = quern_dense(f.graph, input(&f, 5, 0), &(quern_dense_desc){.units = 7});
+        quern_tensor *b = quern_dense(f.graph, h, &(quern_dense_desc){.units = 7});
+        run(&f, total(&f, swapped ? quern_add(f.graph, b, h) : quern_add(f.graph, h, b)));
+    }
+}

@@ -267,6 +267,47 @@ void op_cases_layer_norm(void) {
     }
 }
 
+void op_cases_add_layer_norm(void) {
+    static const quern_layer_norm_desc desc = {1e-5f};
+    op_check(&(op_case){.label = "three axes",
+                        .attributes = &desc,
+                        .rounds_between = true,
+                        .in = {{DIMS(2, 3, 33)}, {DIMS(2, 3, 33)}, {DIMS(33)}, {DIMS(33)}},
+                        .out = {{DIMS(2, 3, 33)}, {DIMS(2, 3, 33)}}});
+    op_check(&(op_case){.label = "many rows, no bias",
+                        .attributes = &desc,
+                        .rounds_between = true,
+                        .in = {{DIMS(70, 5)}, {DIMS(70, 5)}, {DIMS(5)}, {.absent = true}},
+                        .out = {{DIMS(70, 5)}, {DIMS(70, 5)}}});
+    op_check(&(op_case){.label = "nobody else reads the sum",
+                        .attributes = &desc,
+                        .rounds_between = true,
+                        .in = {{DIMS(9, 32)}, {DIMS(9, 32)}, {DIMS(32)}, {DIMS(32)}},
+                        .out = {{DIMS(9, 32), .no_gradient = true}, {DIMS(9, 32)}}});
+    op_check(&(op_case){.label = "nobody reads y",
+                        .attributes = &desc,
+                        .rounds_between = true,
+                        .in = {{DIMS(9, 32)}, {DIMS(9, 32)}, {DIMS(32)}, {DIMS(32)}},
+                        .out = {{DIMS(9, 32)}, {DIMS(9, 32), .no_gradient = true}}});
+    op_check(&(op_case){
+        .label = "one operand's gradient",
+        .attributes = &desc,
+        .rounds_between = true,
+        .in = {{DIMS(9, 32), .no_gradient = true}, {DIMS(9, 32)}, {DIMS(32)}, {DIMS(32)}},
+        .out = {{DIMS(9, 32)}, {DIMS(9, 32)}}});
+    static const int64_t shapes[][2] = {{0, 7},   {1, 1},   {3, 127}, {300, 8},  {2, 1032},
+                                        {5, 264}, {5, 512}, {2, 768}, {2, 1000}, {2, 3072}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const int64_t rows = shapes[i][0], size = shapes[i][1];
+        op_check(
+            &(op_case){.label = "rows",
+                       .attributes = &desc,
+                       .rounds_between = true,
+                       .in = {{DIMS(rows, size)}, {DIMS(rows, size)}, {DIMS(size)}, {DIMS(size)}},
+                       .out = {{DIMS(rows, size)}, {DIMS(rows, size)}}});
+    }
+}
+
 void op_cases_softmax_cross_entropy(void) {
     static const double targets[] = {3, -1, 0, 9, -1};
     op_check(&(op_case){.label = "ten classes",

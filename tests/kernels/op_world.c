@@ -325,6 +325,17 @@ static void show_read(const op_world *w, quern_view *in, quern_view *out) {
         if ((w->op->backward_reads & QUERN_READS_OUT(i)) != 0) out[i].data = w->out[i].data;
 }
 
+/* As a program may: a gradient over the output's, over its value, over another. */
+static void gradients_overlay(const op_world *w, quern_view *grad_in) {
+    if ((w->op->flags & QUERN_OP_GRAD_INPLACE) != 0 && w->grad_out[0].data != NULL &&
+        grad_in[0].count == w->grad_out[0].count)
+        grad_in[0].data = w->grad_out[0].data;
+    if ((w->op->flags & QUERN_OP_GRAD_ON_INPUT) != 0) grad_in[0].data = w->in[0].data;
+    if ((w->op->flags & QUERN_OP_GRAD_ALIKE) != 0 && grad_in[1].data != NULL &&
+        grad_in[1].count == grad_in[0].count)
+        grad_in[1].data = grad_in[0].data;
+}
+
 quern_status world_backward(op_world *w, uint32_t wanted, bool accumulate) {
     quern_view in[QUERN_INPUT_MAX], out[QUERN_OUTPUT_MAX], grad_in[QUERN_INPUT_MAX];
     quern_kernel_args args = w->args;
@@ -339,18 +350,16 @@ quern_status world_backward(op_world *w, uint32_t wanted, bool accumulate) {
     }
     buffer_poison(w->scratch);
     const bool inplace = w->inplace && !accumulate && grad_in[0].data != NULL;
-    if (inplace && (w->op->flags & QUERN_OP_GRAD_INPLACE) != 0 &&
-        grad_in[0].count == w->grad_out[0].count)
-        grad_in[0].data = w->grad_out[0].data;
-    if (inplace && (w->op->flags & QUERN_OP_GRAD_ON_INPUT) != 0) grad_in[0].data = w->in[0].data;
+    if (inplace) gradients_overlay(w, grad_in);
     args.in = in;
     args.out = out;
     args.grad_in = grad_in;
     args.grad_out = w->grad_out;
     args.accumulate = w->accumulate;
     const quern_status status = w->session->run(w->session, w->kernel->backward, &args);
-    if (grad_in[0].data != w->grad_in[0].data && inplace)
-        memcpy(w->grad_in[0].data, grad_in[0].data,
-               (size_t)grad_in[0].count * quern_dtype_bytes(grad_in[0].dtype));
+    for (int32_t i = 0; inplace && i < w->input_count; i++)
+        if (grad_in[i].data != NULL && grad_in[i].data != w->grad_in[i].data)
+            memcpy(w->grad_in[i].data, grad_in[i].data,
+                   (size_t)grad_in[i].count * quern_dtype_bytes(grad_in[i].dtype));
     return status;
 }

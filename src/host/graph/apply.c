@@ -185,7 +185,8 @@ static bool custom_usable(const quern_op *op) {
         (op->flags & (QUERN_OP_INPLACE | QUERN_OP_GRAD_INPLACE | QUERN_OP_GRAD_ON_INPUT)) != 0;
     return op->name && op->shape && op->output_count >= 1 && op->output_count <= QUERN_OUTPUT_MAX &&
            !(op->flags & (QUERN_OP_ALIAS | QUERN_OP_FUSED)) &&
-           !(in_place && op->input_count - op->optional_count < 1);
+           !(in_place && op->input_count - op->optional_count < 1) &&
+           !((op->flags & QUERN_OP_GRAD_ALIKE) && op->input_count - op->optional_count < 2);
 }
 
 quern_tensor *quern_custom(quern_graph *graph, const quern_op *op, quern_tensor *const *in,
@@ -194,7 +195,7 @@ quern_tensor *quern_custom(quern_graph *graph, const quern_op *op, quern_tensor 
     if (!usable && graph && graph->status == QUERN_OK)
         graph_stick(graph, quern_fail(QUERN_INVALID,
                                       "custom op: name, shape rule, 1 to %d outputs and, to work "
-                                      "in place, a first input are needed",
+                                      "in place, a first input are needed, two for GRAD_ALIKE",
                                       QUERN_OUTPUT_MAX));
     graph_node *node = usable ? node_add(graph, op, -1, in, input_count, attributes) : NULL;
     for (int32_t i = 0; out && op && i < op->output_count && i < QUERN_OUTPUT_MAX; i++)

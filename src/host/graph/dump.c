@@ -28,8 +28,10 @@ static void dump_step(const quern_program *p, line_sink *sink, int32_t index) {
         line_end(sink, &line);
         return;
     }
-    text_add(&line, "%s %s = %s(", step->backward ? "backward " : "forward  ", n->out[0]->name,
-             n->op->name);
+    text_add(&line, "%s %s", step->backward ? "backward " : "forward  ", n->out[0]->name);
+    for (int32_t o = 1; (n->op->flags & QUERN_OP_FUSED) && o < n->op->output_count; o++)
+        text_add(&line, ", %s", n->out[o]->name);
+    text_add(&line, " = %s(", n->op->name);
     for (int32_t i = 0; i < n->input_count; i++)
         text_add(&line, "%s%s", i ? ", " : "", n->in[i] ? n->in[i]->name : "-");
     text_add(&line, n->is_copy && !step->backward ? "), by the update" : ")");

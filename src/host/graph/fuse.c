@@ -1,7 +1,8 @@
-/* fuse.c - neighbouring nodes become one, where a row of the table below matches: the first
- * node's only consumer is the second, which reads it as its first input, and nobody else reads the
- * value between them. The fused node has the first's inputs, then the second's others; at most one
- * of the two has attributes. It stands where the second stood: what else that reads is there.
+/* fuse.c - neighbouring nodes become one, where a row of the table below matches: the second node
+ * reads the first's output as its first input, and nobody else reads it; or others may, because the
+ * fused node has it as its first output, and they stand behind it. The fused node has the first's
+ * inputs, then the second's others; at most one of the two has attributes. It stands where the
+ * second stood: what else that reads is there.
  *
  * Rows are applied one after another, each to all nodes: an activation joins the layer before it
  * before two layers become one. Fused and unfused give the same answer; a test says so. */
@@ -11,13 +12,15 @@
 
 typedef struct fusion {
     int32_t first, second, fused;
+    bool keeps; /* the first's output: a sum, of which only whole operands are added so */
 } fusion;
 
 static const fusion fusions[] = {
-    {QUERN_OP_ID_linear, QUERN_OP_ID_relu, QUERN_OP_ID_linear_relu},
-    {QUERN_OP_ID_linear, QUERN_OP_ID_gelu, QUERN_OP_ID_linear_gelu},
-    {QUERN_OP_ID_linear_relu, QUERN_OP_ID_linear, QUERN_OP_ID_linear_relu_linear},
-    {QUERN_OP_ID_linear_gelu, QUERN_OP_ID_linear, QUERN_OP_ID_linear_gelu_linear},
+    {QUERN_OP_ID_linear, QUERN_OP_ID_relu, QUERN_OP_ID_linear_relu, false},
+    {QUERN_OP_ID_linear, QUERN_OP_ID_gelu, QUERN_OP_ID_linear_gelu, false},
+    {QUERN_OP_ID_linear_relu, QUERN_OP_ID_linear, QUERN_OP_ID_linear_relu_linear, false},
+    {QUERN_OP_ID_linear_gelu, QUERN_OP_ID_linear, QUERN_OP_ID_linear_gelu_linear, false},
+    {QUERN_OP_ID_add, QUERN_OP_ID_layer_norm, QUERN_OP_ID_add_layer_norm, true},
 };
 
 static int32_t consumer_count(const quern_program *p, const quern_tensor *t) {
@@ -46,17 +49,46 @@ static quern_status inputs_join(quern_program *p, planned_node *fused, const pla
     return QUERN_OK;
 }
 
+static bool same_dims(const quern_tensor *a, const quern_tensor *b) {
+    bool same = a->shape.rank == b->shape.rank;
+    for (int32_t i = 0; same && i < a->shape.rank; i++) same = a->shape.dim[i] == b->shape.dim[i];
+    return same;
+}
+
+/* Whether the sum that `first` makes can be made where `second` stands. */
+static bool can_keep(const planned_node *first, const planned_node *second) {
+    const quern_tensor *sum = first->out[0];
+    for (const planned_node *n = first + 1; n < second; n++)
+        for (int32_t k = 0; n->op && k < n->input_count; k++)
+            if (n->in[k] == sum) return false;
+    return same_dims(first->in[0], sum) && same_dims(first->in[1], sum);
+}
+
+static quern_status outputs_join(quern_program *p, planned_node *fused, quern_tensor *y) {
+    quern_tensor **out = NULL;
+    QUERN_TRY(arena_allocate(&p->memory, &out, 2, sizeof *out, "fused outputs"));
+    out[0] = fused->out[0];
+    out[1] = y;
+    fused->out = out;
+    return QUERN_OK;
+}
+
 static quern_status fuse_into(quern_program *p, const fusion *row, planned_node *second) {
     if (second->op != graph_op(row->second) || !second->in[0]) return QUERN_OK;
     planned_node *first = producer_of(p, second->in[0]);
-    if (!first || first->op != graph_op(row->first) || consumer_count(p, first->out[0]) != 1)
+    if (!first || first->op != graph_op(row->first) ||
+        !(row->keeps ? can_keep(first, second) : consumer_count(p, first->out[0]) == 1))
         return QUERN_OK;
     planned_node fused = *first;
     QUERN_TRY(inputs_join(p, &fused, second));
-    plan_of(p, first->out[0])->used = false;
     fused.op = graph_op(row->fused);
     fused.kernel = p->backend->kernels[row->fused];
-    fused.out = second->out;
+    if (row->keeps) {
+        QUERN_TRY(outputs_join(p, &fused, second->out[0]));
+    } else {
+        plan_of(p, first->out[0])->used = false;
+        fused.out = second->out;
+    }
     if (second->op->attribute_bytes > 0) fused.attributes = second->attributes;
     first->op = NULL; /* gone */
     *second = fused;

@@ -7,9 +7,11 @@
 #define IN1(a) 1, 0
 #define IN2(a, b) 2, 0
 #define IN3_OPT1(a, b, c) 3, 1
+#define IN4_OPT1(a, b, c, d) 4, 1
 #define IN5(a, b, c, d, e) 5, 0
 #define IN_LIST(a) QUERN_INPUT_MAX, QUERN_INPUT_MAX - 1
 #define OUT1(a) 1
+#define OUT2(a, b) 2
 #define OUT3(a, b, c) 3
 #define BYTES_DESC(name) sizeof(quern_##name##_desc)
 #define BYTES_NO_DESC(name) 0

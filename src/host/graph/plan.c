@@ -182,14 +182,44 @@ static void share_backward(quern_program *p, int32_t index) {
     const planned_node *n = step->node;
     const int32_t time = time_of(p, index);
     if (!n || step->accumulate[0] || !n->in[0] || !plan_of(p, n->in[0])->depends ||
-        !plan_of(p, n->out[0])->reached || !whole(p, n->in[0]))
+        !whole(p, n->in[0]))
         return;
     for (int32_t i = 1; i < n->input_count; i++)
         if (n->in[i] && root_of(p, n->in[i]) == root_of(p, n->in[0])) return;
     const tensor_plan *in = root_of(p, n->in[0]);
-    if ((n->op->flags & QUERN_OP_GRAD_INPLACE) && whole(p, n->out[0]))
+    if ((n->op->flags & QUERN_OP_GRAD_INPLACE) && plan_of(p, n->out[0])->reached &&
+        whole(p, n->out[0]))
         share(p, &root_of(p, n->out[0])->gradient, &in->gradient, time);
     if (n->op->flags & QUERN_OP_GRAD_ON_INPUT) share(p, &in->value, &in->gradient, time);
+}
+
+/* When a root's gradient is written again after step `index`; never: INT32_MAX. */
+static int32_t next_write(const quern_program *p, const tensor_plan *root, int32_t index) {
+    for (int32_t w = root->first_writer; w >= 0; w = p->writers[w].next)
+        if (p->writers[w].step > index) return time_of(p, p->writers[w].step);
+    return INT32_MAX;
+}
+
+/* The operands of a sum have one gradient. It lies in one place where whoever reads it as the one's
+ * has done so before anything is added to it as the other's. */
+static void share_alike(quern_program *p, int32_t index) {
+    const program_step *step = &p->steps[index];
+    const planned_node *n = step->node;
+    if (!n || !(n->op->flags & QUERN_OP_GRAD_ALIKE) || step->accumulate[0] || step->accumulate[1])
+        return;
+    for (int32_t i = 0; i < 2; i++)
+        if (!n->in[i] || !plan_of(p, n->in[i])->depends || !whole(p, n->in[i])) return;
+    const tensor_plan *a = root_of(p, n->in[0]), *b = root_of(p, n->in[1]);
+    const int32_t to = a->gradient.item, from = b->gradient.item;
+    if (a == b || a->gradient.kind != PLACE_ARENA || b->gradient.kind != PLACE_ARENA || to < 0 ||
+        from < 0 || p->items[to].bytes != p->items[from].bytes || p->items[from].shares >= 0)
+        return;
+    if (p->items[from].last >= next_write(p, a, index) ||
+        p->items[to].last >= next_write(p, b, index))
+        return;
+    arena_item *owner = &p->items[item_owner(p, to)];
+    if (owner->last < p->items[from].last) owner->last = p->items[from].last;
+    p->items[from].shares = item_owner(p, to);
 }
 
 /* offsets */
@@ -252,6 +282,9 @@ quern_status program_place(quern_program *p) {
     if (has_backward(p)) QUERN_TRY(seed_place(p));
     for (int32_t i = p->forward_count; i < p->step_count; i++) QUERN_TRY(backward_live(p, i));
     for (int32_t i = 0; i < p->forward_count; i++) share_forward(p, i);
-    for (int32_t i = p->forward_count; i < p->step_count; i++) share_backward(p, i);
+    for (int32_t i = p->forward_count; i < p->step_count; i++) {
+        share_backward(p, i);
+        share_alike(p, i);
+    }
     return offsets_assign(p);
 }

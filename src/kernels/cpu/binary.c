@@ -65,9 +65,19 @@ static void add_chunk(void *context, int64_t chunk) {
     }
 }
 
+/* Whether the gradient is one that lies there already; an empty buffer's address is anybody's. */
+static bool is_there(const quern_kernel_args *args, const binary_op *op, int32_t input) {
+    const void *to = args->grad_in[input].data;
+    if (!op->passes[input] || args->accumulate[input] ||
+        args->grad_in[input].count != args->grad_out[0].count)
+        return false;
+    return to == args->grad_out[0].data ||
+           (input == 1 && op->passes[0] && to == args->grad_in[0].data);
+}
+
 static void input_backward(const quern_kernel_args *args, const binary_op *op, int32_t input) {
     const quern_view *target = &args->grad_in[input];
-    if (target->data == NULL) return;
+    if (target->data == NULL || is_there(args, op, input)) return;
     const walk w = gradient_walk(args, target);
     const walk_function term = op->gradient[input][target->dtype == QUERN_F32 ? 0 : 1];
     if (target->count != w.axes.count) {

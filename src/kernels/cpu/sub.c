@@ -8,7 +8,7 @@
 #define REAL_FILE "binary_rows.h"
 #include "each_real.h"
 
-static const binary_op op = BINARY_OP;
+static const binary_op op = BINARY_OP_PASSING(true, false);
 
 static quern_status forward(const quern_kernel_args *args) {
     binary_forward(args, &op);

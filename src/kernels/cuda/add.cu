@@ -12,4 +12,7 @@ struct op {
 
 } // namespace
 
+template <> constexpr bool binary_passes<op, 0> = true;
+template <> constexpr bool binary_passes<op, 1> = true;
+
 const quern_kernel quern_cuda_add = BINARY_KERNEL(op);

@@ -3,7 +3,8 @@
  * An op's file defines a struct with value(a, b), gradient_a(g, a, b, y), the term of ga for one
  * gy = g, and gradient_b likewise, each a template over the real type, and ends in BINARY_KERNEL.
  * What an op's row does not list under "reads" must not matter to its gradients: g stands for it.
- * ga and gb are sums of their terms over the axes that were broadcast (fold.h).
+ * ga and gb are sums of their terms over the axes that were broadcast (fold.h). Where both are g
+ * (binary_passes) they may be one buffer, and gy's: then nothing is launched.
  * Cost: 2 reads and 1 write an element, a gradient as many reads as its term has factors.
  * Deterministic: yes; the order of the sums is fixed by the shapes. */
 #ifndef QUERN_KERNELS_CUDA_BINARY_H
@@ -49,9 +50,22 @@ template <typename Op> quern_status binary_forward(const quern_kernel_args *args
     });
 }
 
+/* Specialised where ga (INPUT 0) or gb is g itself. */
+template <typename Op, int INPUT> constexpr bool binary_passes = false;
+
+/* Whether the gradient is one that lies there already; an empty buffer's address is anybody's. */
+template <typename Op, int INPUT> bool binary_is_there(const quern_kernel_args *args) {
+    const void *to = args->grad_in[INPUT].data;
+    if (!binary_passes<Op, INPUT> || args->accumulate[INPUT] ||
+        args->grad_in[INPUT].count != args->grad_out[0].count)
+        return false;
+    return to == args->grad_out[0].data ||
+           (INPUT == 1 && binary_passes<Op, 0> && to == args->grad_in[0].data);
+}
+
 template <typename Op, int INPUT> quern_status binary_input(const quern_kernel_args *args) {
     const quern_view *target = &args->grad_in[INPUT], *g = &args->grad_out[0];
-    if (target->data == NULL) return QUERN_OK;
+    if (target->data == NULL || binary_is_there<Op, INPUT>(args)) return QUERN_OK;
     const quern_view *a = args->in[0].data != NULL ? &args->in[0] : g;
     const quern_view *b = args->in[1].data != NULL ? &args->in[1] : g;
     const quern_view *y = args->out[0].data != NULL ? &args->out[0] : g;

@@ -12,4 +12,6 @@ struct op {
 
 } // namespace
 
+template <> constexpr bool binary_passes<op, 0> = true;
+
 const quern_kernel quern_cuda_sub = BINARY_KERNEL(op);
