@@ -1,6 +1,7 @@
 /* A checkpoint that is damaged, newer, or another run's: a sentence, and nothing is touched. */
 #include "quern_test.h"
 #include "saved_run.h"
+#include "support/forge.h"
 #include "temporary.h"
 #include "world.h"
 
@@ -83,18 +84,37 @@ TEST_CASE(Refuse, a_model_without_what_the_checkpoint_lacks) {
     temporary_end(&t);
 }
 
+/* The manifest of the newest one says another version; `right`: behind a right digest. */
+static void change_version(temporary *t, bool right) {
+    static const char *const names[] = {"step-6/manifest.json", "step-6/model.safetensors",
+                                        "step-6/state.safetensors"};
+    static char bytes[3][65536];
+    forge_file files[3];
+    for (int i = 0; i < 3; i++) {
+        const long length = temporary_read(t, names[i], bytes[i], sizeof bytes[i]);
+        REQUIRE(length > 0 && length < (long)sizeof bytes[i]);
+        files[i] = (forge_file){bytes[i], (size_t)length, sizeof bytes[i]};
+    }
+    REQUIRE(forge_number(&files[0], "version", "9"));
+    if (right) REQUIRE(forge_digests(&files[0], &files[1], &files[2]));
+    REQUIRE(temporary_write(t, names[0], files[0].data, files[0].bytes));
+}
+
 TEST_CASE(Refuse, a_newer_format_for_which_no_older_one_is_taken) {
     temporary t = {{0}, {0}};
-    static char manifest[65536];
+    const saved_run_desc d = {.every = 3, .epochs = 1};
+    save_one(&t, &d);
+    change_version(&t, true);
+    check_refused(&t, &d, QUERN_UNSUPPORTED, "step-6/manifest.json: it is of format version 9");
+    CHECK_ERROR_HAS("reads versions up to 1: a newer one is needed");
+    temporary_end(&t);
+}
+
+/* With a wrong digest it is damage, whatever it says. */
+TEST_CASE(Refuse, a_damaged_manifest_in_whose_place_the_older_one_is_taken) {
+    temporary t = {{0}, {0}};
     save_one(&t, &(saved_run_desc){.every = 3, .epochs = 1});
-    const long bytes = temporary_read(&t, "step-6/manifest.json", manifest, sizeof manifest - 1);
-    REQUIRE(bytes > 0 && bytes < (long)sizeof manifest);
-    manifest[bytes] = 0;
-    char *version = strstr(manifest, "\"version\": 1");
-    REQUIRE(version != NULL);
-    version[11] = '9';
-    REQUIRE(temporary_write(&t, "step-6/manifest.json", manifest, (size_t)bytes));
-    /* its digest is wrong now too: damaged, and the older one is used */
+    change_version(&t, false);
     const saved_run_desc d = {.directory = t.path, .every = 3, .epochs = 1, .resume = true};
     REQUIRE_OK(saved_run_open(&again, &d));
     CHECK_HAS(quern_trainer_resumed(again.trainer), "/step-3");
@@ -238,5 +258,123 @@ TEST_CASE(Refuse, a_parameters_changed_learning_rate_is_diagnosed) {
     CHECK_OK(weight_run(t.path, 0.25F, &again));
     CHECK_HAS(again.log, "optimizer.groups.w.learning_rate_scale was 0.5, is 0.25: the run is no "
                          "longer bit-identical");
+    temporary_end(&t);
+}
+
+/* One epoch of the world's arrays, of which a value may be another, through its network with so
+ * many hidden units. */
+typedef struct array_run {
+    const char *directory;
+    int sample, feature; /* whose value is another; -1: none */
+    int64_t length;
+    int64_t hidden;
+    bool deeper;
+} array_run;
+
+static quern_status array_fit(const array_run *a, saved_run *note) {
+    world w;
+    const quern_host host = {.log = {note_sentence, note}};
+    quern_status s =
+        world_open(&w, &(world_desc){.train_length = a->length, .valid_length = -1, .host = host});
+    if (s != QUERN_OK) return s;
+    if (a->sample >= 0) w.train_x[a->sample][a->feature] += 1;
+    quern_graph *g = NULL;
+    CHECK_OK(quern_graph_create(&g, w.device, NULL));
+    quern_tensor *x = quern_input(
+        g, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, WORLD_FEATURES}});
+    quern_tensor *h = quern_dense(g, x, &(quern_dense_desc){.units = a->hidden, .name = "fc1"});
+    if (a->deeper) h = quern_dense(g, h, &(quern_dense_desc){.units = a->hidden, .name = "fc3"});
+    quern_tensor *z = quern_dense(g, h, &(quern_dense_desc){.units = WORLD_CLASSES, .name = "fc2"});
+    const quern_trainer_desc d = {
+        .graph = g,
+        .loss = quern_softmax_cross_entropy(g, z, quern_labels(g, "label"), NULL),
+        .train = w.train,
+        .batch_size = 4,
+        .save = {.directory = a->directory, .resume = true}};
+    s = quern_trainer_create(&w.trainer, &d);
+    if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, NULL);
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
+    quern_graph_destroy(g);
+    world_close(&w);
+    return s;
+}
+
+/* Nothing of it is another run's but what `change` says, and the only checkpoint stays. */
+static void check_array_run(temporary *t, const array_run *change, const char *says) {
+    static char before[65536], after[65536];
+    array_run a = *change;
+    a.directory = t->path;
+    const long bytes = file_bytes(t, "step-3/manifest.json", before, sizeof before);
+    CHECK_STATUS(array_fit(&a, &again), QUERN_INPUT);
+    CHECK_ERROR_HAS(says);
+    CHECK(bytes > 0 && file_bytes(t, "step-3/manifest.json", after, sizeof after) == bytes);
+    CHECK(memcmp(before, after, sizeof before) == 0);
+}
+
+TEST_CASE(Refuse, another_model_and_other_samples_of_the_same_shape) {
+    temporary t = {{0}, {0}};
+    REQUIRE(temporary_begin(&t));
+    const array_run same = {.directory = t.path, .sample = -1, .length = 10, .hidden = 8};
+    CHECK_OK(array_fit(&same, &run));
+    CHECK_OK(array_fit(&same, &run));
+    array_run a = same;
+    a.hidden = 9;
+    check_array_run(&t, &a, "fc1.weight");
+    CHECK_ERROR_HAS("(8, 4)");
+    CHECK_ERROR_HAS("(9, 4)");
+    a = same;
+    a.deeper = true;
+    check_array_run(&t, &a, "fc3.weight");
+    a = same;
+    a.sample = 9;
+    a.feature = 3;
+    check_array_run(&t, &a,
+                    "is the checkpoint of another run: the training set holds other samples: "
+                    "data.sample_digest was \"");
+    a.sample = a.feature = 0;
+    check_array_run(&t, &a, "other samples");
+    temporary_end(&t);
+}
+
+/* Of 64 samples each is compared. */
+TEST_CASE(Refuse, any_other_sample_of_a_small_set) {
+    for (int sample = 0; sample < 64; sample += 9) {
+        temporary t = {{0}, {0}};
+        REQUIRE(temporary_begin(&t));
+        array_run a = {.directory = t.path, .sample = -1, .length = 64, .hidden = 8};
+        CHECK_OK(array_fit(&a, &run));
+        a.sample = sample;
+        CHECK_STATUS(array_fit(&a, &run), QUERN_INPUT);
+        CHECK_ERROR_HAS("other samples");
+        temporary_end(&t);
+    }
+}
+
+/* From before there was a digest of samples. */
+TEST_CASE(Refuse, a_checkpoint_that_does_not_know_its_samples_is_resumed) {
+    static const char *const names[] = {"step-3/manifest.json", "step-3/model.safetensors",
+                                        "step-3/state.safetensors"};
+    static char bytes[3][65536];
+    temporary t = {{0}, {0}};
+    forge_file files[3];
+    REQUIRE(temporary_begin(&t));
+    const array_run same = {.directory = t.path, .sample = -1, .length = 10, .hidden = 8};
+    CHECK_OK(array_fit(&same, &run));
+    for (int i = 0; i < 3; i++) {
+        const long length = temporary_read(&t, names[i], bytes[i], sizeof bytes[i] - 1);
+        REQUIRE(length > 0);
+        files[i] = (forge_file){bytes[i], (size_t)length, sizeof bytes[i]};
+    }
+    char *at = strstr(bytes[0], ", \"sample_digest\": \"");
+    REQUIRE(at != NULL);
+    const size_t cut = strlen(", \"sample_digest\": \"") + 32 + 1;
+    memmove(at, at + cut, files[0].bytes - (size_t)(at - bytes[0]) - cut);
+    files[0].bytes -= cut;
+    REQUIRE(forge_digests(&files[0], &files[1], &files[2]));
+    REQUIRE(temporary_write(&t, names[0], files[0].data, files[0].bytes));
+    memset(again.log, 0, sizeof again.log);
+    CHECK_OK(array_fit(&same, &again));
+    CHECK(!strstr(again.log, "sample_digest") && !strstr(again.log, "bit-identical"));
     temporary_end(&t);
 }

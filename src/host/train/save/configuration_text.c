@@ -188,6 +188,7 @@ static void add_field(text *t, const quern_field *f) {
 
 static void add_data(text *t, const quern_dataset *dataset) {
     const quern_field *fields = NULL;
+    char samples[DIGEST_TEXT];
     if (!dataset) return;
     const int32_t count = quern_dataset_fields(dataset, &fields);
     text_add(t, ", \"data\": {\"samples\": %" PRId64 ", \"fields\": {",
@@ -196,7 +197,9 @@ static void add_data(text *t, const quern_dataset *dataset) {
         text_add(t, i > 0 ? ", " : "");
         add_field(t, &fields[i]);
     }
-    text_add(t, "}}");
+    text_add(t, "}");
+    if (data_digest(dataset, samples)) add_string(t, "sample_digest", samples);
+    text_add(t, "}");
 }
 
 static void add_floats(text *t, const char *key, const float *values, int32_t count) {

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SAMPLE_DIGEST "data.sample_digest"
+
 typedef struct comparison {
     const quern_trainer *trainer;
     bool refused;
@@ -20,12 +22,21 @@ static bool is_identity(const char *key) {
            strncmp(key, "metrics", 7) == 0 || strcmp(key, "evaluation_sets") == 0;
 }
 
+/* Of a checkpoint from before there was one, or of a set that has none: nothing can be said. */
+static bool is_unknown(const quern_checkpoint_change *change) {
+    return strcmp(change->key, SAMPLE_DIGEST) == 0 && (!change->before[0] || !change->now[0]);
+}
+
 static void change_note(void *context, const quern_checkpoint_change *change) {
     comparison *c = context;
+    if (is_unknown(change)) return;
     if (is_identity(change->key)) {
         if (!c->refused)
-            snprintf(c->reason, sizeof c->reason, "%s was %s, is %s", change->key,
-                     change->before[0] ? change->before : "not set",
+            snprintf(c->reason, sizeof c->reason, "%s%s was %s, is %s",
+                     strcmp(change->key, SAMPLE_DIGEST) == 0
+                         ? "the training set holds other samples: "
+                         : "",
+                     change->key, change->before[0] ? change->before : "not set",
                      change->now[0] ? change->now : "not set");
         c->refused = true;
         return;

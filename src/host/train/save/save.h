@@ -3,6 +3,7 @@
  *   state.c                the state as one table of named tensors, read by all the others
  *   algorithms.c           which algorithms its plans use: from a checkpoint, and into the next
  *   configuration_text.c   the resolved desc as one JSON object
+ *   data_digest.c          which samples it is trained on
  *   save.c                 snapshots, the writer behind them, their outcomes and events
  *   resume.c               a checkpoint becomes the state of a new trainer
  *   rollback.c             a checkpoint's weights come back after a failure (ROLLBACK) */

@@ -67,6 +67,9 @@ QUERN_MUST_CHECK quern_status state_load_held(quern_trainer *t, const quern_chec
 #define STATE_LOSS_SCALE "trainer.last.scale"
 #define STATE_SCALE "trainer.learning_rate_scale"
 
+/* data_digest.c: false where the set has none. */
+bool data_digest(const quern_dataset *set, char out[DIGEST_TEXT]);
+
 /* configuration_text.c: into memory of the trainer's. */
 QUERN_MUST_CHECK quern_status configuration_write(quern_trainer *t, char **out);
 
