@@ -49,10 +49,10 @@ static bool close_to(const double *a, const double *b, int64_t count, double tol
 static bool run_both(op_world *w, const char *what) {
     const char *label = w->c->label;
     bool held =
-        HELD(world_forward(w) == QUERN_OK, "%s: %s: forward: %s", label, what, quern_error());
+        HELD(op_world_forward(w) == QUERN_OK, "%s: %s: forward: %s", label, what, quern_error());
     held = held && HELD(world_guards_hold(w), "%s: %s: forward wrote outside", label, what);
     if (!held || !w->plan.backward) return held;
-    held = HELD(world_backward(w, ALL, false) == QUERN_OK, "%s: %s: backward: %s", label, what,
+    held = HELD(op_world_backward(w, ALL, false) == QUERN_OK, "%s: %s: backward: %s", label, what,
                 quern_error());
     return held && HELD(world_guards_hold(w), "%s: %s: backward wrote outside", label, what);
 }
@@ -64,11 +64,11 @@ static double difference(op_world *w, int32_t i, int64_t at) {
     const double was = *x, h = 1e-5 * fmax(1.0, fabs(was));
     long double loss = 0;
     *x = was + h;
-    bool ran = world_forward(w) == QUERN_OK;
+    bool ran = op_world_forward(w) == QUERN_OK;
     for (int32_t o = 0; o < w->output_count; o++)
         if (w->grad_out[o].data != NULL) plus[o] = read_view(&w->out[o]);
     *x = was - h;
-    ran = ran && world_forward(w) == QUERN_OK;
+    ran = ran && op_world_forward(w) == QUERN_OK;
     for (int32_t o = 0; o < w->output_count; o++) {
         if (plus[o] == NULL) continue;
         double *minus = read_view(&w->out[o]);
@@ -151,7 +151,7 @@ static void check_same_bits(const op_world *a, const op_world *b, const char *wh
 /* g0 + g and then g0 + 2 g. The start is the input's own values: finite and of order 1. */
 static void check_accumulate(op_world *w, double tolerance) {
     for (int32_t times = 1; times <= 2; times++) {
-        bool held = HELD(world_backward(w, ALL, false) == QUERN_OK, "%s", quern_error());
+        bool held = HELD(op_world_backward(w, ALL, false) == QUERN_OK, "%s", quern_error());
         double *gradient[QUERN_INPUT_MAX] = {0};
         for (int32_t i = 0; i < w->input_count; i++) {
             if (w->grad_in[i].data == NULL) continue;
@@ -159,7 +159,7 @@ static void check_accumulate(op_world *w, double tolerance) {
             view_write(&w->grad_in[i], w->values[i]);
         }
         for (int32_t k = 0; k < times; k++)
-            held = held && HELD(world_backward(w, ALL, true) == QUERN_OK, "%s", quern_error());
+            held = held && HELD(op_world_backward(w, ALL, true) == QUERN_OK, "%s", quern_error());
         for (int32_t i = 0; i < w->input_count; i++) {
             if (gradient[i] == NULL) continue;
             double *sum = read_view(&w->grad_in[i]), worst = 0;
@@ -179,7 +179,7 @@ static void check_accumulate(op_world *w, double tolerance) {
 static void check_wanted_alone(op_world *w, const op_world *all) {
     for (int32_t i = 0; i < w->input_count; i++) {
         if (w->grad_in[i].data == NULL) continue;
-        HELD(world_backward(w, UINT32_C(1) << i, false) == QUERN_OK, "%s", quern_error());
+        HELD(op_world_backward(w, UINT32_C(1) << i, false) == QUERN_OK, "%s", quern_error());
         double *alone = read_view(&w->grad_in[i]), *among = read_view(&all->grad_in[i]);
         HELD(memcmp(alone, among, (size_t)w->in[i].count * sizeof *alone) == 0,
              "%s: gradient %d has other bits when it is wanted alone", w->c->label, i);
@@ -193,7 +193,7 @@ static void check_repeats(const op_world *first, quern_dtype real) {
         op_session session = {0};
         op_world w = {0};
         if (HELD(session_open(&session, threads) == QUERN_OK, "%s", quern_error()) &&
-            HELD(world_create(&w, current.op, first->c, real, &session) == QUERN_OK, "%s",
+            HELD(op_world_create(&w, current.op, first->c, real, &session) == QUERN_OK, "%s",
                  quern_error()) &&
             run_both(&w, "threads")) {
             check_same_bits(&w, first, threads == 1 ? "run again" : "other thread count");
@@ -202,7 +202,7 @@ static void check_repeats(const op_world *first, quern_dtype real) {
             w.inplace = false;
             if (w.plan.backward && run_both(&w, "alone")) check_wanted_alone(&w, first);
         }
-        world_destroy(&w);
+        op_world_destroy(&w);
         session_close(&session);
     }
 }
@@ -260,9 +260,9 @@ static void check_half_outputs(const op_world *half, const op_world *f32, double
 static void check_half(const op_case *c, quern_dtype real, const op_session *session) {
     const double tolerance = real == QUERN_F16 ? TOL_CUDA_F16 : TOL_CUDA_BF16;
     op_world half = {0}, f32 = {0};
-    if (!HELD(world_create(&half, current.op, c, real, session) == QUERN_OK, "%s: plan: %s",
+    if (!HELD(op_world_create(&half, current.op, c, real, session) == QUERN_OK, "%s: plan: %s",
               c->label, quern_error()) ||
-        !HELD(world_create(&f32, current.op, c, QUERN_F32, session) == QUERN_OK, "%s: plan: %s",
+        !HELD(op_world_create(&f32, current.op, c, QUERN_F32, session) == QUERN_OK, "%s: plan: %s",
               c->label, quern_error()))
         goto done;
     half_inputs(&half, &f32);
@@ -275,8 +275,8 @@ static void check_half(const op_case *c, quern_dtype real, const op_session *ses
     check_half_gradients(&half, &f32, "a 16-bit gradient in place", tolerance);
     check_half_outputs(&half, &f32, tolerance);
 done:
-    world_destroy(&f32);
-    world_destroy(&half);
+    op_world_destroy(&f32);
+    op_world_destroy(&half);
 }
 
 void op_check(const op_case *c) {
@@ -285,10 +285,10 @@ void op_check(const op_case *c) {
     const char *name = graph_op((int32_t)current.op)->name;
     current.case_count++;
     if (!HELD(session_open(&session, 1) == QUERN_OK, "%s", quern_error())) goto done;
-    if (!HELD(world_create(&f64, current.op, c, QUERN_F64, &session) == QUERN_OK,
+    if (!HELD(op_world_create(&f64, current.op, c, QUERN_F64, &session) == QUERN_OK,
               "%s: %s: plan: %s", name, c->label, quern_error()))
         goto done;
-    if (!HELD(world_create(&f32, current.op, c, QUERN_F32, &session) == QUERN_OK,
+    if (!HELD(op_world_create(&f32, current.op, c, QUERN_F32, &session) == QUERN_OK,
               "%s: %s: plan: %s", name, c->label, quern_error()))
         goto done;
     if (!run_both(&f64, "F64") || !run_both(&f32, "F32")) goto done;
@@ -303,8 +303,8 @@ void op_check(const op_case *c) {
         if (!c->no_differences && run_both(&f64, "F64")) check_differences(&f64);
     }
 done:
-    world_destroy(&f32);
-    world_destroy(&f64);
+    op_world_destroy(&f32);
+    op_world_destroy(&f64);
     session_close(&session);
 }
 
@@ -313,11 +313,11 @@ quern_status op_run(quern_op_id op, const op_case *c, quern_dtype real, double *
     op_session session = {0};
     op_world w = {0};
     quern_status status = session_open(&session, 1);
-    if (status == QUERN_OK) status = world_create(&w, op, c, real, &session);
-    if (status == QUERN_OK) status = world_forward(&w);
+    if (status == QUERN_OK) status = op_world_create(&w, op, c, real, &session);
+    if (status == QUERN_OK) status = op_world_forward(&w);
     if (status == QUERN_OK && HELD(w.out[0].count == count, "%s: output count", c->label))
         view_read(&w.out[0], out);
-    world_destroy(&w);
+    op_world_destroy(&w);
     session_close(&session);
     return status;
 }
@@ -327,14 +327,14 @@ quern_status op_run_gradient(quern_op_id op, const op_case *c, quern_dtype real,
     op_session session = {0};
     op_world w = {0};
     quern_status status = session_open(&session, 1);
-    if (status == QUERN_OK) status = world_create(&w, op, c, real, &session);
+    if (status == QUERN_OK) status = op_world_create(&w, op, c, real, &session);
     for (int32_t o = 0; status == QUERN_OK && o < w.output_count; o++)
         for (int64_t k = 0; k < w.out[o].count; k++) w.weights[o][k] = 1;
-    if (status == QUERN_OK) status = world_forward(&w);
-    if (status == QUERN_OK) status = world_backward(&w, UINT32_C(1) << input, false);
+    if (status == QUERN_OK) status = op_world_forward(&w);
+    if (status == QUERN_OK) status = op_world_backward(&w, UINT32_C(1) << input, false);
     if (status == QUERN_OK && HELD(w.in[input].count == count, "%s: input count", c->label))
         view_read(&w.grad_in[input], out);
-    world_destroy(&w);
+    op_world_destroy(&w);
     session_close(&session);
     return status;
 }

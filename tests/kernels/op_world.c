@@ -19,10 +19,11 @@
 
 enum { GUARD = 256, GUARD_BYTE = 0xA5, POISON_BYTE = 0xFF };
 
-static quern_status run_on_cpu(const op_session *s, quern_kernel_function function,
+static quern_status run_on_cpu(op_world *w, quern_kernel_function function,
                                const quern_kernel_args *args) {
-    const quern_status issued = quern_backend_cpu.call(s->stream, function, args);
-    const quern_status done = quern_backend_cpu.stream_wait(s->stream);
+    quern_stream *stream = w->session->stream;
+    const quern_status issued = quern_backend_cpu.call(stream, function, args);
+    const quern_status done = quern_backend_cpu.stream_wait(stream);
     return issued != QUERN_OK ? issued : done;
 }
 
@@ -40,11 +41,11 @@ void session_close(op_session *s) {
     *s = (op_session){0};
 }
 
-static void *buffer_data(const op_buffer *b) { return b->base + GUARD + b->shift; }
+void *buffer_data(const op_buffer *b) { return b->base + GUARD + b->shift; }
 
 static void buffer_poison(const op_buffer *b) { memset(buffer_data(b), POISON_BYTE, b->bytes); }
 
-static size_t buffer_total(const op_buffer *b) {
+size_t buffer_total(const op_buffer *b) {
     return ((b->bytes + b->shift + 63) & ~(size_t)63) + 2 * GUARD;
 }
 
@@ -84,6 +85,10 @@ static bool buffer_guards_hold(const op_buffer *b) {
         hold = hold && b->base[at] == GUARD_BYTE;
     buffer_guard(b, true);
     return hold;
+}
+
+void world_guard(const op_world *w, bool guarded) {
+    for (int32_t i = 0; i < w->buffer_count; i++) buffer_guard(&w->buffers[i], guarded);
 }
 
 bool world_guards_hold(const op_world *w) {
@@ -252,8 +257,8 @@ static quern_status plan_kernel(op_world *w) {
     return status;
 }
 
-quern_status world_create(op_world *w, quern_op_id op, const op_case *c, quern_dtype real,
-                          const op_session *session) {
+quern_status op_world_create(op_world *w, quern_op_id op, const op_case *c, quern_dtype real,
+                             const op_session *session) {
     *w = (op_world){.c = c, .op = graph_op((int32_t)op), .session = session};
     w->kernel = session->kernels[op];
     w->input_count = c->input_count > 0 ? c->input_count : w->op->input_count;
@@ -281,10 +286,11 @@ quern_status world_create(op_world *w, quern_op_id op, const op_case *c, quern_d
     return QUERN_OK;
 }
 
-void world_destroy(op_world *w) {
+void op_world_destroy(op_world *w) {
     if (w->kernel != NULL && w->kernel->drop != NULL) w->kernel->drop(w->plan.plan);
+    world_guard(w, false);
     for (int32_t i = 0; i < w->buffer_count; i++) {
-        buffer_guard(&w->buffers[i], false);
+        if (w->buffers[i].device != NULL) w->session->release(w->session, &w->buffers[i]);
         free(w->buffers[i].base);
     }
     for (int32_t i = 0; i < QUERN_INPUT_MAX; i++) free(w->values[i]);
@@ -297,7 +303,7 @@ static void poison_view(op_world *w, const quern_view *view) {
         if (view->data == buffer_data(&w->buffers[i])) buffer_poison(&w->buffers[i]);
 }
 
-quern_status world_forward(op_world *w) {
+quern_status op_world_forward(op_world *w) {
     quern_view out[QUERN_OUTPUT_MAX];
     quern_kernel_args args = w->args;
     memcpy(out, w->out, sizeof out);
@@ -309,7 +315,7 @@ quern_status world_forward(op_world *w) {
     if (w->inplace && (w->op->flags & QUERN_OP_INPLACE) != 0 && out[0].count == w->in[0].count)
         out[0].data = w->in[0].data;
     args.out = out;
-    const quern_status status = w->session->run(w->session, w->kernel->forward, &args);
+    const quern_status status = w->session->run(w, w->kernel->forward, &args);
     if (out[0].data != w->out[0].data)
         memcpy(w->out[0].data, out[0].data, (size_t)out[0].count * quern_dtype_bytes(out[0].dtype));
     return status;
@@ -336,7 +342,7 @@ static void gradients_overlay(const op_world *w, quern_view *grad_in) {
         grad_in[1].data = grad_in[0].data;
 }
 
-quern_status world_backward(op_world *w, uint32_t wanted, bool accumulate) {
+quern_status op_world_backward(op_world *w, uint32_t wanted, bool accumulate) {
     quern_view in[QUERN_INPUT_MAX], out[QUERN_OUTPUT_MAX], grad_in[QUERN_INPUT_MAX];
     quern_kernel_args args = w->args;
     show_read(w, in, out);
@@ -356,7 +362,7 @@ quern_status world_backward(op_world *w, uint32_t wanted, bool accumulate) {
     args.grad_in = grad_in;
     args.grad_out = w->grad_out;
     args.accumulate = w->accumulate;
-    const quern_status status = w->session->run(w->session, w->kernel->backward, &args);
+    const quern_status status = w->session->run(w, w->kernel->backward, &args);
     for (int32_t i = 0; inplace && i < w->input_count; i++)
         if (grad_in[i].data != NULL && grad_in[i].data != w->grad_in[i].data)
             memcpy(w->grad_in[i].data, grad_in[i].data,

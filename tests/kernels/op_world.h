@@ -7,13 +7,18 @@
 #include "host/graph/graph.h"
 #include "op_case.h"
 
+struct op_world;
+struct op_buffer;
+
 typedef struct op_session { /* kernels and a stream that they run on */
     quern_host host;
     backend_device *device; /* NULL: the kernels are not the CPU backend's */
     quern_stream *stream;
     const quern_kernel *const *kernels;
-    quern_status (*run)(const struct op_session *s, quern_kernel_function function,
+    quern_status (*run)(struct op_world *w, quern_kernel_function function,
                         const quern_kernel_args *args); /* to its end */
+    /* Releases b->device. NULL: the kernels work on host memory. */
+    void (*release)(const struct op_session *s, struct op_buffer *b);
     bool unaligned; /* inputs, outputs and gradients start one element behind an alignment of 64 */
 } op_session;
 /* The CPU backend's. */
@@ -23,6 +28,7 @@ void session_close(op_session *s);
 typedef struct op_buffer {
     unsigned char *base; /* guard, shift, data, guard */
     size_t bytes, shift;
+    unsigned char *device; /* `run`'s copy of the same bytes in device memory; NULL: none */
 } op_buffer;
 
 enum { OP_BUFFERS = 2 * (QUERN_INPUT_MAX + QUERN_OUTPUT_MAX) + 3 };
@@ -48,18 +54,24 @@ typedef struct op_world {
 } op_world;
 
 /* Plans the kernel. Returns what plan() returned; destroy afterwards in any case. */
-quern_status world_create(op_world *w, quern_op_id op, const op_case *c, quern_dtype real,
-                          const op_session *session);
-void world_destroy(op_world *w);
+quern_status op_world_create(op_world *w, quern_op_id op, const op_case *c, quern_dtype real,
+                             const op_session *session);
+void op_world_destroy(op_world *w);
 
 /* Writes the inputs, poisons outputs, saved and scratch, runs. */
-quern_status world_forward(op_world *w);
+quern_status op_world_forward(op_world *w);
 /* After forward. `wanted`: a bit an input. Gradients start poisoned, or are kept to be added to. */
-quern_status world_backward(op_world *w, uint32_t wanted, bool accumulate);
+quern_status op_world_backward(op_world *w, uint32_t wanted, bool accumulate);
 
 /* Whether input i can have a gradient here. */
 bool world_differentiable(const op_world *w, int32_t i);
 bool world_guards_hold(const op_world *w);
+
+/* For a `run` that copies whole buffers, guards and all: how large one is, where its data begins;
+ * and whether AddressSanitizer takes a look at a guard for a fault, as it does between calls. */
+size_t buffer_total(const op_buffer *b);
+void *buffer_data(const op_buffer *b);
+void world_guard(const op_world *w, bool guarded);
 
 void view_read(const quern_view *view, double *to);
 void view_write(const quern_view *view, const double *from);

@@ -269,6 +269,11 @@ static double element(matrix m, int64_t row, int64_t column) {
     return fake_number_read(m.data, dtype_of(m.l->type), r + c * m.l->pitch);
 }
 
+size_t fake_cublaslt_scale_bytes(cublasLtMatmulDesc_t od) {
+    const operation *o = (const operation *)od;
+    return o->scale == CUDA_R_64F ? sizeof(double) : sizeof(float);
+}
+
 static double factor(const operation *o, const void *value) {
     return o->scale == CUDA_R_64F ? *(const double *)value : (double)*(const float *)value;
 }

@@ -25,5 +25,7 @@ typedef struct fake_cublaslt_state {
 extern fake_cublaslt_state fake_cublaslt;
 
 void fake_cublaslt_begin(void); /* three proposals, nothing planned, nothing alive */
+/* How many bytes the alpha and the beta of a product have. */
+size_t fake_cublaslt_scale_bytes(cublasLtMatmulDesc_t operation);
 
 #endif

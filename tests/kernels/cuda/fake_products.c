@@ -64,8 +64,8 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t opera
     describe(p.layouts[1], b_layout);
     describe(p.layouts[2], c_layout);
     describe(p.layouts[3], d_layout);
-    memcpy(&p.alpha, alpha, sizeof(float)); /* the scale type of F32, BF16 and F16 */
-    memcpy(&p.beta, beta, sizeof(float));
+    memcpy(&p.alpha, alpha, fake_cublaslt_scale_bytes(operation));
+    memcpy(&p.beta, beta, fake_cublaslt_scale_bytes(operation));
     void *arguments[] = {&p};
     const cudaError_t code = cuda_driver.cudaLaunchKernel(&product_kernel, (dim3){1, 1, 1},
                                                           (dim3){1, 1, 1}, arguments, 0, stream);

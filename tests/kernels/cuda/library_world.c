@@ -31,15 +31,15 @@ const op_case library_conv2d = {.label = "conv2d",
                                 .in = {{DIMS(2, 4, 7, 5)}, {DIMS(6, 2, 3, 2)}, {DIMS(6)}},
                                 .out = {{DIMS(2, 6, 4, 7)}}};
 
-static quern_status run_emulated(const op_session *s, quern_kernel_function function,
+static quern_status run_emulated(op_world *w, quern_kernel_function function,
                                  const quern_kernel_args *args) {
-    (void)s;
+    (void)w;
     return function(args);
 }
 
 static quern_status run_both(op_world *w) {
-    quern_status status = world_forward(w);
-    if (status == QUERN_OK && w->plan.backward) status = world_backward(w, UINT32_MAX, false);
+    quern_status status = op_world_forward(w);
+    if (status == QUERN_OK && w->plan.backward) status = op_world_backward(w, UINT32_MAX, false);
     return status;
 }
 
@@ -47,12 +47,12 @@ void library_world_begin(library_world *w, quern_op_id op, const op_case *c, que
     *w = (library_world){.session = {.stream = emulation_stream_create(),
                                      .kernels = cuda_kernels,
                                      .run = run_emulated}};
-    w->status = world_create(&w->world, op, c, real, &w->session);
+    w->status = op_world_create(&w->world, op, c, real, &w->session);
     if (w->status == QUERN_OK) w->status = run_both(&w->world);
 }
 
 void library_world_end(library_world *w) {
-    world_destroy(&w->world);
+    op_world_destroy(&w->world);
     emulation_stream_destroy(w->session.stream);
 }
 
@@ -75,8 +75,8 @@ bool library_world_is_right(const library_world *w) {
     op_session cpu = {0};
     op_world reference = {0};
     bool right = session_open(&cpu, 1) == QUERN_OK &&
-                 world_create(&reference, (quern_op_id)(w->world.op - graph_op(0)), w->world.c,
-                              QUERN_F64, &cpu) == QUERN_OK;
+                 op_world_create(&reference, (quern_op_id)(w->world.op - graph_op(0)), w->world.c,
+                                 QUERN_F64, &cpu) == QUERN_OK;
     for (int32_t i = 0; right && i < reference.input_count; i++)
         if (reference.in[i].data != NULL)
             memcpy(reference.values[i], w->world.values[i],
@@ -87,7 +87,7 @@ bool library_world_is_right(const library_world *w) {
     for (int32_t i = 0; right && i < reference.input_count; i++)
         if (reference.grad_in[i].data != NULL)
             right = is_near(&w->world.grad_in[i], &reference.grad_in[i]);
-    world_destroy(&reference);
+    op_world_destroy(&reference);
     if (cpu.stream != NULL) session_close(&cpu);
     return right;
 }

@@ -89,8 +89,8 @@ TEST_CASE(CudaLibraries, running_allocates_nothing) {
         CHECK_OK(w.status);
         const int64_t allocations = faults.count[FAULT_ALLOCATE], live = subjects[i].library->live;
         for (int k = 0; k < 3 && w.status == QUERN_OK; k++) {
-            CHECK_OK(world_forward(&w.world));
-            CHECK_OK(world_backward(&w.world, UINT32_MAX, false));
+            CHECK_OK(op_world_forward(&w.world));
+            CHECK_OK(op_world_backward(&w.world, UINT32_MAX, false));
         }
         CHECK(faults.count[FAULT_ALLOCATE] == allocations);
         CHECK(subjects[i].library->live == live);
