@@ -1,12 +1,14 @@
 /* bench_train - one configuration of Quern's side of the benchmark: a model, an optimizer, a thread
- * count; batch 128; quern_trainer_fit on data in memory.
+ * count or a GPU; quern_trainer_fit on data in memory.
  *
  *   bench_train --model mlp|lenet [--optimizer adamw|sgd] [--threads N] [--workers N]
  *               [--data fashion-mnist|memory] [--windows N] [--seconds T] [--serve]
+ *               [--batch N] [--device cpu|cuda] [--precision f32|tf32|bf16|f16] [--tune]
+ *               [--nondeterministic]
  *
  * Warms up, trains N windows of at least T seconds, measures the floor and prints one JSON object.
  * With --serve it prints {"ready": …} and then answers lines from standard input, one JSON object
- * each, so that run.py can take turns between processes:
+ * each, so that run.py and tools/gpu/bench.py can take turns between processes:
  *   train T     trains for at least T seconds     parts T    forward, and forward with backward
  *   floor T     rates of products and memory      end        the summary, and ends
  * Fashion-MNIST goes through the whole input path (shuffle, gather, u8 to float, normalisation);
@@ -18,13 +20,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum {
-    BATCH = 128,
     PIXELS = 28 * 28,
     CLASSES = 10,
     MEMORY_SAMPLES = 1024,
     FIT_STEPS = 25, /* updates in one call of fit; a window is several */
+    FIT_STEPS_CUDA = 1000,
     WINDOW_MAX = 64,
 };
 
@@ -36,8 +39,10 @@ enum {
 
 typedef struct options {
     model_kind model;
-    bool sgd, from_memory, serve;
-    int32_t threads, workers, windows;
+    bool sgd, from_memory, serve, tune, nondeterministic;
+    int32_t threads, workers, windows, batch;
+    quern_device_kind device;
+    quern_precision precision;
     double seconds;
 } options;
 
@@ -120,10 +125,11 @@ static quern_status trainer_build(bench *b) {
         .train = b->data,
         .transforms = &pixels,
         .transform_count = b->options.from_memory ? 0 : 1,
-        .batch_size = BATCH,
+        .batch_size = b->options.batch,
+        .precision = b->options.precision,
         .drop_last = true,
         .worker_count = b->options.workers,
-        .step_limit = FIT_STEPS,
+        .step_limit = b->options.device == QUERN_DEVICE_CUDA ? FIT_STEPS_CUDA : FIT_STEPS,
         .optimizer = {.kind = b->options.sgd ? QUERN_OPTIMIZER_sgd : QUERN_OPTIMIZER_adamw,
                       .learning_rate = b->options.sgd ? 0.01 : 1e-3},
         .callbacks = &callback,
@@ -134,9 +140,14 @@ static quern_status trainer_build(bench *b) {
 }
 
 static quern_status bench_create(bench *b) {
-    TRY(quern_device_create(&b->device, &(quern_device_desc){.kind = QUERN_DEVICE_CPU,
-                                                             .thread_count = b->options.threads,
-                                                             .seed = 1}));
+    const options *o = &b->options;
+    const bool cuda = o->device == QUERN_DEVICE_CUDA;
+    TRY(quern_device_create(&b->device,
+                            &(quern_device_desc){.kind = o->device,
+                                                 .thread_count = cuda ? 0 : o->threads,
+                                                 .seed = 1,
+                                                 .tune = cuda && o->tune,
+                                                 .allow_nondeterministic = o->nondeterministic}));
     TRY(data_open(b));
     TRY(model_build(b));
     TRY(trainer_build(b));
@@ -153,30 +164,39 @@ static void bench_release(bench *b) {
     free(b->labels);
 }
 
-static quern_status train_window(bench *b, double seconds, double *rate) {
+static double processor_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* host_us: of processor time, an update, with what is spent on waiting for a GPU. */
+static quern_status train_window(bench *b, double seconds, double *rate, double *host_us) {
     const int64_t from = b->result.step;
-    const double begin = clock_seconds();
+    const double begin = clock_seconds(), used = processor_seconds();
     double spent = 0;
     while (spent < seconds) {
         TRY(quern_trainer_fit(b->trainer, &b->result));
         spent = clock_seconds() - begin;
     }
     *rate = (double)(b->result.step - from) / spent;
+    *host_us = 1e6 * (processor_seconds() - used) / (double)(b->result.step - from);
     return QUERN_OK;
 }
 
 static quern_status command_train(bench *b, double seconds) {
-    double rate = 0;
-    TRY(train_window(b, seconds, &rate));
+    double rate = 0, host_us = 0;
+    TRY(train_window(b, seconds, &rate, &host_us));
     if (b->rate_count < WINDOW_MAX) b->rates[b->rate_count++] = rate;
-    printf("{\"steps_per_second\": %.3f}\n", rate);
+    printf("{\"steps_per_second\": %.3f, \"host_us\": %.3f}\n", rate, host_us);
     return QUERN_OK;
 }
 
 /* Products come into being only when they are asked for: they are no part of the memory measured
  * of a run that only trains. */
 static quern_status floor_measure(bench *b, double seconds, product_rates *rates, double *copy) {
-    if (b->products == NULL) TRY(products_create(&b->products, b->device, b->options.model, BATCH));
+    if (b->products == NULL)
+        TRY(products_create(&b->products, b->device, b->options.model, b->options.batch));
     TRY(products_measure(b->products, seconds, rates));
     *copy = copy_rate(b->options.threads, seconds);
     return QUERN_OK;
@@ -217,7 +237,7 @@ static quern_status parts_run(bench *b, quern_parameters *values, quern_program 
     double forward, both;
     TRY(quern_program_create(program, &(quern_program_desc){.graph = b->graph,
                                                             .parameters = values,
-                                                            .batch_size = BATCH,
+                                                            .batch_size = b->options.batch,
                                                             .training = true,
                                                             .loss = b->loss,
                                                             .outputs = &b->loss,
@@ -268,20 +288,23 @@ static void print_summary(bench *b) {
     printf("{\"side\": \"quern\", \"version\": \"%s\", \"model\": \"%s\", \"optimizer\": \"%s\", "
            "\"threads\": %d, \"workers\": %d, \"batch\": %d, \"data\": \"%s\", ",
            quern_version(), o->model == MODEL_MLP ? "mlp" : "lenet", o->sgd ? "sgd" : "adamw",
-           (int)o->threads, (int)o->workers, BATCH, o->from_memory ? "memory" : "fashion-mnist");
+           (int)o->threads, (int)o->workers, (int)o->batch,
+           o->from_memory ? "memory" : "fashion-mnist");
     printf("\"steps_per_second\": %.3f, \"spread\": %.4f, \"samples_per_second\": %.1f, "
            "\"windows\": %d, \"steps\": %lld, \"loss\": %.5f, ",
-           median, spread, median * BATCH, (int)n, (long long)b->result.step, b->result.train_loss);
+           median, spread, median * o->batch, (int)n, (long long)b->result.step,
+           b->result.train_loss);
     printf("\"startup_seconds\": %.4f, \"peak_rss_bytes\": %ld, \"planned_bytes\": %zu, "
            "\"parameters\": %lld, \"step_flops\": %.6g, \"step_bytes\": %.6g",
            b->first_update - b->start, peak_resident_bytes(), b->memory.peak_bytes,
-           (long long)parameters, model_flops(o->model, BATCH),
-           model_bytes(parameters, sizeof(float) * PIXELS, BATCH, o->sgd ? 0 : 2));
+           (long long)parameters, model_flops(o->model, o->batch),
+           model_bytes(parameters, sizeof(float) * PIXELS, o->batch, o->sgd ? 0 : 2));
 }
 
 static quern_status run_alone(bench *b) {
+    double host_us;
     for (int32_t i = 0; i < b->options.windows; i++)
-        TRY(train_window(b, b->options.seconds, &b->rates[b->rate_count++]));
+        TRY(train_window(b, b->options.seconds, &b->rates[b->rate_count++], &host_us));
     print_summary(b); /* before the floor's own memory is touched */
     product_rates rates;
     double copy;
@@ -314,6 +337,15 @@ static quern_status serve(bench *b) {
     return QUERN_OK;
 }
 
+static bool precision_read(quern_precision *out, const char *name) {
+    for (int i = 0; i < QUERN_PRECISION_COUNT; i++)
+        if (strcmp(quern_precision_name((quern_precision)i), name) == 0) {
+            *out = (quern_precision)i;
+            return true;
+        }
+    return false;
+}
+
 static bool option_read(options *o, const char *name, const char *value) {
     if (strcmp(name, "--model") == 0) {
         o->model = strcmp(value, "lenet") == 0 ? MODEL_LENET : MODEL_MLP;
@@ -327,7 +359,16 @@ static bool option_read(options *o, const char *name, const char *value) {
         o->from_memory = strcmp(value, "memory") == 0;
         return o->from_memory || strcmp(value, "fashion-mnist") == 0;
     }
+    if (strcmp(name, "--device") == 0) {
+        o->device = strcmp(value, "cuda") == 0 ? QUERN_DEVICE_CUDA : QUERN_DEVICE_CPU;
+        return o->device == QUERN_DEVICE_CUDA || strcmp(value, "cpu") == 0;
+    }
+    if (strcmp(name, "--precision") == 0) return precision_read(&o->precision, value);
     const double number = strtod(value, NULL);
+    if (strcmp(name, "--batch") == 0 && number >= 1 && number <= 60000) {
+        o->batch = (int32_t)number;
+        return true;
+    }
     if (!(number >= 0 && number <= 60)) return false;
     if (strcmp(name, "--threads") == 0) return (o->threads = (int32_t)number) > 0;
     if (strcmp(name, "--windows") == 0) return (o->windows = (int32_t)number) > 0;
@@ -337,10 +378,15 @@ static bool option_read(options *o, const char *name, const char *value) {
 }
 
 static bool options_read(options *o, int argc, char **argv) {
-    *o = (options){.threads = 1, .windows = 5, .seconds = 1};
+    *o = (options){
+        .threads = 1, .windows = 5, .seconds = 1, .batch = 128, .device = QUERN_DEVICE_CPU};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--serve") == 0)
             o->serve = true;
+        else if (strcmp(argv[i], "--tune") == 0)
+            o->tune = true;
+        else if (strcmp(argv[i], "--nondeterministic") == 0)
+            o->nondeterministic = true;
         else if (i + 1 >= argc || !option_read(o, argv[i], argv[i + 1]))
             return false;
         else
@@ -355,7 +401,9 @@ int main(int argc, char **argv) {
     if (!options_read(&b.options, argc, argv)) {
         fprintf(stderr, "usage: bench_train [--model mlp|lenet] [--optimizer adamw|sgd] "
                         "[--threads N] [--data fashion-mnist|memory] [--windows N] "
-                        "[--seconds T] [--workers N] [--serve]\n");
+                        "[--seconds T] [--workers N] [--serve] [--batch N] "
+                        "[--device cpu|cuda] [--precision f32|tf32|bf16|f16] [--tune] "
+                        "[--nondeterministic]\n");
         return 2;
     }
     quern_status s = bench_create(&b);

@@ -4,14 +4,19 @@
 #include <math.h>
 #include <string.h>
 
-/* A tensor of these dims; with a name it is sampled, with a salt it is filled. */
-static quern_status make(bench *b, quern_view *out, const char *name, int32_t rank,
-                         const int64_t *dim, uint32_t salt) {
+static quern_status make_of(bench *b, quern_view *out, const char *name, quern_dtype dtype,
+                            int32_t rank, const int64_t *dim, uint32_t salt) {
     tensor t;
-    QUERN_TRY(tensor_make(b, &t, b->options.dtype, rank, dim));
+    QUERN_TRY(tensor_make(b, &t, dtype, rank, dim));
     b->tensors[b->tensor_count - 1].name = name;
     *out = t.view;
     return salt != 0 ? tensor_fill(b, out, salt, 1, 0) : QUERN_OK;
+}
+
+/* A tensor of these dims; with a name it is sampled, with a salt it is filled. */
+static quern_status make(bench *b, quern_view *out, const char *name, int32_t rank,
+                         const int64_t *dim, uint32_t salt) {
+    return make_of(b, out, name, b->options.dtype, rank, dim, salt);
 }
 
 /* rows, columns */
@@ -47,20 +52,35 @@ static quern_status build_softmax_cross_entropy(bench *b) {
     return node_plan(b, n, QUERN_OP_ID_softmax_cross_entropy, &desc, 2, 1);
 }
 
-/* rows, out, in */
-static quern_status build_linear_gelu(bench *b) {
-    static const quern_gelu_desc desc = {.tanh = true};
+/* x, weight and bias with their gradients; y is left to the caller. */
+static quern_status make_linear(bench *b, node *product) {
     const int64_t *d = b->options.dim, x[] = {d[0], d[2]}, weight[] = {d[1], d[2]};
-    node *product = &b->nodes[0], *gelu = &b->nodes[1];
     QUERN_TRY(make(b, &product->in[0], NULL, 2, x, 1));
     QUERN_TRY(make(b, &product->in[1], NULL, 2, weight, 0));
     QUERN_TRY(tensor_fill(b, &product->in[1], 2, 0.0625f, 0));
     QUERN_TRY(make(b, &product->in[2], NULL, 1, &d[1], 3));
-    QUERN_TRY(make(b, &product->out[0], NULL, 2, d, 0));
-    QUERN_TRY(make(b, &product->grad_out[0], NULL, 2, d, 0));
     QUERN_TRY(make(b, &product->grad_in[0], "gx", 2, x, 0));
     QUERN_TRY(make(b, &product->grad_in[1], "gw", 2, weight, 0));
-    QUERN_TRY(make(b, &product->grad_in[2], "gb", 1, &d[1], 0));
+    return make(b, &product->grad_in[2], "gb", 1, &d[1], 0);
+}
+
+/* rows, out, in */
+static quern_status build_linear(bench *b) {
+    node *product = &b->nodes[0];
+    QUERN_TRY(make_linear(b, product));
+    QUERN_TRY(make(b, &product->out[0], "y", 2, b->options.dim, 0));
+    QUERN_TRY(make(b, &product->grad_out[0], NULL, 2, b->options.dim, 4));
+    return node_plan(b, product, QUERN_OP_ID_linear, NULL, 3, 1);
+}
+
+/* rows, out, in */
+static quern_status build_linear_gelu(bench *b) {
+    static const quern_gelu_desc desc = {.tanh = true};
+    const int64_t *d = b->options.dim;
+    node *product = &b->nodes[0], *gelu = &b->nodes[1];
+    QUERN_TRY(make_linear(b, product));
+    QUERN_TRY(make(b, &product->out[0], NULL, 2, d, 0));
+    QUERN_TRY(make(b, &product->grad_out[0], NULL, 2, d, 0));
     QUERN_TRY(node_plan(b, product, QUERN_OP_ID_linear, NULL, 3, 1));
     gelu->in[0] = product->out[0];
     gelu->grad_in[0] = product->grad_out[0];
@@ -69,21 +89,22 @@ static quern_status build_linear_gelu(bench *b) {
     return node_plan(b, gelu, QUERN_OP_ID_gelu, &desc, 1, 1);
 }
 
+/* All but x and y in F32, as a program has it beside 16-bit images. */
 static quern_status build_batch_norm(bench *b, node *norm, const quern_view *x) {
     static const quern_batch_norm_desc desc = {.epsilon = 1e-5f, .momentum = 0.1f};
     const int64_t *channels = &x->dim[1];
     norm->in[0] = *x;
     for (int32_t i = 1; i < 5; i++) {
-        QUERN_TRY(make(b, &norm->in[i], NULL, 1, channels, 0));
+        QUERN_TRY(make_of(b, &norm->in[i], NULL, QUERN_F32, 1, channels, 0));
         QUERN_TRY(tensor_fill(b, &norm->in[i], (uint32_t)i + 4, 0.5f, 1));
     }
     QUERN_TRY(make(b, &norm->out[0], NULL, 4, x->dim, 0));
-    QUERN_TRY(make(b, &norm->out[1], NULL, 1, channels, 0));
-    QUERN_TRY(make(b, &norm->out[2], NULL, 1, channels, 0));
+    QUERN_TRY(make_of(b, &norm->out[1], NULL, QUERN_F32, 1, channels, 0));
+    QUERN_TRY(make_of(b, &norm->out[2], NULL, QUERN_F32, 1, channels, 0));
     QUERN_TRY(make(b, &norm->grad_out[0], NULL, 4, x->dim, 0));
     QUERN_TRY(make(b, &norm->grad_in[0], NULL, 4, x->dim, 0));
-    QUERN_TRY(make(b, &norm->grad_in[1], "gw_norm", 1, channels, 0));
-    QUERN_TRY(make(b, &norm->grad_in[2], "gb_norm", 1, channels, 0));
+    QUERN_TRY(make_of(b, &norm->grad_in[1], "gw_norm", QUERN_F32, 1, channels, 0));
+    QUERN_TRY(make_of(b, &norm->grad_in[2], "gb_norm", QUERN_F32, 1, channels, 0));
     return node_plan(b, norm, QUERN_OP_ID_batch_norm, &desc, 5, 3);
 }
 
@@ -186,6 +207,7 @@ static const struct {
     {"adamw", 1, build_adamw},
     {"layer_norm", 2, build_layer_norm},
     {"softmax_cross_entropy", 2, build_softmax_cross_entropy},
+    {"linear", 3, build_linear},
     {"linear_gelu", 3, build_linear_gelu},
     {"conv_bn_relu", 5, build_conv_bn_relu},
 };

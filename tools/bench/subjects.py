@@ -3,6 +3,9 @@
 A case is a subject of bench_kernels at one shape. Its bytes and flops are what no implementation of
 forward and backward can do without: each tensor read or written once. PyTorch gets the same inputs,
 bit for bit, and may do each case in every way that its users have; the fastest one counts.
+
+A variant is a name, a function that makes a turn, and whether the turn may be captured. What it
+makes is its own: a turn that is timed later works on the same state as when it was tried.
 """
 import math
 from collections import namedtuple
@@ -27,6 +30,9 @@ def case(name, subject, dtype, dims, tiny):
         moved = 5 * elements * size
     elif subject == "softmax_cross_entropy":  # logits read, gradient written, in one step
         moved = 2 * elements * size
+    elif subject == "linear":  # forward x, w, y; backward gy, x, w, gx, gw
+        moved = size * (3 * d[0] * d[2] + 3 * d[1] * d[2] + 2 * d[0] * d[1])
+        flops = 6 * math.prod(d)
     elif subject == "linear_gelu":  # forward x, w, h, y; backward h, gy, x, w, gx, gw
         moved = size * (3 * d[0] * d[2] + 3 * d[1] * d[2] + 4 * d[0] * d[1])
         flops = 6 * math.prod(d)
@@ -56,6 +62,13 @@ GROUPS = {
     "softmax_cross_entropy": [
         case("8192 x 50304, BF16", "softmax_cross_entropy", "BF16", (8192, 50304), (6, 104)),
         case("8192 x 50304, F32", "softmax_cross_entropy", "F32", (8192, 50304), (6, 101))],
+    "linear": [  # GPT-2's products: qkv, projection, both of the MLP, a part of the classifier
+        case("65536 x 2304 x 768, BF16", "linear", "BF16", (65536, 2304, 768), (8, 24, 16)),
+        case("65536 x 768 x 768, BF16", "linear", "BF16", (65536, 768, 768), (8, 16, 16)),
+        case("65536 x 3072 x 768, BF16", "linear", "BF16", (65536, 3072, 768), (8, 32, 16)),
+        case("65536 x 768 x 3072, BF16", "linear", "BF16", (65536, 768, 3072), (8, 16, 32)),
+        case("8192 x 50304 x 768, BF16", "linear", "BF16", (8192, 50304, 768), (8, 40, 16)),
+        case("8192 x 8192 x 8192, F16", "linear", "F16", (8192, 8192, 8192), (16, 16, 16))],
     "linear_gelu": [
         case("65536 x 3072 x 768, BF16", "linear_gelu", "BF16", (65536, 3072, 768), (8, 24, 16)),
         case("16384 x 6400 x 1600, BF16", "linear_gelu", "BF16", (16384, 6400, 1600), (4, 16, 8)),
@@ -100,14 +113,16 @@ class Differentiable:
         return dict(zip(["y" if self.gy.dim() else "loss"] + list(self.names.values()), outputs))
 
     def variants(self, torch):
-        yield "eager", lambda: self.turn(torch, self.forward), True
+        yield "eager", lambda: lambda: self.turn(torch, self.forward), True
         if not hasattr(torch, "compile") or not self.gy.is_cuda:
             return
+
+        def compiled(mode):
+            forward = torch.compile(self.forward, dynamic=False, fullgraph=True, mode=mode)
+            return lambda: self.turn(torch, forward)
         for mode in ("default", "max-autotune-no-cudagraphs"):
-            compiled = torch.compile(self.forward, dynamic=False, mode=mode)
-            yield f"compiled, {mode}", lambda f=compiled: self.turn(torch, f), True
-        compiled = torch.compile(self.forward, dynamic=False, mode="reduce-overhead")
-        yield "compiled, reduce-overhead", lambda: self.turn(torch, compiled), False
+            yield f"compiled, {mode}", lambda m=mode: compiled(m), True
+        yield "compiled, reduce-overhead", lambda: compiled("reduce-overhead"), False
 
 
 def build_differentiable(torch, device, c, dims):
@@ -126,18 +141,24 @@ def build_differentiable(torch, device, c, dims):
         seed = torch.tensor(1.0 / dims[0], dtype=dtype, device=device)
         return Differentiable(lambda z: F.cross_entropy(z, target, reduction="sum"),
                               {"z": make(dims, 1)}, {"z": "gz"}, seed)
-    if c.subject == "linear_gelu":
+    if c.subject in ("linear", "linear_gelu"):
         rows, out, size = dims
         inputs = {"x": make((rows, size), 1), "w": make((out, size), 2, 0.0625),
                   "b": make((out,), 3)}
-        return Differentiable(lambda x, w, b: F.gelu(F.linear(x, w, b), approximate="tanh"),
-                              inputs, {"x": "gx", "w": "gw", "b": "gb"}, make((rows, out), 4))
+        forward = F.linear
+        if c.subject == "linear_gelu":
+            def forward(x, w, b):
+                return F.gelu(F.linear(x, w, b), approximate="tanh")
+        return Differentiable(lambda x, w, b: forward(x, w, b), inputs,
+                              {"x": "gx", "w": "gw", "b": "gb"}, make((rows, out), 4))
     n, channels, side, out, window = dims
     layout = torch.channels_last
     inputs = {"x": make((n, channels, side, side), 1).to(memory_format=layout),
               "w": make((out, channels, window, window), 2, 0.0625).to(memory_format=layout)}
-    inputs |= {name: make((out,), salt, 0.5, 1.0) for name, salt in (("g", 5), ("b", 6))}
-    mean, variance = make((out,), 7, 0.5, 1.0), make((out,), 8, 0.5, 1.0)
+    # All but the images in F32, on both sides: what cuDNN, and autocast with it, wants.
+    g, b, mean, variance = (numbers(torch, device, (out,), salt, torch.float32, 0.5, 1.0)
+                            for salt in (5, 6, 7, 8))
+    inputs |= {"g": g, "b": b}
 
     def forward(x, w, g, b):
         y = F.conv2d(x, w, padding=window // 2)
@@ -157,7 +178,7 @@ class Copy:
         return {}
 
     def variants(self, torch):
-        yield "copy_", lambda: self.to.copy_(self.source), True
+        yield "copy_", lambda: lambda: self.to.copy_(self.source), True
 
 
 class AdamW:
@@ -165,43 +186,49 @@ class AdamW:
 
     def __init__(self, torch, device, dims):
         self.torch, self.device, self.dims = torch, device, dims
-        self.reset({})
 
-    def reset(self, options):
-        torch, count = self.torch, self.dims[0]
-        whole = numbers(torch, self.device, self.dims, 1, torch.float32)
-        gradient = numbers(torch, self.device, self.dims, 2, torch.float32)
-        step = -(-count // 148)
-        self.parts = [torch.nn.Parameter(whole[i:i + step]) for i in range(0, count, step)]
-        for i, p in enumerate(self.parts):
-            p.grad = gradient[i * step:i * step + step]
-        self.whole = whole
-        self.optimizer = torch.optim.AdamW(self.parts, lr=1e-3, betas=(0.9, 0.95), eps=1e-8,
-                                           weight_decay=0.1, **options)
-
-    def turn(self, **clip):
-        self.torch.nn.utils.clip_grad_norm_(self.parts, 1.0, **clip)
-        self.optimizer.step()
+    def turn(self, clip=None, compiled=False, **options):
+        return AdamWTurn(self.torch, self.device, self.dims, options, clip or {}, compiled)
 
     def sampled(self, torch):
-        self.reset({})
-        self.turn()
-        state = [self.optimizer.state[p] for p in self.parts]
-        return {"parameters": self.whole,
+        turn = self.turn()
+        turn()
+        state = [turn.optimizer.state[p] for p in turn.parts]
+        return {"parameters": turn.whole,
                 **{ours: torch.cat([s[name] for s in state])
                    for ours, name in (("m", "exp_avg"), ("v", "exp_avg_sq"))}}
 
     def variants(self, torch):
-        cuda = self.whole.is_cuda
-        self.reset({"foreach": True} if cuda else {})
-        yield "foreach", self.turn, not cuda
+        cuda, foreach = self.device.type == "cuda", {"foreach": True}
+        yield "foreach", lambda: self.turn(**foreach if cuda else {}), not cuda
         if not cuda:
             return
-        self.reset({"fused": True, "capturable": True})
-        yield "fused", lambda: self.turn(foreach=True), True
-        self.reset({"foreach": True, "capturable": True})
-        step = torch.compile(lambda: self.turn(foreach=True))
-        yield "compiled", step, False
+        yield "fused", lambda: self.turn(foreach, fused=True, capturable=True), True
+        yield ("compiled", lambda: self.turn(foreach, compiled=True, foreach=True, capturable=True),
+               False)
+
+
+class AdamWTurn:
+    """Parameters, gradients and an optimizer that no other turn has."""
+
+    def __init__(self, torch, device, dims, options, clip, compiled):
+        self.torch, self.clip, count = torch, clip, dims[0]
+        self.run = torch.compile(self.once) if compiled else self.once
+        self.whole = numbers(torch, device, dims, 1, torch.float32)
+        gradient = numbers(torch, device, dims, 2, torch.float32)
+        step = -(-count // 148)
+        self.parts = [torch.nn.Parameter(self.whole[i:i + step]) for i in range(0, count, step)]
+        for i, p in enumerate(self.parts):
+            p.grad = gradient[i * step:i * step + step]
+        self.optimizer = torch.optim.AdamW(self.parts, lr=1e-3, betas=(0.9, 0.95), eps=1e-8,
+                                           weight_decay=0.1, **options)
+
+    def __call__(self):
+        self.run()
+
+    def once(self):
+        self.torch.nn.utils.clip_grad_norm_(self.parts, 1.0, **self.clip)
+        self.optimizer.step()
 
 
 def build(torch, device, c, dims):

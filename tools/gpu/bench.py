@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Quern against PyTorch on one GPU: the same work on the same inputs, taking turns.
 
-    bench.py NAME RUN_FOLDER RESULT_FILE [--device cpu] [--tiny]
+    bench.py NAME RUN_FOLDER RESULT_FILE [--limit SECONDS] [--device cpu] [--tiny]
 
 NAME is a group of tools/bench/subjects.py (kernels), mlp or lenet (training), or probes (what the
 plan rests on: cadence of tiny kernels, products, attention). For each case: the results of both
 sides are compared first, and a case whose results differ counts as failed whatever its speed;
 PyTorch tries its variants and keeps the fastest; then both sides run a window each, round after
-round, with a copy of memory in between, which is what the floor is made of. Medians and spreads.
+round, with a copy of memory in between, which is what the floor is made of. Medians and spreads;
+the card's clocks, power and temperature beside them. The card is warmed up first. What the limit
+does not suffice for is left out: variants first, then whole cases, and then the group has not run.
 --device cpu --tiny is for machines without a GPU: it shows that all of this runs, not how fast.
 """
 import argparse
@@ -22,6 +24,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "bench")]
 from record import FAILED, NOT_RUN, PASSED, write  # noqa: E402
+import card  # noqa: E402
 import models  # noqa: E402
 import subjects  # noqa: E402
 
@@ -39,7 +42,49 @@ def load_torch():
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
+    help_inductor()
     return torch
+
+
+def help_inductor():
+    """What the compiler leaves untried by itself; a version that lacks it does without."""
+    try:
+        from torch._inductor import config
+    except ImportError:
+        return
+    for name, value in (("coordinate_descent_tuning", True),
+                        ("max_autotune_gemm_backends", "ATEN,TRITON")):
+        if hasattr(config, name):
+            setattr(config, name, value)
+
+
+class Tools:
+    """What the measurements share: the clock's end, windows, the card's state."""
+
+    def __init__(self, torch, arguments):
+        self.torch, self.device = torch, arguments.device
+        self.until = time.monotonic() + arguments.limit
+
+    def window(self, torch, turn, seconds):
+        return torch_window(torch, turn, seconds)
+
+    def captured(self, torch, turn):
+        return captured(torch, turn)
+
+    def synchronize(self):
+        if self.torch and self.torch.cuda.is_available():
+            self.torch.cuda.synchronize()
+
+    def card(self, row):
+        if self.device == "cuda":
+            row.setdefault("card", []).append(card.state())
+
+    def soak(self, most):
+        """Warms the card up: products, so long that clocks have settled, but no large part."""
+        seconds = min(most, (self.until - time.monotonic()) / 10)
+        if self.device == "cuda" and self.torch:
+            a = self.torch.randn(8192, 8192, device="cuda", dtype=self.torch.bfloat16)
+            torch_window(self.torch, lambda: self.torch.matmul(a, a), seconds)
 
 
 class Quern:
@@ -104,24 +149,15 @@ def captured(torch, turn):
     return graph.replay
 
 
-def fastest(torch, side, seconds):
+def fastest(torch, side, seconds, until):
     """The fastest variant, its turn, and what was tried."""
-    tried, best = {}, (None, None, float("inf"))
-    for name, turn, capturable in side.variants(torch):
-        turns = {name: lambda t=turn: t}
-        if capturable and torch.cuda.is_available():
-            turns[f"{name}, captured"] = lambda t=turn: captured(torch, t)
-        for label, make in turns.items():
-            try:
-                ready = make()
-                torch_window(torch, ready, seconds / 4)  # compiles, warms up
-                tried[label] = torch_window(torch, ready, seconds / 2)
-            except Exception as e:  # a variant that this PyTorch does not have is no fault
-                tried[label] = f"{type(e).__name__}: {str(e)[:120]}"
-                continue
-            if tried[label] < best[2]:
-                best = (label, ready, tried[label])
-    return best[0], best[1], tried
+    def each():
+        for name, make, capturable in side.variants(torch):
+            yield name, make, 1
+            if capturable and torch.cuda.is_available():
+                yield f"{name}, captured", lambda m=make: captured(torch, m()), 1
+    name, turn, _, tried = models.fastest(torch, each(), torch_window, seconds / 2, until)
+    return name, turn, tried
 
 
 def compare(torch, ours, theirs, gate):
@@ -137,7 +173,7 @@ def compare(torch, ours, theirs, gate):
     return errors, beyond
 
 
-def gate_and_choose(torch, arguments, c, dims, ours, row):
+def gate_and_choose(torch, arguments, c, dims, ours, row, until):
     """Whether results agree; then PyTorch's fastest turn."""
     side = subjects.build(torch, torch.device(arguments.device), c, dims) if torch else None
     if side is None:
@@ -146,24 +182,26 @@ def gate_and_choose(torch, arguments, c, dims, ours, row):
     ours.ask("turns 1")
     row["errors"], beyond = compare(torch, ours.ask("sample"), side.sampled(torch), c.gate)
     row["gate"] = f"beyond {c.gate}: {', '.join(beyond)}" if beyond else "passed"
-    row["variant"], turn, row["tried"] = fastest(torch, side, arguments.seconds)
+    row["variant"], turn, row["tried"] = fastest(torch, side, arguments.seconds, until)
     return turn
 
 
-def take_turns(torch, arguments, quern, turn, copy, moved):
+def take_turns(torch, arguments, quern, turn, copy, moved, note):
     """Windows of each of Quern's settings, of PyTorch and of the copy, as bytes per second."""
     windows = {name: [] for name in quern}
     theirs, rates = [], []
     for _ in range(arguments.rounds):
+        note()
         for name, side in quern.items():
             windows[name].append(side.window(arguments.seconds))
         if turn:
             theirs.append(torch_window(torch, turn, arguments.seconds))
         rates.append(moved / copy.window(arguments.seconds / 4))
+    note()
     return windows, theirs, rates
 
 
-def run_case(torch, arguments, c, copy, moved):
+def run_case(torch, arguments, c, copy, moved, tools, until):
     dims = c.tiny if arguments.tiny else c.dims
     if arguments.device == "cpu":
         c = c._replace(dtype="F32", gate=subjects.GATE["F32"])
@@ -173,8 +211,9 @@ def run_case(torch, arguments, c, copy, moved):
     quern = {name: Quern(arguments.folder, c, dims, options + more)
              for name, more in QUERN_SETTINGS.items() if products or not more}
     row = {"what": f"{c.subject} {c.name}", "unit": "us"}
-    turn = gate_and_choose(torch, arguments, c, dims, quern["default"], row)
-    windows, theirs, rates = take_turns(torch, arguments, quern, turn, copy, moved)
+    turn = gate_and_choose(torch, arguments, c, dims, quern["default"], row, until)
+    windows, theirs, rates = take_turns(torch, arguments, quern, turn, copy, moved,
+                                        lambda: tools.card(row))
     for side in quern.values():
         side.end()
     row["settings"] = {name: 1e6 * statistics.median(w) for name, w in windows.items()}
@@ -186,18 +225,26 @@ def run_case(torch, arguments, c, copy, moved):
     row |= {"copy_bytes_per_second": rate, "share": 1e6 * floor / row["quern"],
             "torch": 1e6 * statistics.median(theirs) if theirs else None}
     row["ratio"] = row["torch"] / row["quern"] if theirs else None
+    free = row["settings"].get("tuned, nondeterministic")
+    row["free_ratio"] = row["torch"] / free if theirs and free else None
     row["windows"] = {"quern": windows, "torch": theirs}
     return row
 
 
-def kernels(torch, arguments):
+def kernels(torch, arguments, tools):
+    """Rows, and how many there would have been."""
     c = subjects.GROUPS["copy"][0]
     dims = c.tiny if arguments.tiny else c.dims
     copy = Quern(arguments.folder, c, dims, ["--device", arguments.device])
-    rows = [run_case(torch, arguments, c, copy, 2 * dims[0])
-            for c in subjects.GROUPS[arguments.name]]
+    rows, wanted = [], subjects.GROUPS[arguments.name]
+    for at, case in enumerate(wanted):
+        share = (tools.until - time.monotonic()) / (len(wanted) - at)
+        if share < 8 and rows and not arguments.tiny:
+            break
+        rows.append(run_case(torch, arguments, case, copy, 2 * dims[0], tools,
+                             time.monotonic() + 0.5 * share))
     copy.end()
-    return rows
+    return rows, len(wanted)
 
 
 def library_folders(torch):
@@ -220,15 +267,17 @@ def probes(torch, arguments):
     return found
 
 
-def judge(rows):
+def judge(rows, wanted):
     """The status of a group and a sentence."""
-    wrong = [r["what"] for r in rows if r.get("gate", "").startswith("beyond")]
+    wrong = [f"{r['what']} ({r['gate']})" for r in rows if r.get("gate", "").startswith("beyond")]
     if wrong:
         return FAILED, f"results differ: {'; '.join(wrong)}"
     ratios = [r["ratio"] for r in rows if r["ratio"]]
-    if not ratios:
-        return PASSED, f"{len(rows)} cases; nothing to compare with"
-    return PASSED, f"{min(ratios):.2f} to {max(ratios):.2f} times the fastest PyTorch"
+    text = f"{len(rows)} of {wanted} cases; nothing to compare with"
+    if ratios:
+        text = (f"{len(rows)} of {wanted} cases, {min(ratios):.2f} to {max(ratios):.2f} times the "
+                "fastest PyTorch")
+    return (PASSED if len(rows) == wanted else NOT_RUN), text
 
 
 def main(words):
@@ -237,17 +286,20 @@ def main(words):
         parser.add_argument(name)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--limit", type=float, default=500, help="seconds for all of it")
     arguments = parser.parse_args(words)
     arguments.seconds, arguments.rounds = (0.005, 2) if arguments.tiny else (0.2, 5)
     torch = load_torch()
+    tools = Tools(torch, arguments)
     try:
+        tools.soak(30)
         if arguments.name == "probes":
             write(arguments.result, PASSED, "measured", {"probes": probes(torch, arguments)})
             return
         if arguments.name in models.NAMES:
-            rows = models.run(torch, arguments, captured, torch_window)
+            rows, wanted = models.run(torch, arguments, tools)
         elif arguments.name in subjects.GROUPS:
-            rows = kernels(torch, arguments)
+            rows, wanted = kernels(torch, arguments, tools)
         else:
             names = [*subjects.GROUPS, *models.NAMES, "probes"]
             write(arguments.result, NOT_RUN, f"there is no {arguments.name}: {', '.join(names)}")
@@ -256,7 +308,7 @@ def main(words):
         words = e.stderr if isinstance(e, subprocess.CalledProcessError) else str(e)
         write(arguments.result, FAILED, f"{type(e).__name__}: {(words or '').strip()[-300:]}")
         return
-    write(arguments.result, *judge(rows), {"ratios": rows})
+    write(arguments.result, *judge(rows, wanted), {"ratios": rows})
 
 
 if __name__ == "__main__":

@@ -1,26 +1,108 @@
-"""Training steps of whole models, and attention: PyTorch's variants beside `quern train`.
+"""Training steps of whole models, and attention: PyTorch's variants beside Quern's own loop.
 
-Quern trains with its own loop and input path on Fashion-MNIST; PyTorch's batch lies on the device
-and never changes, which is not in Quern's favour.
+Quern (bench_train) trains with its whole loop and input path on Fashion-MNIST; PyTorch's batch lies
+on the device and never changes, which is not in Quern's favour. Before a speed counts, both train
+100 updates on one batch from the same weights, and the losses are compared. A row is a batch size
+and a precision.
 """
 import json
+import os
+import pathlib
+import shutil
 import statistics
+import struct
 import subprocess
+import sys
+import time
+from collections import namedtuple
 
 NAMES = ["mlp", "lenet"]
-BATCHES = [128, 4096]
 ATTENTION = [(64, 12, 1024, 64), (16, 16, 2048, 128), (4, 16, 8192, 128)]
+UNROLLED = 32  # steps of one launch, in PyTorch's longest captures
+CURVE = 100    # updates whose losses are compared
+START_GATE = 1e-3  # of the first loss: the same weights and the same batch
+# Of the others, in parts of the first loss: what roundings make of 100 updates of AdamW, in which a
+# weight with a small gradient moves by the whole rate either way.
+CURVE_GATE = {"f32": 0.02, "tf32": 0.04, "bf16": 0.08}
+SETTINGS = {"default": [], "tuned": ["--tune"],
+            "tuned, nondeterministic": ["--tune", "--nondeterministic"]}
+
+Row = namedtuple("Row", "batch precision")
+# The most telling first: what the time does not suffice for is left out from the end.
+ROWS = [Row(128, "f32"), Row(4096, "bf16"), Row(128, "bf16"), Row(4096, "tf32"), Row(128, "tf32"),
+        Row(4096, "f32")]
+TINY = [Row(16, "f32"), Row(16, "bf16")]
 
 
-def quern(arguments, batch, steps):
-    folder = arguments.folder
-    command = [f"{folder}/bin/quern", "train", "--model", arguments.name, "--data",
-               f"{folder}/data", "--device", arguments.device, "--steps", str(steps),
-               "--batch-size", str(batch), "--no-save", "--log-every", str(steps), "--json",
-               "--quiet", "--run-dir", f"{folder}/bench-run"]
-    subprocess.run(["rm", "-rf", f"{folder}/bench-run"], check=True)
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)["samples_per_second"]
+class Quern:
+    """A serving bench_train."""
+
+    def __init__(self, arguments, row, more):
+        folder = pathlib.Path(arguments.folder)
+        command = [folder / "bin/bench_train", "--model", arguments.name, "--serve", "--device",
+                   arguments.device, "--batch", str(row.batch), "--precision", row.precision, *more]
+        data = {"QUERN_DATA_DIR": str(folder / "data")} if (folder / "data").is_dir() else {}
+        start = repr(time.monotonic())
+        self.process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        env={**os.environ, **data, "QUERN_BENCH_START": start})
+        self.read()
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait(timeout=60)
+            raise RuntimeError(self.process.stderr.read().strip()[-300:] or "bench_train ended")
+        return json.loads(line)
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def end(self):
+        summary = self.ask("end")
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()
+        self.process.wait(timeout=60)
+        return summary
+
+
+def train(arguments, row, *more):
+    """`quern train` on one batch, again and again; its run directory."""
+    run = pathlib.Path(arguments.folder) / "bench-run"
+    shutil.rmtree(run, ignore_errors=True)
+    data = run.parent / "data"
+    subprocess.run([run.parent / "bin/quern", "train", "--model", arguments.name, "--data",
+                    data if data.is_dir() else "fashion-mnist", "--device", arguments.device,
+                    "--batch-size", str(row.batch), "--precision", row.precision, "--seed", "1",
+                    "--overfit-batch", "--eval-batches", "1", "--log-every", "1", "--quiet",
+                    "--run-dir", run, *more], check=True, capture_output=True, text=True)
+    return run
+
+
+def safetensors(path):
+    """Notes, and tensors by name as (shape, bytes)."""
+    raw = pathlib.Path(path).read_bytes()
+    size, = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8:8 + size])
+    notes = header.pop("__metadata__", {})
+    return notes, {name: (t["shape"], raw[8 + size + t["data_offsets"][0]:
+                                          8 + size + t["data_offsets"][1]])
+                   for name, t in header.items()}
+
+
+def first_samples(torch, folder, count, config):
+    """The first images and labels, as `quern train` reads and normalises them."""
+    import gzip
+
+    def read(name, offset, size):
+        with gzip.open(pathlib.Path(folder) / f"train-{name}-ubyte.gz") as file:
+            return torch.frombuffer(bytearray(file.read(offset + size)), dtype=torch.uint8)[offset:]
+    images = read("images-idx3", 16, count * 784).float().reshape(count, 1, 28, 28)
+    mean, deviation = config["data-mean"][0], config["data-deviation"][0]
+    return ((images * config["data-scale"] - mean) / deviation,
+            read("labels-idx1", 8, count).long())
 
 
 def model(torch, name):
@@ -33,72 +115,206 @@ def model(torch, name):
                          nn.Linear(84, 10))
 
 
+def set_precision(torch, precision):
+    tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    if hasattr(torch, "set_float32_matmul_precision"):
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+
+
 class Step:
-    """A training step, eagerly or with its forward pass compiled."""
+    """A training step with weights and an optimizer of its own."""
 
-    def __init__(self, torch, name, device, batch):
-        cuda = device == "cuda"
-        self.torch, self.net = torch, model(torch, name).to(device)
-        options = {"fused": True, "capturable": True} if cuda else {}
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=1e-3, **options)
-        self.x = torch.randn(batch, 1, 28, 28, device=device)
-        self.y = torch.randint(0, 10, (batch,), device=device)
+    def __init__(self, torch, name, x, y, precision):
+        self.torch, self.x, self.y = torch, x, y
+        self.half = precision == "bf16"
+        self.net = model(torch, name).to(x.device)
+        options = {"fused": True, "capturable": True} if x.is_cuda else {}
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=1e-3, weight_decay=0,
+                                           **options)
+        self.loss, self.update = self.loss_of, self.optimizer.step
 
-    def turn(self, net):
-        self.optimizer.zero_grad(set_to_none=False)
-        self.torch.nn.functional.cross_entropy(net(self.x), self.y).backward()
-        self.optimizer.step()
+    def loss_of(self):
+        kind = "cuda" if self.x.is_cuda else "cpu"
+        with self.torch.autocast(kind, dtype=self.torch.bfloat16, enabled=self.half):
+            return self.torch.nn.functional.cross_entropy(self.net(self.x), self.y)
 
-    def turns(self, captured):
-        yield "eager, fused AdamW", lambda: lambda: self.turn(self.net)
-        if not self.x.is_cuda:
-            return
-        yield "whole step captured", lambda: captured(self.torch, lambda: self.turn(self.net))
-        for mode in ("default", "reduce-overhead", "max-autotune"):
-            net = self.torch.compile(self.net, dynamic=False, mode=mode)
-            yield f"compiled, {mode}", lambda n=net: lambda: self.turn(n)
-        net = self.torch.compile(self.net, dynamic=False)
-        yield "compiled and captured", lambda: captured(self.torch, lambda: self.turn(net))
+    def compiled(self, mode="default", update=False):
+        """The loss inside the compiled region; the optimizer's step too, where wanted."""
+        self.loss = self.torch.compile(self.loss_of, dynamic=False, fullgraph=True, mode=mode)
+        if update:
+            self.update = self.torch.compile(self.optimizer.step)
+        return self
+
+    def __call__(self):
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss()
+        loss.backward()
+        self.update()
+        return loss
+
+    def unrolled(self):
+        for _ in range(UNROLLED):
+            self()
 
 
-def fastest(torch, step, captured, window, seconds):
-    tried, best = {}, (None, None)
-    for name, make in step.turns(captured):
+def variants(torch, make, captured, cuda):
+    """Name, how to make its turn, steps a turn; the ones that probably win first."""
+    yield "eager, fused AdamW", make, 1
+    if not cuda or not hasattr(torch, "compile"):
+        return
+    yield "whole step captured", lambda: captured(torch, make()), 1
+    yield f"{UNROLLED} steps captured", lambda: captured(torch, make().unrolled), UNROLLED
+    yield "compiled and captured", lambda: captured(torch, make().compiled()), 1
+    yield (f"compiled, {UNROLLED} steps captured",
+           lambda: captured(torch, make().compiled().unrolled), UNROLLED)
+    yield "compiled, reduce-overhead", lambda: make().compiled("reduce-overhead"), 1
+    yield "compiled with the optimizer", lambda: make().compiled(update=True), 1
+    yield "compiled, max-autotune", lambda: make().compiled("max-autotune"), 1
+
+
+def fastest(torch, tried_variants, window, seconds, until):
+    """The fastest variant, its turn, its steps a turn, and what was tried."""
+    tried, best = {}, (None, None, 1, float("inf"))
+    for name, make, steps in tried_variants:
+        if time.monotonic() > until and best[0]:
+            tried[name] = "no time left"
+            continue
         try:
             turn = make()
             window(torch, turn, seconds)
-            tried[name] = window(torch, turn, seconds)
+            tried[name] = window(torch, turn, seconds) / steps
         except Exception as e:  # a variant that this PyTorch does not have is no fault
             tried[name] = f"{type(e).__name__}: {str(e)[:120]}"
             continue
-        if best[0] is None or tried[name] < tried[best[0]]:
-            best = (name, turn)
-    return (*best, tried)
+        if tried[name] < best[3]:
+            best = (name, turn, steps, tried[name])
+    return (*best[:3], tried)
 
 
-def run(torch, arguments, captured, window):
-    rows = []
-    for batch in BATCHES[:1] if arguments.tiny else BATCHES:
-        batch, steps = (16, 8) if arguments.tiny else (batch, 4000 if batch < 1024 else 800)
-        row = {"what": f"{arguments.name}, batch {batch}, AdamW, F32", "unit": "samples/s"}
-        turn = None
-        if torch:
-            step = Step(torch, arguments.name, arguments.device, batch)
-            row["variant"], turn, row["tried"] = fastest(torch, step, captured, window,
-                                                         arguments.seconds)
-        quern(arguments, batch, steps)
-        ours, theirs = [], []
-        for _ in range(arguments.rounds):
-            ours.append(quern(arguments, batch, steps))
-            if turn:
-                theirs.append(batch / window(torch, turn, 5 * arguments.seconds))
-        row["quern"] = statistics.median(ours)
-        row["torch"] = statistics.median(theirs) if theirs else None
-        row["ratio"] = row["quern"] / row["torch"] if theirs else None
-        row["spread"] = (max(ours) - min(ours)) / row["quern"]
-        row["windows"] = {"quern": ours, "torch": theirs}
-        rows.append(row)
-    return rows
+def losses(run):
+    with open(run / "metrics.jsonl", encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
+    return [line["train/loss"] for line in lines if line.get("event") == "log"]
+
+
+def load_weights(torch, net, path):
+    """Each parameter has a shape of its own."""
+    _, tensors = safetensors(path)
+    by_shape = {tuple(shape): raw for shape, raw in tensors.values()}
+    with torch.no_grad():
+        for parameter in net.parameters():
+            raw = bytearray(by_shape[tuple(parameter.shape)])
+            parameter.copy_(torch.frombuffer(raw, dtype=torch.float32).reshape(parameter.shape))
+
+
+def compare_curves(ours, theirs, gate):
+    """What is wrong, or nothing: the first losses are near, and the others not far."""
+    if len(ours) != len(theirs) or not ours:
+        return f"{len(ours)} losses against {len(theirs)}"
+    first = abs(ours[0] - theirs[0])
+    worst = max((abs(a - b) for a, b in zip(ours, theirs)), key=lambda e: (e != e, e))
+    if not first <= START_GATE:
+        return f"the first losses are {ours[0]:.6g} and {theirs[0]:.6g}"
+    if not worst <= gate * theirs[0]:
+        return f"losses part by {worst:.3g}, allowed {gate * theirs[0]:.3g}"
+    return ""
+
+
+def check_curve(torch, arguments, row, data):
+    """The numerical gate: '' when it held."""
+    count = 20 if arguments.tiny else CURVE
+    start = train(arguments, row, "--lr", "0", "--steps", "1")
+    config = json.loads((start / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    x, y = (t.to(arguments.device) for t in first_samples(torch, data, row.batch, config))
+    step = Step(torch, arguments.name, x, y, row.precision)
+    load_weights(torch, step.net, start / "checkpoints/step-1/model.safetensors")
+    theirs = [float(step().detach()) for _ in range(count)]
+    ours = losses(train(arguments, row, "--steps", str(count), "--no-save"))
+    return compare_curves(ours, theirs, CURVE_GATE[row.precision]), x, y
+
+
+def host_us(turn, steps, count, synchronize):
+    """Processor time of PyTorch's process, a step, waiting included."""
+    begin = time.process_time()
+    for _ in range(count):
+        turn()
+    synchronize()
+    return 1e6 * (time.process_time() - begin) / (count * steps)
+
+
+def their_side(torch, arguments, row, out, tools, until):
+    """Gate and variants of a row: PyTorch's fastest turn, and its steps."""
+    data = pathlib.Path(arguments.folder) / "data"
+    set_precision(torch, row.precision)
+    wrong, x, y = check_curve(torch, arguments, row, data)
+    out["gate"] = f"beyond: {wrong}" if wrong else "passed"
+
+    def make():
+        return Step(torch, arguments.name, x, y, row.precision)
+    tried = variants(torch, make, tools.captured, arguments.device == "cuda")
+    out["variant"], turn, steps, out["tried"] = fastest(torch, tried, tools.window,
+                                                        arguments.seconds, until)
+    if turn is None:
+        raise RuntimeError(f"no variant of PyTorch runs: {out['tried']}")
+    return turn, steps
+
+
+def run_row(torch, arguments, row, tools, until):
+    out = {"what": f"{arguments.name}, batch {row.batch}, AdamW, {row.precision.upper()}",
+           "unit": "samples/s"}
+    turn, steps = None, 1
+    if torch:
+        turn, steps = their_side(torch, arguments, row, out, tools, until)
+    settings = SETTINGS if arguments.device == "cuda" else {"default": []}
+    quern = {name: Quern(arguments, row, more) for name, more in settings.items()}
+    ours, theirs = {name: [] for name in quern}, []
+    host = []
+    for _ in range(arguments.rounds):
+        tools.card(out)
+        for name, side in quern.items():
+            answer = side.ask(f"train {5 * arguments.seconds}")
+            ours[name].append(row.batch * answer["steps_per_second"])
+            host += [answer["host_us"]] if name == "default" else []
+        if turn:
+            theirs.append(row.batch * steps / tools.window(torch, turn, 5 * arguments.seconds))
+    tools.card(out)
+    if turn:
+        out["torch_host_us"] = host_us(turn, steps, 20, tools.synchronize)
+    startup = {name: side.end()["startup_seconds"] for name, side in quern.items()}
+    out["quern_start"], out["quern_host_us"] = startup["default"], statistics.median(host)
+    medians = {name: statistics.median(w) for name, w in ours.items()}
+    best = max(("default", "tuned"), key=lambda n: medians.get(n, 0))
+    out |= {"settings": medians, "quern": medians[best],
+            "spread": (max(ours[best]) - min(ours[best])) / medians[best],
+            "torch": statistics.median(theirs) if theirs else None,
+            "windows": {"quern": ours, "torch": theirs}}
+    out["ratio"] = out["quern"] / out["torch"] if theirs else None
+    free = "tuned, nondeterministic"
+    out["free_ratio"] = medians[free] / out["torch"] if theirs and free in medians else None
+    return out
+
+
+def torch_start(arguments):
+    """Seconds from exec to the end of the first update of a PyTorch process, eager."""
+    command = [sys.executable, __file__, arguments.name, arguments.device]
+    start = {**os.environ, "QUERN_BENCH_START": repr(time.monotonic())}
+    done = subprocess.run(command, env=start, check=True, capture_output=True, text=True,
+                          timeout=120)
+    return float(done.stdout)
+
+
+def run(torch, arguments, tools):
+    """Rows, and how many there would have been."""
+    rows, wanted = [], TINY if arguments.tiny else ROWS
+    start = torch_start(arguments) if torch else None
+    for at, row in enumerate(wanted):
+        share = (tools.until - time.monotonic()) / (len(wanted) - at)
+        if share < 10 and rows and not arguments.tiny:
+            break
+        out = run_row(torch, arguments, row, tools, time.monotonic() + 0.6 * share)
+        rows.append(out | {"torch_start": start})
+    return rows, len(wanted)
 
 
 def attention(torch, window):
@@ -125,3 +341,18 @@ def attention(torch, window):
                          "backward_tflops": 2.5e-12 * flops / second})
     torch.use_deterministic_algorithms(False)
     return rows
+
+
+def main(name, device):
+    """What a process that trains has to do before its first update is done."""
+    import torch
+    x = torch.rand(128, 1, 28, 28).to(device)
+    step = Step(torch, name, x, (torch.arange(128) % 10).to(device), "f32")
+    float(step().detach())
+    if device == "cuda":
+        torch.cuda.synchronize()
+    print(time.monotonic() - float(os.environ["QUERN_BENCH_START"]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

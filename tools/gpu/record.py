@@ -16,12 +16,14 @@ import re
 import subprocess
 import sys
 
+import card
+
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not_run"
 # What a full check consists of: what is missing here was not run, and the report says so.
 EXPECTED = ["build", "tests-test_gpu", "resume", "sanitize-memcheck", "sanitize-racecheck",
             "sanitize-initcheck", "sanitize-synccheck"] + [f"bench-{name}" for name in (
-                "mlp", "lenet", "adamw", "layer_norm", "softmax_cross_entropy", "linear_gelu",
-                "conv_bn_relu", "copy", "probes")]
+                "mlp", "lenet", "adamw", "layer_norm", "softmax_cross_entropy", "linear",
+                "linear_gelu", "conv_bn_relu", "copy", "probes")]
 SKIP = {"report.json", "devices.json"}
 
 
@@ -50,6 +52,7 @@ def machine(commit, devices):
                                     "torch.backends.cudnn.version())")
     return {"commit": lines[0] if lines else "unknown", "changed_files": lines[1:],
             "quern": listing["version"], "cuda_reason": listing["cuda_reason"],
+            "libraries": (listing.get("cuda") or {}).get("libraries", []),
             "gpus": [d for d in listing["devices"] if d["kind"] == "cuda"],
             "driver": output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
             "nvcc": release.group(1) if release else "", "torch": torch,
@@ -90,16 +93,41 @@ def load(folder):
 
 
 def table(ratios):
-    """A row a case; microseconds are a turn's, and the ratio is above 1 where Quern is ahead."""
+    """A row a case; microseconds are a turn's, and the ratio is above 1 where Quern is ahead: with
+    the same bits in each run, and with `allow_nondeterministic`."""
     def text(value, form):
         return format(value, form) if value is not None else "-"
 
-    lines = ["", "| measured | unit | Quern | PyTorch | its variant | ratio | share of the floor | "
-             "spread |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
-    return lines + [f"| {r['what']} | {r['unit']} | {text(r['quern'], ',.1f')} | "
-                    f"{text(r['torch'], ',.1f')} | {r.get('variant') or '-'} | "
-                    f"{text(r['ratio'], '.2f')} | {text(r.get('share'), '.0%')} | "
-                    f"{text(r.get('spread'), '.1%')} |" for r in ratios]
+    lines = ["", "| measured | unit | Quern | PyTorch | its variant | ratio | nondeterministic | "
+             "share of the floor | spread | card |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    lines += [f"| {r['what']} | {r['unit']} | {text(r['quern'], ',.1f')} | "
+              f"{text(r['torch'], ',.1f')} | {r.get('variant') or '-'} | "
+              f"{text(r['ratio'], '.2f')} | {text(r.get('free_ratio'), '.2f')} | "
+              f"{text(r.get('share'), '.0%')} | {text(r.get('spread'), '.1%')} | "
+              f"{card.summary(r.get('card', [])) or '-'} |" for r in ratios]
+    return lines + host_table([r for r in ratios if r.get("quern_start") is not None])
+
+
+def host_table(rows):
+    """Start-up is exec to the end of the first update, caches as they were found; processor time is
+    the process's own, waiting for the card included."""
+    if not rows:
+        return []
+
+    def pair(row, name, form):
+        return " | ".join(format(row[side], form) if row.get(side) is not None else "-"
+                          for side in (f"quern_{name}", f"torch_{name}"))
+    return ["", "| host | start-up s, Quern | PyTorch | processor us a step, Quern | PyTorch |",
+            "| --- | --- | --- | --- | --- |"] + [
+                f"| {r['what']} | {pair(r, 'start', '.2f')} | {pair(r, 'host_us', ',.1f')} |"
+                for r in rows]
+
+
+def library_line(about):
+    """The versions that Quern loaded; PyTorch's own stand beside PyTorch."""
+    found = [f"{l['name']} {l.get('version') or 'none'}" for l in about.get("libraries", [])]
+    return f"Quern loaded: {', '.join(found) or 'nothing'}."
 
 
 def probe_lines(probes):
@@ -116,7 +144,8 @@ def report(folder):
     gpus = ", ".join(g["name"] for g in about.get("gpus", [])) or "none"
     lines = ["# Quern on a GPU", "",
              f"Card: {gpus}. Driver: {about.get('driver') or 'none'}. "
-             f"nvcc: {about.get('nvcc') or 'none'}. PyTorch: {about.get('torch') or 'none'}.",
+             f"nvcc: {about.get('nvcc') or 'none'}. PyTorch, its CUDA and its cuDNN: "
+             f"{about.get('torch') or 'none'}.", library_line(about),
              f"Commit: {about.get('commit', 'unknown')}"
              f"{' with changes' if about.get('changed_files') else ''}.", "",
              "| check | outcome | |", "| --- | --- | --- |"]
