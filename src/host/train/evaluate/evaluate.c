@@ -64,13 +64,16 @@ static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *
     return QUERN_OK;
 }
 
+/* Inside a fit; not for whoever evaluates or predicts by himself. */
+static bool ends_with_the_run(const sweep *s) { return s->events || s->sanity; }
+
 static quern_status batch_tell(quern_trainer *t, const sweep *s) {
-    if (!s->events) return QUERN_OK;
-    QUERN_TRY(trainer_emit(t, &(emission){.kind = QUERN_EVENT_eval_batch_end,
-                                          .attempts = t->attempts,
-                                          .batch = s->issued - 1,
-                                          .evaluation = s->events}));
-    return trainer_poll_stop(t);
+    if (s->events)
+        QUERN_TRY(trainer_emit(t, &(emission){.kind = QUERN_EVENT_eval_batch_end,
+                                              .attempts = t->attempts,
+                                              .batch = s->issued - 1,
+                                              .evaluation = s->events}));
+    return ends_with_the_run(s) ? trainer_poll_stop(t) : QUERN_OK;
 }
 
 static bool all_issued(const sweep *s) {
@@ -83,8 +86,8 @@ static quern_status batches_run(quern_trainer *t, sweep *s) {
     if (s->feed->resident) QUERN_TRY(gather_rewind(t, s->feed));
     while (!t->end_eval) {
         loader_batch batch;
-        s->cut = s->events && t->stopping && !all_issued(s);
-        if (all_issued(s) || (s->events && t->stopping)) return QUERN_OK;
+        s->cut = ends_with_the_run(s) && t->stopping && !all_issued(s);
+        if (all_issued(s) || s->cut) return QUERN_OK;
         if (s->issued - s->done == s->lanes) QUERN_TRY(older_wait(t, s));
         QUERN_TRY(loader_next(s->feed->loader, &batch));
         if (batch.end) return QUERN_OK;
