@@ -223,6 +223,22 @@ TEST_CASE(Gradients, flow_through_residual_sums_and_the_norms_behind_them) {
 }
 
 /* The product's backward pass adds to the gradient of h while it reads the branch's. */
+/* The sum and what a norm makes of it meet again: their gradients are one, and the step that reads
+ * both writes over neither before it has. */
+TEST_CASE(Gradients, flow_into_a_sum_and_its_norm_that_are_added_again) {
+    const quern_layer_normalize_desc norm = {0};
+    for (int form = 0; form < 6; form++) {
+        fixture f = fixture_open(QUERN_F64);
+        quern_tensor *x = quern_dense(f.graph, input(&f, 5, 0), &(quern_dense_desc){.units = 7});
+        quern_tensor *b = quern_dense(f.graph, x, &(quern_dense_desc){.units = 7});
+        quern_tensor *sum = quern_add(f.graph, x, b);
+        quern_tensor *y = quern_layer_normalize(f.graph, sum, &norm);
+        if (form % 3 == 1) sum = quern_silu(f.graph, sum);
+        if (form % 3 == 2) y = quern_silu(f.graph, y);
+        run(&f, total(&f, form < 3 ? quern_add(f.graph, sum, y) : quern_add(f.graph, y, sum)));
+    }
+}
+
 TEST_CASE(Gradients, flow_into_a_branch_of_one_product_beside_h) {
     for (int swapped = 0; swapped < 2; swapped++) {
         fixture f = fixture_open(QUERN_F64);

@@ -188,3 +188,30 @@ TEST_CASE(Residual, has_one_gradient_in_one_place_where_the_branch_is_done_befor
     CHECK(!one_gradient(false, false));
     CHECK(!one_gradient(false, true));
 }
+
+/* The sum and its norm are operands of a sum: their gradients are one, and the step that reads both
+ * overwrites neither with the operand's. */
+TEST_CASE(Residual, and_norm_that_are_added_again_keep_their_gradients_until_both_are_read) {
+    fixture f = fixture_open(QUERN_F32);
+    quern_parameters *values = NULL;
+    quern_program *p = NULL;
+    quern_tensor *h = quern_dense(f.graph, features(&f), &(quern_dense_desc){.units = WIDTH});
+    quern_tensor *sum = quern_add(f.graph, h, branch(&f, h, "b"));
+    quern_tensor *y = norm(&f, sum, "n"), *z = quern_add(f.graph, sum, y);
+    quern_tensor *loss = quern_sum(f.graph, quern_mul(f.graph, z, z), NULL);
+    CHECK_OK(
+        quern_parameters_create(&values, f.graph, &(quern_parameters_desc){.gradients = true}));
+    CHECK_OK(quern_program_create(&p, &(quern_program_desc){.graph = f.graph,
+                                                            .parameters = values,
+                                                            .batch_size = BATCH,
+                                                            .training = true,
+                                                            .loss = loss}));
+    const arena_item *of_sum = &p->items[plan_of(p, sum)->gradient.item];
+    const arena_item *of_y = &p->items[plan_of(p, y)->gradient.item];
+    const arena_item *of_h = &p->items[plan_of(p, h)->gradient.item];
+    CHECK(of_sum->offset == of_y->offset);
+    CHECK(of_h->offset != of_y->offset);
+    quern_program_destroy(p);
+    quern_parameters_destroy(values);
+    fixture_close(&f);
+}

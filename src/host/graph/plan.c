@@ -177,6 +177,16 @@ static void share_forward(quern_program *p, int32_t index) {
     share(p, &root_of(p, n->in[0])->value, &plan_of(p, n->out[0])->value, time_of(p, index));
 }
 
+/* Whether no other output's gradient lies where the first one's does: operands of one sum may. */
+static bool lies_alone(const quern_program *p, const planned_node *n) {
+    const int32_t first = item_owner(p, root_of(p, n->out[0])->gradient.item);
+    for (int32_t o = 1; o < n->op->output_count; o++)
+        if (plan_of(p, n->out[o])->reached &&
+            item_owner(p, root_of(p, n->out[o])->gradient.item) == first)
+            return false;
+    return true;
+}
+
 static void share_backward(quern_program *p, int32_t index) {
     const program_step *step = &p->steps[index];
     const planned_node *n = step->node;
@@ -188,7 +198,7 @@ static void share_backward(quern_program *p, int32_t index) {
         if (n->in[i] && root_of(p, n->in[i]) == root_of(p, n->in[0])) return;
     const tensor_plan *in = root_of(p, n->in[0]);
     if ((n->op->flags & QUERN_OP_GRAD_INPLACE) && plan_of(p, n->out[0])->reached &&
-        whole(p, n->out[0]))
+        whole(p, n->out[0]) && lies_alone(p, n))
         share(p, &root_of(p, n->out[0])->gradient, &in->gradient, time);
     if (n->op->flags & QUERN_OP_GRAD_ON_INPUT) share(p, &in->value, &in->gradient, time);
 }
