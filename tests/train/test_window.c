@@ -19,12 +19,21 @@ static void trained_take(world *w, trained *out) {
     out->valid_loss = out->result.valid_loss;
 }
 
-/* One SGD step of rate 1 over the first 8 samples in batches of batch_size: the weights hold the
- * gradient. */
+/* So large a rate that the weights behind one update are, to the last bits, the gradient; a power
+ * of two, which adds no rounding. */
+#define SPLIT_RATE 4096
+
+/* The gradient, from the weights before and behind an update. */
+static void gradient_take(trained *out, const double *before) {
+    for (int64_t i = 0; i < out->count; i++)
+        out->state[i] = (before[i] - out->state[i]) / SPLIT_RATE;
+}
+
+/* One SGD step over the first 8 samples in batches of batch_size; out->state is its gradient. */
 static void split_train(const network_desc *network, int64_t batch_size, bool device,
                         trained *out) {
     world w;
-    double wide[LARGE][WORLD_FEATURES];
+    double wide[LARGE][WORLD_FEATURES], before[WINDOW_STATE_MAX];
     quern_batch batches[LARGE];
     memset(out, 0, sizeof *out);
     REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
@@ -33,8 +42,10 @@ static void split_train(const network_desc *network, int64_t batch_size, bool de
         for (int f = 0; f < WORLD_FEATURES; f++) wide[i][f] = (double)w.train_x[i][f];
     w.desc.train = NULL;
     w.desc.batch_size = batch_size;
-    w.desc.optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 1};
+    w.desc.optimizer =
+        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = SPLIT_RATE};
     REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    window_state(&w, before);
     const int32_t count = (int32_t)(LARGE / batch_size);
     for (int32_t i = 0; i < count; i++) {
         const int64_t first = i * batch_size;
@@ -50,6 +61,7 @@ static void split_train(const network_desc *network, int64_t batch_size, bool de
     REQUIRE_OK(quern_trainer_wait(w.trainer, &out->result));
     CHECK(out->result.step == 1 && out->result.attempts == 1 && out->result.samples == LARGE);
     trained_take(&w, out);
+    gradient_take(out, before);
     world_close(&w);
 }
 
