@@ -69,6 +69,10 @@ typedef struct quern_run {
 
 typedef struct quern_stream quern_stream;
 
+/* Where scratch begins in device memory, in bytes: cuBLASLt and cuDNN want it so of theirs. On the
+ * CPU it begins on 64 bytes, as all of the host's memory. */
+#define QUERN_SCRATCH_ALIGNMENT 256
+
 typedef struct quern_kernel_args {
     const void *attributes; /* the op's resolved desc; NULL where it has none */
     int32_t input_count, output_count;
@@ -79,7 +83,7 @@ typedef struct quern_kernel_args {
     const bool *accumulate;     /* backward: [input_count]; true: add to grad_in[i] */
     void *saved;                /* written by forward, read by backward; 64-byte aligned; NULL
                                  * where plan asked for none */
-    void *scratch;              /* garbage at entry; 64-byte aligned */
+    void *scratch;              /* garbage at entry; aligned to QUERN_SCRATCH_ALIGNMENT */
     void *plan;                 /* what plan() built */
     const quern_run *run;       /* device memory */
     uint32_t purpose;           /* names this node's random stream; < 2^24 */

@@ -5,6 +5,7 @@
 #include "host/graph/compile.h"
 
 #include <math.h>
+#include <string.h>
 
 static quern_tensor *deep_network(fixture *f, int32_t layers, quern_tensor **labels) {
     quern_tensor *h =
@@ -29,8 +30,13 @@ static void check_no_overlap(const quern_program *p) {
                 x->offset < y->offset + y->bytes && y->offset < x->offset + x->bytes;
             CHECK_SAY(!together || !overlap || owner(p, a) == owner(p, b),
                       "%s %s and %s %s overlap", x->what, x->name, y->what, y->name);
-            CHECK(x->offset % 64 == 0 && x->offset + x->bytes <= p->arena_bytes);
         }
+    for (int32_t a = 0; a < p->item_count; a++) {
+        const arena_item *x = &p->items[a];
+        const size_t alignment = strcmp(x->what, "scratch") == 0 ? QUERN_SCRATCH_ALIGNMENT : 64;
+        CHECK_SAY(x->offset % alignment == 0, "%s %s at %zu", x->what, x->name, x->offset);
+        CHECK(x->offset + x->bytes <= p->arena_bytes);
+    }
 }
 
 static quern_program *compile(fixture *f, quern_parameters *values, quern_tensor *loss,

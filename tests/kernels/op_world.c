@@ -17,7 +17,9 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
-enum { GUARD = 256, GUARD_BYTE = 0xA5, POISON_BYTE = 0xFF };
+/* Where a program's buffers begin, and no better: a multiple of 64. Only scratch has more. */
+enum { BUFFER_SHIFT = 64 };
+enum { GUARD = QUERN_SCRATCH_ALIGNMENT, GUARD_BYTE = 0xA5, POISON_BYTE = 0xFF };
 
 static quern_status run_on_cpu(op_world *w, quern_kernel_function function,
                                const quern_kernel_args *args) {
@@ -46,7 +48,7 @@ void *buffer_data(const op_buffer *b) { return b->base + GUARD + b->shift; }
 static void buffer_poison(const op_buffer *b) { memset(buffer_data(b), POISON_BYTE, b->bytes); }
 
 size_t buffer_total(const op_buffer *b) {
-    return ((b->bytes + b->shift + 63) & ~(size_t)63) + 2 * GUARD;
+    return (b->bytes + b->shift + GUARD - 1) / GUARD * GUARD + 2 * GUARD;
 }
 
 /* Guard bands that AddressSanitizer, where it looks on, takes a read of for a fault too. */
@@ -69,7 +71,7 @@ static op_buffer *buffer_add(op_world *w, size_t bytes, size_t shift) {
     op_buffer *b = &w->buffers[w->buffer_count++];
     b->bytes = bytes;
     b->shift = shift;
-    b->base = aligned_alloc(64, buffer_total(b));
+    b->base = aligned_alloc(GUARD, buffer_total(b));
     if (b->base == NULL) abort();
     memset(b->base, GUARD_BYTE, buffer_total(b));
     buffer_poison(b);
@@ -197,7 +199,7 @@ bool world_differentiable(const op_world *w, int32_t i) {
 
 /* The bytes of one element, where the session wants views that are aligned for no more. */
 static size_t shift_of(const op_world *w, quern_dtype dtype) {
-    return w->session->unaligned ? quern_dtype_bytes(dtype) : 0;
+    return w->session->unaligned ? quern_dtype_bytes(dtype) : BUFFER_SHIFT;
 }
 
 /* Of an op with FIRST only the first input and output are 16 bits; with WIDE_OUT no output. */
@@ -278,7 +280,7 @@ quern_status op_world_create(op_world *w, quern_op_id op, const op_case *c, quer
                                   .stream = session->stream};
     QUERN_TRY(plan_kernel(w));
     const size_t forward = w->plan.forward_scratch_bytes, backward = w->plan.backward_scratch_bytes;
-    w->saved = buffer_add(w, w->plan.saved_bytes, 0);
+    w->saved = buffer_add(w, w->plan.saved_bytes, BUFFER_SHIFT);
     w->scratch = buffer_add(w, forward > backward ? forward : backward, 0);
     w->args.saved = w->plan.saved_bytes > 0 ? buffer_data(w->saved) : NULL;
     w->args.scratch = buffer_data(w->scratch);

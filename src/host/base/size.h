@@ -28,12 +28,15 @@ static inline bool count_bytes(int64_t count, size_t element_bytes, size_t *out)
     return count >= 0 && size_multiply((size_t)count, element_bytes, out);
 }
 
-/* Rounded up to a multiple of 64, the alignment of every buffer. */
-static inline bool size_align(size_t bytes, size_t *out) {
-    if (!size_add(bytes, 63, out)) return false;
-    *out &= ~(size_t)63;
+/* Rounded up to a multiple of a power of two. */
+static inline bool size_align_to(size_t bytes, size_t alignment, size_t *out) {
+    if (!size_add(bytes, alignment - 1, out)) return false;
+    *out &= ~(alignment - 1);
     return true;
 }
+
+/* Rounded up to a multiple of 64, the alignment of every buffer. */
+static inline bool size_align(size_t bytes, size_t *out) { return size_align_to(bytes, 64, out); }
 
 static inline int64_t count_divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 

@@ -34,7 +34,8 @@ typedef struct arena_item {
     const char *what, *name; /* "value", "fc1.linear" */
     size_t bytes, offset;
     int32_t first, last;
-    int32_t shares; /* another item in whose memory it lies, or -1 */
+    int32_t shares;   /* another item in whose memory it lies, or -1 */
+    size_t alignment; /* of the offset: a power of two */
 } arena_item;
 
 /* What the program knows of a tensor. */

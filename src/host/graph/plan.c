@@ -54,8 +54,9 @@ static quern_status value_place(quern_program *p, tensor_plan *t, int32_t first)
     }
     const int32_t last = t->output ? time_end(p) : first;
     t->value.kind = PLACE_ARENA;
-    return item_add(p, &t->value.item,
-                    (arena_item){"value", tensor->name, view_bytes(&t->view), 0, first, last, -1});
+    return item_add(
+        p, &t->value.item,
+        (arena_item){"value", tensor->name, view_bytes(&t->view), 0, first, last, -1, 64});
 }
 
 /* Pending state is written where the commit expects it; evaluation does not make it. */
@@ -85,8 +86,9 @@ static quern_status scratch_place(quern_program *p, int32_t index) {
     const planned_node *n = step->node;
     const size_t bytes = step->backward ? n->backward_scratch_bytes : n->forward_scratch_bytes;
     const int32_t time = time_of(p, index);
-    return item_add(p, &step->scratch,
-                    (arena_item){"scratch", n->node->name, bytes, 0, time, time, -1});
+    return item_add(
+        p, &step->scratch,
+        (arena_item){"scratch", n->node->name, bytes, 0, time, time, -1, QUERN_SCRATCH_ALIGNMENT});
 }
 
 /* In 16 bits, where the parameter's copy lies. */
@@ -104,8 +106,8 @@ static quern_status forward_live(quern_program *p, int32_t index) {
         if (!plan_of(p, n->out[o])->pending) QUERN_TRY(value_place(p, plan_of(p, n->out[o]), time));
     for (int32_t i = 0; i < n->input_count; i++)
         if (n->in[i]) live_until(p, root_of(p, n->in[i])->value.item, time);
-    QUERN_TRY(item_add(p, &n->saved,
-                       (arena_item){"saved", n->node->name, n->saved_bytes, 0, time, time, -1}));
+    QUERN_TRY(item_add(
+        p, &n->saved, (arena_item){"saved", n->node->name, n->saved_bytes, 0, time, time, -1, 64}));
     return scratch_place(p, index);
 }
 
@@ -121,8 +123,9 @@ static quern_status gradient_place(quern_program *p, tensor_plan *root, int32_t 
     root->gradient.kind = PLACE_ARENA;
     const bool read = t->role == ROLE_INPUT || (p->desc.output_gradients && root->output);
     const int32_t last = read ? time_end(p) : time;
-    return item_add(p, &root->gradient.item,
-                    (arena_item){"gradient", t->name, view_bytes(&root->view), 0, time, last, -1});
+    return item_add(
+        p, &root->gradient.item,
+        (arena_item){"gradient", t->name, view_bytes(&root->view), 0, time, last, -1, 64});
 }
 
 static quern_status backward_live(quern_program *p, int32_t index) {
@@ -248,7 +251,9 @@ static bool item_offset(quern_program *p, const int32_t *placed, int32_t count, 
             if (!overlap_in_time(item, other) || item->offset >= other->offset + other->bytes ||
                 item->offset + item->bytes <= other->offset)
                 continue;
-            item->offset = other->offset + other->bytes;
+            if (!size_align_to(other->offset + other->bytes, item->alignment, &item->offset) ||
+                !size_add(item->offset, item->bytes, &end))
+                return false;
             moved = true;
         }
     }

@@ -6,7 +6,8 @@
 
 /* Where the products' scratch begins, behind gu. */
 static bool slope_bytes(const quern_view *y, size_t *bytes) {
-    return count_bytes(y->count, cuda_dtype_bytes(y->dtype), bytes) && size_align(*bytes, bytes);
+    return count_bytes(y->count, cuda_dtype_bytes(y->dtype), bytes) &&
+           size_align_to(*bytes, QUERN_SCRATCH_ALIGNMENT, bytes);
 }
 
 static linear_layer_desc desc_of(const quern_kernel_plan *plan, const char *op,

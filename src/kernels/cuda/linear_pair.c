@@ -86,7 +86,7 @@ static bool declare_memory(linear_pair *p, quern_kernel_plan *plan) {
                                          linear_layer_forward_scratch(p->next));
     if (!count_multiply(p->hidden.rows, p->hidden.columns, &count) ||
         !count_bytes(count, cuda_dtype_bytes(p->hidden.dtype), &p->hidden_bytes) ||
-        !size_align(p->hidden_bytes, &p->hidden_bytes) ||
+        !size_align_to(p->hidden_bytes, QUERN_SCRATCH_ALIGNMENT, &p->hidden_bytes) ||
         !size_add(p->hidden_bytes, linear_layer_before_bytes(p->first), &between))
         return false;
     plan->saved_bytes = plan->backward ? between : 0;

@@ -347,6 +347,8 @@ static void check_call(const operation *o, const cublasLtMatmulAlgo_t *algorithm
     if (workspace == NULL || bytes < workspace_of(algorithm->data[1]))
         fake_library_misuse(l, "%d bytes of workspace, needs %d", (int)bytes,
                             (int)workspace_of(algorithm->data[1]));
+    if ((uintptr_t)workspace % 256 != 0)
+        fake_library_misuse(l, "workspace that lies on less than 256 bytes");
     if (has(o, BIAS | BGRAD | BGRADB) && (uintptr_t)o->bias < 4096)
         fake_library_misuse(l, "an epilogue without its vector");
     if (has(o, AUX) && (uintptr_t)o->aux < 4096)

@@ -313,6 +313,8 @@ cudnnStatus_t fake_cudnn_describe(cudnnBackendDescriptor_t plan, cudnnBackendDes
         ids->count != pointers->count || ids->count > FAKE_CUDNN_POINTERS || scratch == NULL ||
         scratch->value.pointer[0] == NULL)
         return CUDNN_STATUS_BAD_PARAM;
+    if ((uintptr_t)scratch->value.pointer[0] % 256 != 0)
+        return CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER;
     *out = (fake_cudnn_run){.graph = of(plan)->graph,
                             .count = ids->count,
                             .scratch = scratch->value.pointer[0],

@@ -91,7 +91,7 @@ quern_status cuda_check(backend_device *d, cudaError_t code, const char *call, c
 }
 
 static cudaError_t fake_malloc(void **pointer, size_t bytes) {
-    *pointer = malloc(bytes);
+    *pointer = aligned_alloc(256, (bytes + 255) / 256 * 256); /* as CUDA promises */
     if (*pointer == NULL) return cudaErrorMemoryAllocation;
     live++;
     return cudaSuccess;
