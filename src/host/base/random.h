@@ -65,7 +65,8 @@ static inline QUERN_HD void random_block(const random_key *key, int64_t block, u
 static inline QUERN_HD uint32_t random_u32(const random_key *key, int64_t index) {
     uint32_t out[4];
     random_block(key, index >> 2, out);
-    return out[index & 3];
+    const uint32_t even = index & 2 ? out[2] : out[0], odd = index & 2 ? out[3] : out[1];
+    return index & 1 ? odd : even; /* chosen, not indexed: on a device that would be memory */
 }
 
 /* [0, 1) with 24 bits: exact in float. */

@@ -3,7 +3,8 @@
  * u_i is uniform number i of the node's stream (random.h), a function of (seed, purpose, attempt,
  * microbatch, i) alone: backward draws the mask again instead of saving it, and the CPU draws the
  * same one.
- * Cost: 1 read, 1 write and a quarter of a Philox block per element. Deterministic: yes.
+ * Cost: 1 read, 1 write and a quarter of a Philox block per element (F64, and buffers that are not
+ * aligned: one). Deterministic: yes.
  * Source: Srivastava et al. 2014, the inverted form. */
 #include "../../host/base/random.h"
 #include "map.h"
@@ -18,12 +19,32 @@ struct keep : map_op {
 
     __device__ void load() { key = {run->seed, purpose, run->attempt, (uint32_t)run->microbatch}; }
 
-    template <typename R> __device__ R operator()(int64_t i, R x) const {
+    template <typename R> __device__ R operator()(uint32_t bits, R x) const {
         if (probability == 0) return x;
         const R factor = (R)1 / ((R)1 - (R)probability);
-        return random_uniform(random_u32(&key, i)) >= probability ? x * factor : (R)0;
+        return random_uniform(bits) >= probability ? x * factor : (R)0;
     }
 };
+
+} // namespace
+
+/* A pack of 4 or 8 begins where a block of draws does; 2 are the half of one. */
+template <int WIDTH> struct map_part<WIDTH, keep> {
+    const keep &op;
+    uint32_t bits[WIDTH] = {};
+    __device__ map_part(const keep &whole, int64_t index) : op(whole) {
+        if (op.probability == 0) return;
+        if constexpr (WIDTH < 4) {
+            for (int j = 0; j < WIDTH; j++) bits[j] = random_u32(&op.key, index + j);
+        } else {
+            LAUNCH_UNROLLED
+            for (int j = 0; j < WIDTH; j += 4) random_block(&op.key, (index + j) >> 2, bits + j);
+        }
+    }
+    template <typename R> __device__ R operator()(int j, R x) const { return op(bits[j], x); }
+};
+
+namespace {
 
 quern_status run(const quern_kernel_args *args, const quern_view *from, const quern_view *to,
                  bool add) {

@@ -15,6 +15,17 @@ struct map_op {
     __device__ void load() {}
 };
 
+/* An op at WIDTH elements, of which the first is number `index`; an op of which neighbours share
+ * something has its own. */
+template <int WIDTH, typename Op> struct map_part {
+    const Op &op;
+    int64_t first;
+    __device__ map_part(const Op &whole, int64_t index) : op(whole), first(index) {}
+    template <typename... V> __device__ auto operator()(int j, V... value) const {
+        return op(first + j, value...);
+    }
+};
+
 /* The widest access of the card is 16 bytes: a longer pack is several of them. */
 constexpr int pack_bytes(int bytes) { return bytes < 16 ? bytes : 16; }
 
@@ -31,7 +42,8 @@ template <int WIDTH, typename Op, typename T, typename... In>
 __device__ void map_pack(const Op &op, int64_t index, bool add, T *out,
                          const pack<WIDTH, In> &...in) {
     real<T> value[WIDTH];
-    for (int j = 0; j < WIDTH; j++) value[j] = (real<T>)op(index + j, (real<In>)in.at[j]...);
+    const map_part<WIDTH, Op> part(op, index);
+    for (int j = 0; j < WIDTH; j++) value[j] = (real<T>)part(j, (real<In>)in.at[j]...);
     if (add) {
         const pack<WIDTH, T> was = pack_load<WIDTH>(out);
         for (int j = 0; j < WIDTH; j++) value[j] += (real<T>)was.at[j];
@@ -72,7 +84,9 @@ template <int WIDTH, int TURNS, typename Op, typename T, typename... In>
 __device__ void map_packs(const Op &op, int64_t first, int64_t step, bool add, T *out,
                           const In *...in) {
     map_held<WIDTH, In...> held[TURNS];
+    LAUNCH_UNROLLED
     for (int turn = 0; turn < TURNS; turn++) held[turn].load(first + turn * step, in...);
+    LAUNCH_UNROLLED
     for (int turn = 0; turn < TURNS; turn++) {
         const int64_t index = first + turn * step;
         held[turn].apply(

@@ -4,10 +4,10 @@
  * Any dtype forward, real ones backward. An index outside of the table is a fault: its y row is
  * zero, its gy row is dropped.
  * Backward sorts the indices, stably (sort.h); then the first of each run of equal ones owns a row
- * of the table, a thread a column, and adds the run's rows of gy in the order of i.
+ * of the table, a thread 16 bytes of its columns, and adds the run's rows of gy in the order of i.
  * Cost: forward 1 read and 1 write per element of y; backward clears the table's gradient (unless
  * it accumulates), reads gy once and writes the rows that are named. A row that is named very often
- * is added by one thread a column, one after another.
+ * is added by those threads alone, one row after another.
  * Deterministic: yes. */
 #ifndef QUERN_KERNELS_CUDA_TABLE_ROWS_H
 #define QUERN_KERNELS_CUDA_TABLE_ROWS_H
@@ -47,18 +47,25 @@ static __global__ void table_key_kernel(table_shape s, launch_check check, const
     }
 }
 
-template <typename T>
+template <int WIDTH, typename T>
 __global__ void table_add_kernel(table_shape s, sort_items sorted, const T *gy, bool add,
                                  T *table) {
-    for (int64_t i = launch_index(); i < s.index_count * s.width; i += launch_stride()) {
-        const int64_t first = i / s.width, column = i % s.width;
+    const int64_t packs = s.width / WIDTH;
+    for (int64_t i = launch_index(); i < s.index_count * packs; i += launch_stride()) {
+        const int64_t first = i / packs, column = i % packs * WIDTH;
         const uint32_t row = sorted.key[first];
         if (row >= (uint64_t)s.table_count || (first > 0 && sorted.key[first - 1] == row)) continue;
         T *to = table + row * s.width + column;
-        real<T> sum = add ? (real<T>)*to : (real<T>)0;
-        for (int64_t r = first; r < s.index_count && sorted.key[r] == row; r++)
-            sum += (real<T>)gy[sorted.position[r] * s.width + column];
-        *to = (T)sum;
+        real<T> sum[WIDTH] = {};
+        pack<WIDTH, T> p;
+        if (add) p = pack_load<WIDTH>(to);
+        for (int j = 0; add && j < WIDTH; j++) sum[j] = (real<T>)p.at[j];
+        for (int64_t r = first; r < s.index_count && sorted.key[r] == row; r++) {
+            p = pack_load<WIDTH>(gy + sorted.position[r] * s.width + column);
+            for (int j = 0; j < WIDTH; j++) sum[j] += (real<T>)p.at[j];
+        }
+        for (int j = 0; j < WIDTH; j++) p.at[j] = (T)sum[j];
+        *reinterpret_cast<pack<WIDTH, T> *>(to) = p;
     }
 }
 
@@ -103,8 +110,14 @@ template <quern_op_id OP> quern_status table_backward(const quern_kernel_args *a
         typedef decltype(zero) T;
         if (!args->accumulate[0])
             QUERN_TRY(constant_fill(args->stream, (T *)table->data, table->count, (real<T>)0));
-        return launch(args->stream, launch_over(gy->count), table_add_kernel<T>, s, sorted,
-                      (const T *)gy->data, args->accumulate[0], (T *)table->data);
+        constexpr int WIDTH = pack_width<T>();
+        const T *from = (const T *)gy->data;
+        T *to = (T *)table->data;
+        if (s.width % WIDTH == 0 && pack_aligned<WIDTH>(from) && pack_aligned<WIDTH>(to))
+            return launch(args->stream, launch_over(gy->count / WIDTH), table_add_kernel<WIDTH, T>,
+                          s, sorted, from, args->accumulate[0], to);
+        return launch(args->stream, launch_over(gy->count), table_add_kernel<1, T>, s, sorted, from,
+                      args->accumulate[0], to);
     });
 }
 
