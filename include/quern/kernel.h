@@ -175,5 +175,13 @@ typedef struct quern_op {
 QUERN_API void quern_cpu_parallel(quern_stream *stream, int64_t chunk_count,
                                   void (*body)(void *context, int64_t chunk), void *context);
 
+/* CUDA kernels: the cudaStream_t (a CUstream) on which a kernel function launches all its work; the
+ * CPU has none, NULL. While the function runs, the calling thread's current device is the
+ * stream's, in its primary context, and the stream may be capturing: only what a capture may hold
+ * is issued, nothing waits, and nothing goes to another stream, the legacy default stream included
+ * (ours is non-blocking: that neither waits for it nor is waited for). A launch that fails is
+ * returned as DEVICE_LOST or UNSUPPORTED, through quern_fail. */
+QUERN_API void *quern_stream_native(const quern_stream *stream);
+
 QUERN_END_C
 #endif

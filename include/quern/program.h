@@ -80,8 +80,14 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_program_memory(quern_memory *out,
                                                              const quern_program_desc *desc);
 
 /* The device buffer of an input, row-major, to be written before forward; NULL if `tensor` is not
- * an input that this program reads. */
+ * an input that this program reads. What a stream of the application writes there is complete when
+ * forward is called, or quern_program_wait_event is called before it; it may begin when nothing
+ * issued reads the buffer any more (quern_program_read waits). */
 QUERN_API void *quern_program_input(quern_program *program, const quern_tensor *tensor);
+/* On CUDA: what is issued from now on waits, on the device, for a cudaEvent_t that the application
+ * has recorded behind its own work. The CPU has no such events: INVALID. */
+QUERN_API QUERN_MUST_CHECK quern_status quern_program_wait_event(quern_program *program,
+                                                                 void *event);
 QUERN_API QUERN_MUST_CHECK quern_status quern_program_write(quern_program *program,
                                                             const quern_tensor *tensor,
                                                             const void *host, size_t bytes);

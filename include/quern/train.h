@@ -241,6 +241,10 @@ typedef struct quern_batch {
     const char *names[QUERN_FIELD_MAX];
     const void *data[QUERN_FIELD_MAX]; /* NULL: written into quern_trainer_input, batch_size rows */
     bool on_device; /* data is device memory, to stay as it is until the attempt has run */
+    /* On CUDA: a cudaEvent_t that the application recorded behind its own work on device memory of
+     * this batch, `data` or what quern_trainer_input gave; the attempt waits for it on the device.
+     * NULL: that memory is complete when the call is made. The CPU has no such events: INVALID. */
+    void *ready;
 } quern_batch;
 
 /* One attempt: forward, backward, update. Returns when it is issued (host data has been taken);

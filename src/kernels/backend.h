@@ -27,6 +27,7 @@
 #include "task.h"
 #include <quern/device.h>
 
+typedef struct quern_backend quern_backend;
 typedef struct backend_device backend_device;
 typedef struct backend_event backend_event;
 typedef struct backend_capture backend_capture;
@@ -40,7 +41,12 @@ typedef struct backend_open_desc {
     const quern_host *host; /* outlives the backend device */
 } backend_open_desc;
 
-typedef struct quern_backend {
+/* What a stream of any backend begins with. */
+typedef struct backend_stream {
+    const quern_backend *backend;
+} backend_stream;
+
+struct quern_backend {
     const char *name;
     quern_backend_kind kind;
     int32_t (*count)(char *reason, size_t reason_bytes);
@@ -58,6 +64,10 @@ typedef struct quern_backend {
     void (*stream_destroy)(quern_stream *stream);
     quern_status (*stream_wait)(quern_stream *stream);   /* the host waits until it is empty */
     quern_status (*stream_status)(quern_stream *stream); /* its failure so far, without waiting */
+    void *(*stream_native)(const quern_stream *stream);  /* a cudaStream_t; the CPU: NULL */
+    /* What is issued from now on waits for an event of the application's own: a cudaEvent_t. The
+     * CPU has no such events: INVALID. */
+    quern_status (*stream_wait_native)(quern_stream *stream, void *event);
 
     quern_status (*event_create)(backend_device *device, backend_event **out);
     void (*event_destroy)(backend_event *event);
@@ -90,7 +100,7 @@ typedef struct quern_backend {
     const quern_kernel_function *tasks;        /* [TASK_COUNT] */
     const quern_kernel_function *update_rules; /* [QUERN_OPTIMIZER_COUNT] */
     const collectives *collectives;            /* what several ranks do together */
-} quern_backend;
+};
 
 extern const quern_backend quern_backend_cpu;
 

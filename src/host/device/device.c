@@ -168,3 +168,8 @@ int32_t quern_device_count(quern_device_kind kind, char *reason, size_t reason_b
     error_restore(&before);
     return count;
 }
+
+void *quern_stream_native(const quern_stream *stream) {
+    if (!stream) return NULL;
+    return ((const backend_stream *)(const void *)stream)->backend->stream_native(stream);
+}

@@ -164,6 +164,12 @@ void *quern_program_input(quern_program *program, const quern_tensor *tensor) {
     return program_view(program, tensor).data;
 }
 
+quern_status quern_program_wait_event(quern_program *p, void *event) {
+    if (!p || !event)
+        return quern_fail(QUERN_INVALID, "program: %s is NULL", p ? "the event" : "the program");
+    return p->backend->stream_wait_native(p->graph->device->stream, event);
+}
+
 quern_status quern_program_write(quern_program *p, const quern_tensor *tensor, const void *host,
                                  size_t bytes) {
     QUERN_TRY(access_check(p, tensor, host, bytes));

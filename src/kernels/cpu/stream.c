@@ -156,6 +156,13 @@ quern_status cpu_stream_wait(quern_stream *s) {
     return status;
 }
 
+void *cpu_stream_native(const quern_stream *s) { return (void)s, NULL; }
+
+quern_status cpu_stream_wait_native(quern_stream *s, void *event) {
+    (void)s, (void)event;
+    return quern_fail(QUERN_INVALID, "an event of CUDA on a device that is the CPU");
+}
+
 static void stream_free(quern_stream *s) {
     pthread_cond_destroy(&s->work);
     pthread_cond_destroy(&s->progress);
@@ -167,6 +174,7 @@ quern_status cpu_stream_create(backend_device *device, quern_stream **out, const
     *out = NULL;
     quern_stream *s;
     QUERN_TRY(memory_allocate(device->host, &s, 1, sizeof *s, "a stream"));
+    s->base.backend = &quern_backend_cpu;
     s->device = device;
     atomic_store(&s->wake_at, UINT_FAST64_MAX);
     pthread_mutex_init(&s->lock, NULL);

@@ -44,6 +44,7 @@ typedef struct command {
 #define STREAM_SLOTS 1024
 
 struct quern_stream {
+    backend_stream base;
     backend_device *device;
     pthread_t thread;
     backend_capture *recording; /* not NULL: between capture_begin and capture_end */
@@ -64,6 +65,8 @@ quern_status cpu_stream_create(backend_device *device, quern_stream **out, const
 void cpu_stream_destroy(quern_stream *stream);
 quern_status cpu_stream_wait(quern_stream *stream);
 quern_status cpu_stream_status(quern_stream *stream);
+void *cpu_stream_native(const quern_stream *stream);
+quern_status cpu_stream_wait_native(quern_stream *stream, void *event);
 
 /* Puts a command at the queue's end; waits while it is full. */
 void stream_submit(quern_stream *stream, const command *c);

@@ -92,6 +92,14 @@ static window_batch batch_take(quern_trainer *t, int32_t slot, const quern_batch
     return m;
 }
 
+/* Device memory is read by the stream that computes: it alone has to wait. */
+static quern_status ready_wait(quern_trainer *t, const quern_batch *batches, int32_t count) {
+    for (int32_t i = 0; i < count; i++)
+        if (batches[i].ready)
+            QUERN_TRY(t->backend->stream_wait_native(t->stream, batches[i].ready));
+    return QUERN_OK;
+}
+
 static quern_status step_issue(quern_trainer *t, const quern_batch *batches, int32_t count) {
     QUERN_TRY(step_feed_get(t, count));
     for (int32_t i = 0; i < count; i++) QUERN_TRY(batch_check(t, &batches[i], count));
@@ -108,6 +116,7 @@ static quern_status step_issue(quern_trainer *t, const quern_batch *batches, int
         a.sample_count += batches[a.count].sample_count;
     }
     QUERN_TRY(attempt_units(t, &a));
+    QUERN_TRY(ready_wait(t, batches, count));
     QUERN_TRY(trainer_emit(t, &(emission){.kind = QUERN_EVENT_step_begin,
                                           .attempts = t->attempts_issued,
                                           .batch = a.batch}));

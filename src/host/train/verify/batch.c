@@ -85,10 +85,11 @@ static const void *rows_find(const quern_batch *batch, const char *name) {
 
 static quern_status application_load(verify_batch *b, const quern_verify_desc *d) {
     const quern_batch *from = d->batch;
-    if (from->on_device || d->batch_size || d->transform_count)
+    if (from->on_device || from->ready || d->batch_size || d->transform_count)
         return quern_fail(QUERN_INVALID,
                           "verify: a batch is in host memory and has its own size; %s is set",
                           from->on_device ? "on_device"
+                          : from->ready   ? "ready"
                           : d->batch_size ? "batch_size"
                                           : "transform_count");
     if (from->sample_count < 1 || from->field_count < 0 || from->field_count > QUERN_FIELD_MAX)

@@ -27,6 +27,7 @@ struct backend_device {
 };
 
 struct quern_stream {
+    backend_stream base;
     backend_device *device;
     cudaStream_t handle;
     char name[32];
@@ -72,6 +73,7 @@ quern_status cuda_stream_create(backend_device *device, quern_stream **out, cons
 void cuda_stream_destroy(quern_stream *stream);
 quern_status cuda_stream_wait(quern_stream *stream);
 quern_status cuda_stream_status(quern_stream *stream);
+void *cuda_stream_native(const quern_stream *stream);
 quern_status cuda_call(quern_stream *stream, quern_kernel_function function,
                        const quern_kernel_args *args);
 quern_status cuda_copy(quern_stream *stream, void *to, const void *from, size_t bytes);
@@ -92,6 +94,7 @@ quern_status cuda_event_record(backend_event *event, quern_stream *stream);
 quern_status cuda_event_wait(backend_event *event);
 quern_status cuda_event_query(backend_event *event, bool *out_done);
 quern_status cuda_stream_wait_event(quern_stream *stream, backend_event *event);
+quern_status cuda_stream_wait_native(quern_stream *stream, void *event);
 
 /* capture.c */
 quern_status cuda_capture_begin(quern_stream *stream);

@@ -79,18 +79,27 @@ quern_status cuda_event_query(backend_event *e, bool *out_done) {
     return cuda_check(e->device, code, "cudaEventQuery", cuda_stream_doing(e->stream));
 }
 
-quern_status cuda_stream_wait_event(quern_stream *s, backend_event *e) {
+static quern_status wait_for(quern_stream *s, cudaEvent_t event) {
     int previous;
+    quern_status status = device_enter(s->device, &previous);
+    if (status == QUERN_OK)
+        status =
+            cuda_stream_fail(s, CHECKED(s->device, cudaStreamWaitEvent, (s->handle, event, 0)));
+    device_leave(s->device, previous);
+    return status;
+}
+
+quern_status cuda_stream_wait_event(quern_stream *s, backend_event *e) {
     QUERN_TRY(cuda_stream_refuse_recording(s, "waiting for an event"));
     if (e->stream == NULL) return QUERN_OK;
     if (event_status(e) != QUERN_OK) { /* the stream says it when it is waited for */
         (void)cuda_stream_fail(s, e->status);
         return device_status(s->device);
     }
-    quern_status status = device_enter(s->device, &previous);
-    if (status == QUERN_OK)
-        status =
-            cuda_stream_fail(s, CHECKED(s->device, cudaStreamWaitEvent, (s->handle, e->handle, 0)));
-    device_leave(s->device, previous);
-    return status;
+    return wait_for(s, e->handle);
+}
+
+quern_status cuda_stream_wait_native(quern_stream *s, void *event) {
+    QUERN_TRY(cuda_stream_refuse_recording(s, "waiting for an event of the application"));
+    return wait_for(s, event);
 }

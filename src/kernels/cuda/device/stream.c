@@ -12,6 +12,7 @@
 #include <string.h>
 
 cudaStream_t cuda_stream_handle(const quern_stream *s) { return s->handle; }
+void *cuda_stream_native(const quern_stream *s) { return s->handle; }
 backend_device *cuda_stream_device(const quern_stream *s) { return s->device; }
 cuda_fault *cuda_stream_fault(const quern_stream *s) { return s->fault; }
 
@@ -172,6 +173,7 @@ quern_status cuda_stream_create(backend_device *device, quern_stream **out, cons
     quern_stream *s = NULL;
     *out = NULL;
     QUERN_TRY(cuda_services()->allocate(device->host, &s, 1, sizeof *s, "a stream"));
+    s->base.backend = &cuda_backend;
     s->device = device;
     snprintf(s->name, sizeof s->name, "%s", name);
     quern_status status = device_enter(device, &previous);
