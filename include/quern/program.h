@@ -46,11 +46,13 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_parameters_read_gradient(quern_par
 typedef struct quern_memory {
     size_t parameter_bytes, gradient_bytes; /* 16-bit copies included */
     size_t optimizer_bytes;  /* its state, and a trainer's counters and metric sums */
-    size_t activation_bytes; /* the arena: activations, their gradients, saved, scratch */
+    size_t activation_bytes; /* the arena: activations, their gradients, saved, workspace */
+    size_t workspace_bytes;  /* of that: the most that one kernel or library works in */
     size_t input_bytes;      /* the planned inputs; pinned staging is host memory */
     size_t staging_bytes;    /* a trainer's: the slots in which batches arrive beside a step */
     size_t data_bytes;       /* a trainer's resident sets */
-    size_t peak_bytes;       /* all of them together, in device memory */
+    size_t peak_bytes;       /* all of them together, in device memory. CUDA's own is not in it:
+                                its context, the module's code, what a recorded step takes. */
 } quern_memory;
 
 typedef struct quern_program quern_program;

@@ -155,6 +155,15 @@ quern_status program_plan(quern_program **out, const quern_program_desc *desc) {
 size_t program_arena_bytes(const quern_program *program) { return program->arena_bytes; }
 size_t program_input_bytes(const quern_program *program) { return program->input_bytes; }
 
+size_t program_workspace_bytes(const quern_program *p) {
+    size_t bytes = 0;
+    for (int32_t i = 0; i < p->step_count; i++) {
+        const int32_t scratch = p->steps[i].scratch;
+        if (scratch >= 0 && p->items[scratch].bytes > bytes) bytes = p->items[scratch].bytes;
+    }
+    return bytes;
+}
+
 /* binding */
 
 typedef struct memory_bases {

@@ -25,6 +25,7 @@ QUERN_MUST_CHECK quern_status program_plan(quern_program **out, const quern_prog
 
 size_t program_arena_bytes(const quern_program *program);
 size_t program_input_bytes(const quern_program *program);
+size_t program_workspace_bytes(const quern_program *program); /* within the arena */
 
 /* activations (the arena) and inputs: device memory of at least those bytes; run: device memory.
  * May be called again. Programs of one graph place the same input at different offsets. */

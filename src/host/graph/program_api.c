@@ -101,7 +101,9 @@ static quern_status memory_of(quern_memory *out, const quern_program_desc *desc)
     QUERN_TRY(program_plan(&p, desc));
     const quern_parameters *v = desc->parameters;
     const size_t element = quern_dtype_bytes(v->dtype);
-    quern_memory m = {.activation_bytes = p->arena_bytes, .input_bytes = p->input_bytes};
+    quern_memory m = {.activation_bytes = p->arena_bytes,
+                      .workspace_bytes = program_workspace_bytes(p),
+                      .input_bytes = p->input_bytes};
     quern_program_destroy(p);
     size_t buffers = 0; /* and their pending values */
     const bool fits = count_bytes(v->value_count, element, &m.parameter_bytes) &&

@@ -107,6 +107,26 @@ static quern_status windows_create(quern_trainer *t) {
     return capacity > 1 ? units_open_windows(t) : QUERN_OK;
 }
 
+static quern_status steps_record(quern_trainer *t) {
+    for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_capture(t, u));
+    QUERN_TRY(windows_create(t));
+    return launch_create(t);
+}
+
+/* What a device takes for the recordings is known only behind them: it is no part of the plan. */
+static quern_status captures_create(quern_trainer *t) {
+    quern_device_info before, after;
+    QUERN_TRY(t->backend->info(t->device->memory, &before));
+    QUERN_TRY(steps_record(t));
+    QUERN_TRY(t->backend->info(t->device->memory, &after));
+    const int64_t bytes = before.memory_free_bytes - after.memory_free_bytes;
+    if (bytes > 0 && t->backend->kind != QUERN_BACKEND_CPU)
+        log_write(t->host, QUERN_LOG_INFO,
+                  "the recorded steps take %" PRId64 " bytes of device memory beside the plan",
+                  bytes);
+    return QUERN_OK;
+}
+
 static quern_status init_emit(quern_trainer *t) {
     const loss_sums none = {0};
     int32_t count = scalars_train(t, &none, t->log_metrics, true);
@@ -137,9 +157,7 @@ static quern_status trainer_build(quern_trainer *t, const quern_trainer_desc *de
     QUERN_TRY(upload_create(t));
     QUERN_TRY(resident_create(t));
     QUERN_TRY(feeds_create(t));
-    for (trainer_unit *u = t->units; u; u = u->next) QUERN_TRY(unit_capture(t, u));
-    QUERN_TRY(windows_create(t));
-    QUERN_TRY(launch_create(t));
+    QUERN_TRY(captures_create(t));
     QUERN_TRY(validate_create(t));
     splits_log(t);
     QUERN_TRY(trainer_wait_stream(t));

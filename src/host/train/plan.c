@@ -59,14 +59,28 @@ static bool memory_total(quern_memory *m) {
            size_add(m->peak_bytes, m->data_bytes, &m->peak_bytes);
 }
 
+/* What quern_parameters_create takes, but for the gradients. */
+static size_t value_bytes(const quern_parameters *p) {
+    const size_t element = quern_dtype_bytes(p->dtype);
+    return (size_t)(p->value_count + 2 * p->buffer_count) * element + parameters_copy_bytes(p);
+}
+
+static size_t gradient_bytes(const quern_parameters *p) {
+    return (size_t)p->trainable_count * quern_dtype_bytes(p->dtype);
+}
+
+size_t memory_still_needed(const quern_trainer *t) {
+    const quern_parameters *p = t->parameters;
+    return t->planned.peak_bytes - (p->values ? value_bytes(p) + gradient_bytes(p) : 0);
+}
+
 static quern_status memory_count(quern_trainer *t) {
     const quern_parameters *p = t->parameters;
-    const size_t element = quern_dtype_bytes(p->dtype);
     quern_memory *m = &t->planned;
     *m = (quern_memory){
-        .parameter_bytes = (size_t)(p->value_count + 2 * p->buffer_count) * element +
-                           average_bytes(t) + (t->average ? 2 : 1) * parameters_copy_bytes(p),
-        .gradient_bytes = (size_t)p->trainable_count * element,
+        .parameter_bytes =
+            value_bytes(p) + average_bytes(t) + (t->average ? parameters_copy_bytes(p) : 0),
+        .gradient_bytes = gradient_bytes(p),
     };
     size_t rule_bytes = 0;
     QUERN_TRY(optimizer_bytes(&t->desc.optimizer, p, &rule_bytes));
@@ -75,6 +89,8 @@ static quern_status memory_count(quern_trainer *t) {
     for (const trainer_unit *u = t->units; u; u = u->next) {
         const size_t bytes = program_arena_bytes(u->program);
         const size_t inputs = program_input_bytes(u->program);
+        const size_t workspace = program_workspace_bytes(u->program);
+        if (workspace > m->workspace_bytes) m->workspace_bytes = workspace;
         if (bytes > m->activation_bytes) m->activation_bytes = bytes;
         if (inputs > m->input_bytes) m->input_bytes = inputs;
     }
@@ -125,9 +141,7 @@ quern_status quern_trainer_memory(quern_memory *out, const quern_trainer_desc *d
 
 /* The system's free memory is no limit of the CPU's: what it does not give, it says itself. */
 quern_status memory_preflight(const quern_trainer *t) {
-    const quern_memory *m = &t->planned;
-    const size_t held = m->parameter_bytes - average_bytes(t) + m->gradient_bytes;
-    const size_t needed = m->peak_bytes - held;
+    const size_t needed = memory_still_needed(t);
     quern_device_info info = {0};
     if (t->backend->kind == QUERN_BACKEND_CPU) return QUERN_OK;
     QUERN_TRY(t->backend->info(t->device->memory, &info));
@@ -171,8 +185,10 @@ quern_status memory_explain(const quern_trainer_desc *desc) {
         snprintf(advice, sizeof advice, "; a batch of %" PRId64 " would fit", fits);
     return error_prefix(QUERN_DEVICE_MEMORY,
                         "the trainer needs %zu bytes with a batch of %" PRId64
-                        " (parameters %zu, gradients %zu, optimizer %zu, activations %zu, "
-                        "inputs %zu, their staging slots %zu, resident sets %zu)%s",
+                        " (parameters %zu, gradients %zu, optimizer %zu, activations %zu with a "
+                        "workspace of up to %zu, inputs %zu, their staging slots %zu, resident "
+                        "sets %zu)%s",
                         m.peak_bytes, batch, m.parameter_bytes, m.gradient_bytes, m.optimizer_bytes,
-                        m.activation_bytes, m.input_bytes, m.staging_bytes, m.data_bytes, advice);
+                        m.activation_bytes, m.workspace_bytes, m.input_bytes, m.staging_bytes,
+                        m.data_bytes, advice);
 }

@@ -220,6 +220,8 @@ QUERN_MUST_CHECK quern_status planned_steps_count(const quern_trainer_desc *d, i
 /* plan.c: the units that create knows it needs, and every byte of device memory. parameters may
  * have been planned only. */
 QUERN_MUST_CHECK quern_status trainer_plan(quern_trainer *t);
+/* The planned bytes that are not allocated: all, or all but the parameters' and gradients'. */
+size_t memory_still_needed(const quern_trainer *t);
 /* With the parameters allocated and all else planned: DEVICE_MEMORY when that does not fit. */
 QUERN_MUST_CHECK quern_status memory_preflight(const quern_trainer *t);
 /* DEVICE_MEMORY: puts the plan, and the largest batch that fits, before this thread's sentence. */

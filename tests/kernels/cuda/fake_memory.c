@@ -82,7 +82,9 @@ void fake_memory_close(void) { protect_all(PROT_NONE); }
 
 size_t fake_memory_used(void) {
     size_t bytes = 0;
-    for (const fake_object *o = fake_objects(); o != NULL; o = o->next)
+    for (const fake_object *o = fake_objects(); o != NULL; o = o->next) {
         if (o->kind == FAKE_BLOCK) bytes += ((const fake_block *)(const void *)o)->bytes;
+        if (o->kind == FAKE_EXECUTABLE) bytes += fake.graph_bytes;
+    }
     return bytes;
 }

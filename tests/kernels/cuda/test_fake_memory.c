@@ -47,6 +47,94 @@ TEST_CASE(FakeMemory, what_does_not_fit_is_refused_before_it_is_taken) {
     CHECK_OK(create(FULL, NULL));
 }
 
+/* Each kind of run, with just the planned bytes free, and with one less. */
+static quern_status create_like(const quern_trainer_desc *change, quern_memory *plan) {
+    world w;
+    CHECK_OK(world_open(&w, &(world_desc){.cuda = true, .train_length = 58}));
+    w.desc.batch_size = FULL;
+    w.desc.resident = change->resident;
+    w.desc.accumulate = change->accumulate;
+    w.desc.precision = change->precision;
+    w.desc.average_decay = change->average_decay;
+    CHECK_OK(quern_trainer_memory(plan, &w.desc));
+    const quern_status status = quern_trainer_create(&w.trainer, &w.desc);
+    if (status == QUERN_OK) CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    char sentence[1024];
+    snprintf(sentence, sizeof sentence, "%s", quern_error());
+    world_close(&w);
+    return status == QUERN_OK ? status : quern_fail(status, "%s", sentence);
+}
+
+TEST_CASE(FakeMemory, the_plan_is_what_a_run_takes_to_the_byte) {
+    static const quern_trainer_desc runs[] = {
+        {.resident = QUERN_RESIDENT_OFF},
+        {.resident = QUERN_RESIDENT_ON},
+        {.resident = QUERN_RESIDENT_OFF, .accumulate = 2},
+        {.resident = QUERN_RESIDENT_OFF, .average_decay = 0.9},
+        {.resident = QUERN_RESIDENT_OFF, .precision = QUERN_PRECISION_BF16},
+        {.resident = QUERN_RESIDENT_ON, .precision = QUERN_PRECISION_F16, .average_decay = 0.9},
+    };
+    const size_t whole = fake.memory_bytes;
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        quern_memory plan, again;
+        REQUIRE_OK(create_like(&runs[i], &plan));
+        CHECK(plan.workspace_bytes > 0 && plan.workspace_bytes <= plan.activation_bytes);
+        fake.memory_bytes = fake_memory_used() + plan.peak_bytes;
+        CHECK_SAY(create_like(&runs[i], &again) == QUERN_OK, "run %d: %s", (int)i, quern_error());
+        fake.memory_bytes--;
+        CHECK_STATUS(create_like(&runs[i], &again), QUERN_DEVICE_MEMORY);
+        CHECK_ERROR_HAS("bytes more are needed"); /* said beforehand, not by the device */
+        CHECK_ERROR_HAS("workspace of up to");
+        fake.memory_bytes = whole;
+    }
+}
+
+/* AUTO leaves what is not allocated yet, the average's copies too: half of the rest is room. */
+TEST_CASE(FakeMemory, a_set_gives_way_to_an_average_and_its_copies) {
+    static const quern_trainer_desc on = {
+        .resident = QUERN_RESIDENT_ON, .precision = QUERN_PRECISION_BF16, .average_decay = 0.9};
+    const size_t whole = fake.memory_bytes;
+    quern_memory all, found;
+    world w;
+    REQUIRE_OK(create_like(&on, &all));
+    const size_t rest = all.peak_bytes - all.data_bytes;
+    for (int enough = 0; enough < 2; enough++) {
+        REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true, .train_length = 58}));
+        w.desc.batch_size = FULL;
+        w.desc.precision = on.precision;
+        w.desc.average_decay = on.average_decay;
+        fake.memory_bytes = fake_memory_used() + rest + 2 * all.data_bytes - (size_t)!enough;
+        CHECK_OK(quern_trainer_memory(&found, &w.desc));
+        CHECK((found.data_bytes == all.data_bytes) == (enough != 0));
+        CHECK_OK(quern_trainer_create(&w.trainer, &w.desc));
+        world_close(&w);
+        fake.memory_bytes = whole;
+    }
+}
+
+static void find_recorded(void *self, quern_log_level level, const char *sentence) {
+    const char *at = strstr(sentence, "the recorded steps take ");
+    if (level == QUERN_LOG_INFO && at != NULL)
+        (void)sscanf(at, "the recorded steps take %lld", (long long *)self);
+}
+
+TEST_CASE(FakeMemory, what_recorded_steps_take_is_told) {
+    for (int taking = 0; taking < 2; taking++) {
+        world w;
+        long long told = 0;
+        quern_host host = quern_host_default();
+        host.log = (quern_log_sink){find_recorded, &told};
+        REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true, .host = host}));
+        const int64_t before = fake.count[FAKE_cudaGraphInstantiate];
+        fake.graph_bytes = taking ? 1000 : 0;
+        CHECK_OK(quern_trainer_create(&w.trainer, &w.desc));
+        const int64_t recorded = fake.count[FAKE_cudaGraphInstantiate] - before;
+        CHECK(recorded > 0 && told == (taking ? 1000 * recorded : 0));
+        fake.graph_bytes = 0;
+        world_close(&w);
+    }
+}
+
 /* Every further call but teardown is a misuse that ends the executable with a failure. */
 TEST_CASE(FakeMemory, a_lost_device_is_said_with_call_code_op_step_and_device) {
     static const struct {

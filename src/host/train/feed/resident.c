@@ -52,8 +52,7 @@ static quern_status room_find(const quern_trainer *t, size_t *room) {
     quern_device_info info;
     *room = 0;
     QUERN_TRY(t->backend->info(t->device->memory, &info));
-    size_t needed = t->planned.peak_bytes;
-    if (t->parameters->values) needed -= t->planned.parameter_bytes + t->planned.gradient_bytes;
+    const size_t needed = memory_still_needed(t);
     if ((size_t)info.memory_free_bytes > needed)
         *room = ((size_t)info.memory_free_bytes - needed) / 2;
     return QUERN_OK;
