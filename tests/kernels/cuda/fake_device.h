@@ -38,9 +38,10 @@ typedef enum fake_call {
 } fake_call;
 
 typedef enum fake_schedule {
-    FAKE_AT_ONCE, /* work runs when it is issued */
-    FAKE_LATE,    /* work runs when somebody waits for it */
-    FAKE_MIXED,   /* each call runs some of the work that may run, chosen by `seed` */
+    FAKE_AT_ONCE,      /* work runs when it is issued */
+    FAKE_LATE,         /* work runs when somebody waits for it */
+    FAKE_MIXED,        /* each call runs some of the work that may run, chosen by `seed` */
+    FAKE_COPIES_FIRST, /* streams that only copy run as soon as they may, the others late */
 } fake_schedule;
 
 typedef struct fake_fault {
@@ -59,7 +60,11 @@ typedef struct fake_device {
     int64_t count[FAKE_CALL_COUNT]; /* calls so far, the failed ones included */
     int64_t fired[FAKE_CALL_COUNT]; /* of which failed by plan */
     int64_t operations;             /* that the device has run */
-    int64_t pageable_waits;         /* copies to pageable memory: the host waited unasked */
+    int64_t graphs;                 /* of those, launches of a graph */
+    void (*uploaded)(void *self); /* NULL, or told of each event that a stream of copies reaches */
+    void *uploaded_self;
+    int64_t device_ns; /* its clock: 1,000 an operation, and what a double adds while it runs */
+    int64_t pageable_waits; /* copies to pageable memory: the host waited unasked */
     int64_t host_waits; /* calls in which a host waits: each of a stream, of an event that has not
                            come, of the two kinds that the names do not say (those copies, frees) */
     cudaError_t sticky; /* an error that only a new process gets rid of */

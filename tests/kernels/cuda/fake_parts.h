@@ -62,7 +62,7 @@ typedef struct fake_stream {
     fake_object object;
     fake_ops queue;
     struct fake_graph *capturing;
-    bool capture_broken;
+    bool capture_broken, computes;
 } fake_stream;
 
 typedef struct fake_event {

@@ -73,9 +73,12 @@ static void op_run(const fake_op *op) {
     case FAKE_OP_GRAPH:
         for (size_t i = 0; i < op->executable->ops.count; i++)
             op_run(&op->executable->ops.items[i]);
+        fake.graphs++;
         break;
     }
 }
+
+static void copies_advance(void);
 
 /* The op leaves the queue first: a wait inside it may come back to this stream. */
 static void run_one(fake_stream *s) {
@@ -83,11 +86,28 @@ static void run_one(fake_stream *s) {
     fake_memory_open();
     op_run(&op);
     fake_memory_close();
+    if (op.kind == FAKE_OP_RECORD && !s->computes && fake.uploaded != NULL)
+        fake.uploaded(fake.uploaded_self);
     op_free(&op);
     if (s->queue.head == s->queue.count) s->queue.head = s->queue.count = 0;
+    if (s->computes) copies_advance();
 }
 
 static bool has_work(const fake_stream *s) { return s->queue.head < s->queue.count; }
+
+static bool may_run(const fake_stream *s) {
+    if (!has_work(s)) return false;
+    const fake_op *op = &s->queue.items[s->queue.head];
+    return op->kind != FAKE_OP_WAIT || op->event->completed >= op->ticket;
+}
+
+static void copies_advance(void) {
+    if (fake.schedule != FAKE_COPIES_FIRST) return;
+    for (fake_object *o = fake_objects(); o != NULL; o = o->next) {
+        fake_stream *s = (fake_stream *)(void *)o;
+        while (o->kind == FAKE_STREAM && !s->computes && may_run(s)) run_one(s);
+    }
+}
 
 void fake_stream_drain(fake_stream *s) {
     while (has_work(s)) run_one(s);
@@ -104,7 +124,9 @@ void fake_drain_all(void) {
 
 void fake_stream_issue(fake_stream *s, const fake_op *op) {
     fake_ops_add(s->capturing != NULL ? &s->capturing->ops : &s->queue, op);
+    s->computes |= op->kind == FAKE_OP_LAUNCH || op->kind == FAKE_OP_GRAPH;
     if (fake.schedule == FAKE_AT_ONCE) fake_stream_drain(s);
+    copies_advance();
 }
 
 void fake_advance(void) {
