@@ -206,6 +206,9 @@ void quern_trainer_destroy(quern_trainer *t) {
     launch_release(t);
     optimizer_release(&t->optimizer);
     flight_release(t);
+    host_metrics_release(t);
+    if (t->predicted)
+        t->backend->release_pinned(t->device->memory, t->predicted, t->predicted_bytes);
     if (t->sums_read) t->backend->release_pinned(t->device->memory, t->sums_read, sum_bytes(t));
     if (t->pinned) t->backend->release_pinned(t->device->memory, t->pinned, pinned_bytes(t));
     device_release(t, t->sums, sum_bytes(t));

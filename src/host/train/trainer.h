@@ -113,6 +113,8 @@ struct quern_trainer {
     metric_place train_places[METRIC_MAX], eval_places[METRIC_MAX];
 
     feed train_feed, eval_feed, predict_feed, step_feed;
+    unsigned char *predicted; /* pinned: [lanes] batches of an output; NULL: none yet, or no need */
+    size_t predicted_bytes;
     upload upload;
     resident_set *residents;         /* [1 + set_count]: train, then `sets`; NULL: none is */
     const quern_dataset *eval_bound; /* what eval_feed's loader reads */
@@ -204,8 +206,10 @@ struct quern_trainer {
     quern_scalar *scalars;
     quern_evaluation_set *sets; /* `valid` ("val") if there is one, then desc.evaluation_sets */
     int32_t set_count;
-    const char **names;         /* "train/loss", "train/<metric>" … then those of each set */
-    unsigned char *host_values; /* one batch of what host metrics read; NULL: there are none */
+    const char **names; /* "train/loss", "train/<metric>" … then those of each set */
+    unsigned char
+        *host_values; /* pinned: a batch of what host metrics read; NULL: there are none */
+    size_t host_value_bytes;
 };
 
 /* resolve.c: INVALID names the field and its range. */
@@ -412,6 +416,7 @@ double loss_statistic(const quern_trainer *t, const quern_metric *metric, const 
 
 /* host_metric.c: staging, and the calls of an evaluation. */
 QUERN_MUST_CHECK quern_status host_metrics_create(quern_trainer *t);
+void host_metrics_release(quern_trainer *t);
 void host_metrics_reset(quern_trainer *t);
 double host_metric_result(quern_trainer *t, const quern_host_metric *host);
 QUERN_MUST_CHECK quern_status host_metrics_add(quern_trainer *t, const trainer_unit *unit);

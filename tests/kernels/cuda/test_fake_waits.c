@@ -255,3 +255,86 @@ TEST_CASE(FakeWaits, an_own_loop_waits_as_seldom) {
     CHECK_OK(quern_trainer_wait(w.trainer, NULL));
     world_close(&w);
 }
+
+typedef struct overlap {
+    int64_t graphs_before; /* create's own */
+    int64_t uploads, behind;
+} overlap;
+
+/* Upload n has come; was the step before it still to be run? */
+static void overlap_note(void *self) {
+    overlap *o = self;
+    const int64_t steps = fake.graphs - o->graphs_before, n = o->uploads++;
+    o->behind += n > 0 && steps > n - 1;
+}
+
+/* Nothing but its own room holds an upload up: batch i + 1 comes while step i is still to run. */
+TEST_CASE(FakeWaits, an_upload_waits_for_no_step_before_it) {
+    world w;
+    overlap o = {0};
+    fake.schedule = FAKE_LATE;
+    REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true, .train_length = 58, .valid_length = -1}));
+    w.desc.resident = QUERN_RESIDENT_OFF;
+    w.desc.step_limit = 14; /* of the first epoch: at an end the host reads all records */
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    o.graphs_before = fake.graphs;
+    fake.uploaded = overlap_note;
+    fake.uploaded_self = &o;
+    fake.schedule = FAKE_COPIES_FIRST;
+    CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    fake.uploaded = NULL;
+    fake.schedule = FAKE_LATE;
+    CHECK_SAY(o.uploads == 14 && o.behind == 0, "%d of %d uploads came behind the step before",
+              (int)o.behind, (int)o.uploads);
+    CHECK(fake.graphs - o.graphs_before == 14);
+    world_close(&w);
+}
+
+typedef struct row_count {
+    double rows;
+} row_count;
+static void rows_reset(void *self) { ((row_count *)self)->rows = 0; }
+static quern_status rows_add(void *self, const quern_view *values, int64_t sample_count) {
+    const float *z = values[0].data;
+    for (int64_t i = 0; i < sample_count * WORLD_CLASSES; i++)
+        if (!(z[i] > -1e6f && z[i] < 1e6f)) return quern_fail(QUERN_INTERNAL, "row %d", (int)i);
+    ((row_count *)self)->rows += (double)sample_count;
+    return QUERN_OK;
+}
+static double rows_result(void *self) { return ((row_count *)self)->rows; }
+
+/* Copies to the host go to pinned memory: every wait is the library's own, and counted. */
+TEST_CASE(FakeWaits, predictions_and_host_metrics_wait_for_nothing_uncounted) {
+    world w;
+    row_count rows = {0};
+    float cpu[58][WORLD_CLASSES], found[58][WORLD_CLASSES];
+    for (int cuda = 0; cuda < 2; cuda++) {
+        fake.schedule = FAKE_LATE;
+        REQUIRE_OK(world_open(&w, &(world_desc){.cuda = cuda != 0, .train_length = 58}));
+        quern_metric metrics[] = {{.name = "rows",
+                                   .kind = QUERN_METRIC_HOST,
+                                   .host = {.self = &rows,
+                                            .tensors = {w.logits},
+                                            .tensor_count = 1,
+                                            .reset = rows_reset,
+                                            .add = rows_add,
+                                            .result = rows_result}}};
+        w.desc.metrics = metrics;
+        w.desc.metric_count = 1;
+        REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+        const int64_t pageable = fake.pageable_waits, seen = fake.host_waits,
+                      counted = device_host_waits(w.device);
+        quern_scalar scalars[2];
+        int32_t count = 0;
+        CHECK_OK(quern_trainer_evaluate(w.trainer, w.train, scalars, 2, &count));
+        CHECK(count == 2 && rows.rows == 58 && scalars[1].value == 58);
+        CHECK_OK(
+            quern_trainer_predict(w.trainer, w.train, w.logits, cuda ? found : cpu, sizeof found));
+        CHECK(fake.pageable_waits == pageable);
+        CHECK(!cuda || fake.host_waits - seen == device_host_waits(w.device) - counted);
+        world_close(&w);
+    }
+    for (int i = 0; i < 58; i++)
+        for (int c = 0; c < WORLD_CLASSES; c++)
+            CHECK_NEAR((double)found[i][c], (double)cpu[i][c], 1e-5);
+}

@@ -18,23 +18,37 @@ typedef struct sweep {
     bool cut;                   /* the run stopped before the end of the set */
     const quern_tensor *output; /* PREDICT */
     unsigned char *to;
-    size_t bytes, written;
+    size_t bytes, written, delivered;
+    unsigned char
+        *staging; /* pinned: a lane's batch on its way to `to`; NULL: it goes there itself */
+    size_t lane_room, lane_bytes[RUN_AHEAD_MAX + 1];
     int64_t issued, done;
     int32_t lanes; /* batches under way at most: of the ring's, those that have slots */
     int32_t slots[RUN_AHEAD_MAX + 1];
 } sweep;
+
+/* What has come from the device goes to the caller's memory, in the order of the batches. */
+static void deliver(sweep *s, int64_t batch) {
+    const int64_t lane = batch % s->lanes;
+    if (!s->staging) return;
+    memcpy(s->to + s->delivered, s->staging + (size_t)lane * s->lane_room, s->lane_bytes[lane]);
+    s->delivered += s->lane_bytes[lane];
+}
 
 /* One wait for half of those under way. */
 static quern_status older_wait(quern_trainer *t, sweep *s) {
     const int64_t target = s->done + flight_group(s->lanes);
     /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): a sweep has a lane at least */
     QUERN_TRY(device_wait_event(t->device, t->events[(target - 1) % s->lanes]));
-    for (; s->done < target; s->done++)
+    for (; s->done < target; s->done++) {
+        deliver(s, s->done);
         loader_release(s->feed->loader, s->slots[s->done % s->lanes]);
+    }
     return QUERN_OK;
 }
 
-static quern_status output_copy(quern_trainer *t, sweep *s, const trainer_unit *unit) {
+static quern_status output_copy(quern_trainer *t, sweep *s, const trainer_unit *unit,
+                                int64_t lane) {
     const quern_view view = program_view(unit->program, s->output);
     const size_t bytes = (size_t)view.count * quern_dtype_bytes(view.dtype);
     if (bytes > s->bytes - s->written)
@@ -42,8 +56,10 @@ static quern_status output_copy(quern_trainer *t, sweep *s, const trainer_unit *
                           "predict: the dataset holds more samples than fit into %zu "
                           "bytes",
                           s->bytes);
-    QUERN_TRY(t->backend->copy(t->stream, s->to + s->written, view.data, bytes));
+    unsigned char *to = s->staging ? s->staging + (size_t)lane * s->lane_room : s->to + s->written;
+    s->lane_bytes[lane] = bytes;
     s->written += bytes;
+    QUERN_TRY(t->backend->copy(t->stream, to, view.data, bytes));
     return QUERN_OK;
 }
 
@@ -56,7 +72,7 @@ static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *
     else
         QUERN_TRY(feed_upload(t, s->feed, batch->slot, unit));
     QUERN_TRY(unit_issue(t, unit, TURN_ONLY, SEGMENT_FORWARD, SEGMENT_FORWARD));
-    if (s->output) QUERN_TRY(output_copy(t, s, unit));
+    if (s->output) QUERN_TRY(output_copy(t, s, unit, lane));
     if (s->kind == UNIT_EVALUATE && !s->sanity) QUERN_TRY(host_metrics_add(t, unit));
     QUERN_TRY(t->backend->event_record(t->events[lane], t->stream));
     s->slots[lane] = batch->slot;
@@ -113,6 +129,8 @@ static quern_status sweep_run(quern_trainer *t, sweep *s) {
     trace_end(t->host);
     t->end_eval = false;
     if (status != QUERN_OK) error_restore(&text);
+    for (; status == QUERN_OK && waited == QUERN_OK && s->done < s->issued; s->done++)
+        deliver(s, s->done);
     return status != QUERN_OK ? status : waited;
 }
 
@@ -233,6 +251,29 @@ static quern_status check_room(const quern_dataset *dataset, const quern_tensor 
                       output->name, length, needed, bytes);
 }
 
+/* A batch of the output for each lane, made at the first prediction, as its feed. A copy to the
+ * caller's own memory, which is not pinned, would be a wait of its own each time. */
+static quern_status staging_get(quern_trainer *t, sweep *s) {
+    quern_view view;
+    size_t bytes = 0;
+    void *block = NULL;
+    if (trainer_shares_memory(t)) return QUERN_OK;
+    QUERN_TRY(shape_view(&s->output->shape, t->desc.batch_size, &view));
+    if (!count_bytes(view.count, quern_dtype_bytes(view.dtype), &s->lane_room) ||
+        !size_align(s->lane_room, &s->lane_room) ||
+        !size_multiply(s->lane_room, (size_t)staged_lanes(t, 1), &bytes))
+        return quern_fail(QUERN_SHAPE, "predict: a batch of %s is too large", s->output->name);
+    if (bytes > t->predicted_bytes) {
+        QUERN_TRY(t->backend->allocate_pinned(t->device->memory, &block, bytes));
+        if (t->predicted)
+            t->backend->release_pinned(t->device->memory, t->predicted, t->predicted_bytes);
+        t->predicted = block;
+        t->predicted_bytes = bytes;
+    }
+    s->staging = t->predicted;
+    return QUERN_OK;
+}
+
 quern_status quern_trainer_predict(quern_trainer *t, const quern_dataset *dataset,
                                    const quern_tensor *output, void *to, size_t bytes) {
     QUERN_TRY(check_outside(t, dataset, "predict"));
@@ -242,5 +283,6 @@ quern_status quern_trainer_predict(quern_trainer *t, const quern_dataset *datase
     QUERN_TRY(feed_for(t, &t->predict_feed, UNIT_PREDICT, dataset));
     sweep s = {
         .feed = &t->predict_feed, .kind = UNIT_PREDICT, .output = output, .to = to, .bytes = bytes};
+    QUERN_TRY(staging_get(t, &s));
     return sweep_run(t, &s);
 }

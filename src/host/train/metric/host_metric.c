@@ -1,6 +1,7 @@
 /* host_metric.c - the application's own metrics: after each batch of an evaluation the tensors that
- * they read are copied to the host, which waits for them. Costs one wait a batch; nothing where
- * there is no host metric. The staging memory is allocated in create, for a whole batch. */
+ * they read are copied to the host, which waits for them. Costs one wait a metric and batch; nothing
+ * where there is no host metric. The staging memory is allocated in create, for a whole batch; it
+ * is pinned, so that a copy to it is no wait of its own. */
 #include "../trainer.h"
 
 static quern_status tensor_bytes(const quern_trainer *t, const quern_tensor *tensor, size_t *out) {
@@ -35,7 +36,16 @@ quern_status host_metrics_create(quern_trainer *t) {
         if (bytes > most) most = bytes;
     }
     if (!any) return QUERN_OK;
-    return arena_allocate(&t->memory, &t->host_values, (int64_t)most + 1, 1, "host metrics");
+    void *block = NULL;
+    t->host_value_bytes = most + 1; /* not nothing: there are such metrics */
+    QUERN_TRY(t->backend->allocate_pinned(t->device->memory, &block, t->host_value_bytes));
+    t->host_values = block;
+    return QUERN_OK;
+}
+
+void host_metrics_release(quern_trainer *t) {
+    if (t->host_values)
+        t->backend->release_pinned(t->device->memory, t->host_values, t->host_value_bytes);
 }
 
 /* As from a callback, the trainer cannot be entered from the application's functions. */
