@@ -39,8 +39,24 @@ static cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan
     return code == cudaSuccess ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_EXECUTION_FAILED;
 }
 
+static cudnn_table inner;
+static int made_on; /* the device that was current */
+
+static cudnnStatus_t create(cudnnHandle_t *handle) {
+    made_on = fake_current_device();
+    return inner.cudnnCreate(handle);
+}
+
+static cudnnStatus_t destroy(cudnnHandle_t handle) {
+    if (fake_current_device() != made_on) fake_misuse("a handle of cuDNN: another device");
+    return inner.cudnnDestroy(handle);
+}
+
 quern_status cudnn_open(cudnn_table *out) {
-    QUERN_TRY(cudnn_open_double(out));
+    QUERN_TRY(cudnn_open_double(&inner));
+    *out = inner;
+    out->cudnnCreate = create;
+    out->cudnnDestroy = destroy;
     out->cudnnSetStream = set_stream;
     out->cudnnBackendExecute = execute;
     return QUERN_OK;

@@ -11,6 +11,7 @@
     if (!fake_enter(FAKE_##call, &code)) return fake_leave(code)
 
 static _Thread_local int current_device;
+int fake_current_device(void) { return current_device; }
 
 static cudaError_t driver_get_version(int *version) {
     ENTER(cudaDriverGetVersion);
@@ -49,7 +50,7 @@ static cudaError_t get_device_properties(struct cudaDeviceProp *p, int device) {
     if (device < 0 || device >= fake.device_count) return fake_leave(cudaErrorInvalidDevice);
     memset(p, 0, sizeof *p);
     snprintf(p->name, sizeof p->name, "Fake H200");
-    for (int i = 0; i < 16; i++) p->uuid.bytes[i] = (char)(i * 17);
+    for (int i = 0; i < 16; i++) p->uuid.bytes[i] = (char)(i * 17 - (i == 15) * device);
     p->pciBusID = 0x3b + device;
     p->multiProcessorCount = 132;
     p->major = fake.capability / 10;

@@ -92,6 +92,9 @@ void *fake_object_find(const void *handle, fake_kind kind);
 fake_object *fake_objects(void);
 uint64_t fake_random(void);
 
+/* fake_driver.c: the calling thread's, which is no call of the table */
+int fake_current_device(void);
+
 /* fake_memory.c */
 void *fake_memory_allocate(size_t bytes);
 void *fake_pinned_allocate(size_t bytes);

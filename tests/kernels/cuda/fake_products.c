@@ -72,9 +72,23 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t opera
     return code == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
+static int made_on; /* the device that was current */
+
+static cublasStatus_t create(cublasLtHandle_t *handle) {
+    made_on = fake_current_device();
+    return inner.cublasLtCreate(handle);
+}
+
+static cublasStatus_t destroy(cublasLtHandle_t handle) {
+    if (fake_current_device() != made_on) fake_misuse("a handle of cuBLASLt: another device");
+    return inner.cublasLtDestroy(handle);
+}
+
 quern_status cublaslt_open(cublaslt_table *out) {
     QUERN_TRY(cublaslt_open_double(&inner));
     *out = inner;
+    out->cublasLtCreate = create;
+    out->cublasLtDestroy = destroy;
     out->cublasLtMatmul = matmul;
     return QUERN_OK;
 }

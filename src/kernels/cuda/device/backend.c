@@ -99,10 +99,23 @@ static quern_status describe(backend_device *d) {
     return check_architecture(d);
 }
 
-static void close_device(backend_device *d) {
-    if (d == NULL) return;
+/* A library frees what its handle holds on the current device. A device that is lost is asked
+ * nothing any more. */
+static void drop_slots(backend_device *d) {
+    int previous = d->index;
+    const bool well = atomic_load(&d->lost) == 0;
+    if (well) IGNORED(cudaGetDevice, (&previous));
+    if (previous != d->index) IGNORED(cudaSetDevice, (d->index));
     for (int i = CUDA_SLOT_COUNT - 1; i >= 0; i--)
         if (d->slots[i].value != NULL) d->slots[i].drop(d, d->slots[i].value);
+    device_leave(d, previous);
+}
+
+static void close_device(backend_device *d) {
+    bool any = false;
+    if (d == NULL) return;
+    for (int i = 0; i < CUDA_SLOT_COUNT; i++) any |= d->slots[i].value != NULL;
+    if (any) drop_slots(d);
     cuda_services()->release(d->host, d, 1, sizeof *d);
 }
 
