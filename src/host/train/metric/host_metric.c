@@ -1,7 +1,7 @@
 /* host_metric.c - the application's own metrics: after each batch of an evaluation the tensors that
- * they read are copied to the host, which waits for them. Costs one wait a metric and batch; nothing
- * where there is no host metric. The staging memory is allocated in create, for a whole batch; it
- * is pinned, so that a copy to it is no wait of its own. */
+ * they read are copied to the host, which waits for them. Costs one wait a metric and batch;
+ * nothing where there is no host metric. The staging memory is allocated in create, for a whole
+ * batch; it is pinned, so that a copy to it is no wait of its own. */
 #include "../trainer.h"
 
 static quern_status tensor_bytes(const quern_trainer *t, const quern_tensor *tensor, size_t *out) {
