@@ -58,6 +58,12 @@ typedef struct quern_update {
     void *copies;
     quern_dtype copy_dtype; /* BF16, F16 */
     bool copy_stochastic;   /* drawn from (args->run->seed, hyper->n, element) */
+    /* The parameters' moving average, which follows them likewise:
+     *   average += (1 - decay) (value - average)
+     * with warm-up decay at most (1 + n) / (10 + n), n = hyper->n. NULL: there is none. */
+    void *average;
+    double average_decay;
+    bool average_warmup;
 } quern_update;
 
 /* An optimizer of the application's own; args->attributes is a const quern_update *. A function

@@ -11,7 +11,7 @@
  *   decide     applied or not and why; step, learning rate, hyper-parameters, the next scale
  *   (update)   the rule, when applied
  *   round      the parameters' 16-bit copies, where the update has not made them
- *   average    the parameters' moving average follows them, when applied
+ *   average    the parameters' moving average follows them, where the update has not moved it
  *   commit     pending state (running statistics) becomes state, when applied
  *   record     the attempt's record goes to the ring, the window is closed, attempt + 1
  * open         counts the microbatches of a window, from which random draws follow

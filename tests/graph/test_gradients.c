@@ -222,7 +222,6 @@ TEST_CASE(Gradients, flow_through_residual_sums_and_the_norms_behind_them) {
     }
 }
 
-/* The product's backward pass adds to the gradient of h while it reads the branch's. */
 /* The sum and what a norm makes of it meet again: their gradients are one, and the step that reads
  * both writes over neither before it has. */
 TEST_CASE(Gradients, flow_into_a_sum_and_its_norm_that_are_added_again) {
@@ -239,6 +238,7 @@ TEST_CASE(Gradients, flow_into_a_sum_and_its_norm_that_are_added_again) {
     }
 }
 
+/* The product's backward pass adds to the gradient of h while it reads the branch's. */
 TEST_CASE(Gradients, flow_into_a_branch_of_one_product_beside_h) {
     for (int swapped = 0; swapped < 2; swapped++) {
         fixture f = fixture_open(QUERN_F64);

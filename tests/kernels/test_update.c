@@ -1,6 +1,7 @@
 /* test_update.c - each update rule against a naive one in double, against closed forms, and what
  * must not change: padding, a refused update, bits for another thread count. */
 #include "host/device/device.h"
+#include "kernels/task.h"
 #include "quern_test.h"
 
 #include <math.h>
@@ -346,4 +347,57 @@ TEST_CASE(Update, without_momentum_the_state_is_not_needed) {
     fixture_step(&first, QUERN_OPTIMIZER_rmsprop, hyper_of(QUERN_OPTIMIZER_rmsprop, 0, false), 0);
     CHECK(first.s[0].f32[1] > 0);
     fixture_end(&first);
+}
+
+/* The block as if it began at its element `shift`: with 1 its packs lie beside 16 bytes. */
+static void *block_at(real_block *b, quern_dtype dtype, int64_t shift) {
+    return (char *)b + (size_t)shift * quern_dtype_bytes(dtype);
+}
+
+static quern_view block_view(real_block *b, quern_dtype dtype, int64_t shift) {
+    return (quern_view){.data = block_at(b, dtype, shift),
+                        .dim = {COUNT - shift},
+                        .stride = {1},
+                        .count = COUNT - shift,
+                        .rank = 1,
+                        .dtype = dtype};
+}
+
+/* The pass that moves the parameters moves their average: the bits of a pass of its own behind. */
+static void check_average(quern_optimizer_kind kind, quern_dtype dtype, bool warmup,
+                          int64_t shift) {
+    static real_block together, apart;
+    task_state state = {.applied = 1};
+    fixture_begin(&first, dtype, 2);
+    memset(&apart, 0, sizeof apart);
+    memcpy(block_at(&apart, dtype, shift), &first.w,
+           (size_t)(COUNT - shift) * quern_dtype_bytes(dtype));
+    together = apart;
+    first.update.average = block_at(&together, dtype, shift);
+    first.update.average_decay = 0.75;
+    first.update.average_warmup = warmup;
+    quern_view values = block_view(&apart, dtype, shift);
+    values.data = &first.w;
+    const task_average task = {&state, block_view(&apart, dtype, shift), values, 0.75, warmup};
+    const quern_kernel_args args = {.attributes = &task, .stream = first.device->stream};
+    const quern_backend *backend = first.device->backend;
+    for (int step = 0; step < 3; step++) {
+        first.applied = state.applied = step != 1;
+        state.step = step + 1;
+        fixture_step(&first, kind, hyper_of(kind, 0, false), step);
+        CHECK_OK(backend->call(args.stream, backend->tasks[TASK_average], &args));
+        CHECK_OK(backend->stream_wait(args.stream));
+    }
+    CHECK_SAY(memcmp(&together, &apart, sizeof together) == 0, "%s %s shift %d: other bits",
+              rule_names[kind], quern_dtype_name(dtype), (int)shift);
+    CHECK(get(&apart, dtype, 1 + shift) != (double)(float)start_value(1));
+    CHECK(get(&apart, dtype, 1 + shift) != get(&first.w, dtype, 1));
+    fixture_end(&first);
+}
+
+TEST_CASE(Update, moves_the_average_in_the_same_pass) {
+    for (int kind = 0; kind < QUERN_OPTIMIZER_COUNT; kind++)
+        for (int k = 0; k < 4; k++)
+            check_average((quern_optimizer_kind)kind, k & 1 ? QUERN_F64 : QUERN_F32, (k & 2) != 0,
+                          k >> 1);
 }

@@ -84,6 +84,27 @@ TEST_CASE(Average, follows_every_update) {
     }
 }
 
+/* SGD of the application's own. */
+static quern_status own_update(const quern_kernel_args *args) {
+    const quern_update *u = args->attributes;
+    const float rate = (float)u->hyper->learning_rate;
+    for (int32_t k = 0; *u->applied != 0 && k < u->segment_count; k++)
+        for (int64_t i = 0; i < u->segments[k].count; i++)
+            ((float *)u->parameters)[u->segments[k].start + i] -=
+                rate * ((const float *)u->gradients)[u->segments[k].start + i];
+    return QUERN_OK;
+}
+static const quern_update_rule own = {.name = "own", .update = {[QUERN_BACKEND_CPU] = own_update}};
+
+TEST_CASE(Average, follows_every_update_of_an_own_rule) {
+    world w;
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    w.desc.optimizer = (quern_optimizer_desc){.rule = &own, .learning_rate = 0.2};
+    diary_fit(&first, &w, 0.9, true, false);
+    check_diary(&first, 0.9, true);
+    world_close(&w);
+}
+
 TEST_CASE(Average, is_the_same_captured_and_eager_and_for_any_thread_count) {
     world w;
     REQUIRE_OK(world_open(&w, &(world_desc){.dropout = true}));

@@ -1,4 +1,5 @@
-/* average.c - the moving average of the parameters (TASK_average), and where it lies.
+/* average.c - the moving average of the parameters, and where it lies. The built-in rules move it
+ * in their own pass over the parameters; behind an own rule TASK_average does.
  *
  * It is a quern_parameters of its own: its values are the average, its buffers the training's, so
  * that programs of evaluation and prediction are simply bound to it and the training's weights are
@@ -47,6 +48,9 @@ quern_status average_create(quern_trainer *t) {
     if (average_bytes(t) > 0)
         QUERN_TRY(t->backend->allocate(t->device->memory, &t->average->values, average_bytes(t)));
     QUERN_TRY(parameters_copies_allocate(t->average));
+    t->optimizer.update.average = t->average->values;
+    t->optimizer.update.average_decay = t->desc.average_decay;
+    t->optimizer.update.average_warmup = t->desc.average_warmup;
     t->average_task = (task_average){.state = t->state,
                                      .average = flat(t->average),
                                      .values = flat(t->parameters),
@@ -71,7 +75,7 @@ quern_status average_follow(quern_trainer *t) {
 }
 
 quern_status average_issue(const quern_trainer *t) {
-    if (!t->average) return QUERN_OK;
+    if (!t->average || !t->desc.optimizer.rule) return QUERN_OK;
     return t->backend->call(t->stream, t->backend->tasks[TASK_average], &t->average_args);
 }
 

@@ -6,6 +6,7 @@
  * Cost     two reads and one write an element.
  * Deterministic: yes, elements are independent. */
 #ifndef REAL
+#include "../average.h"
 #include "real.h"
 #include "task_value.h"
 
@@ -16,19 +17,14 @@ typedef struct average_blocks {
     double rest; /* 1 - decay */
 } average_blocks;
 
-static double rest_of(const task_average *t) {
-    const double n = (double)t->state->step;
-    const double warm = (1 + n) / (10 + n);
-    return 1 - (t->warmup && warm < t->decay ? warm : t->decay);
-}
-
 #define REAL_FILE "task_average.c"
 #include "each_real.h"
 
 quern_status quern_cpu_task_average(const quern_kernel_args *args) {
     const task_average *t = args->attributes;
     if (t->state->applied == 0) return QUERN_OK;
-    average_blocks b = {t->average.data, t->values.data, t->values.count, rest_of(t)};
+    average_blocks b = {t->average.data, t->values.data, t->values.count,
+                        average_rest(t->decay, t->warmup, (double)t->state->step)};
     cpu_parallel(args->stream, b.count, REAL_PICK(t->values.dtype, average_chunk), &b);
     return QUERN_OK;
 }

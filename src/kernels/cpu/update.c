@@ -2,9 +2,11 @@
  * Cost     reads parameter, gradient and states, writes parameter and states: 28 bytes an element
  *          for Adam in F32; the memory's speed, not arithmetic, bounds it.
  * Deterministic: yes, elements are independent; chunks of CPU_CHUNK elements of one segment.
- * Where parameters have 16-bit copies, those are written with them.
+ * Where parameters have 16-bit copies, those are written with them, and so is their moving average:
+ * 2 and 8 bytes an element more, since a chunk is still in cache.
  * Without momentum the state block of sgd (and rmsprop's second) is not there and not touched. */
 #ifndef REAL
+#include "../average.h"
 #include "../rounding.h"
 #include "cpu.h"
 #include "real.h"
@@ -78,6 +80,7 @@ static void run(const quern_kernel_args *args, cpu_body f32, cpu_body f64) {
             w[i] = value;                                                                          \
             GIVE_STATES_##state_count(i)                                                           \
         }                                                                                          \
+        REAL_NAME(average_range)(&r);                                                              \
         copy_range(context, &r);                                                                   \
     }
 
@@ -107,6 +110,15 @@ UPDATE(lion, lion, lion)
 #else
 
 #include "../optim/rules.h"
+
+static void REAL_NAME(average_range)(const update_range *r) {
+    const quern_update *u = r->update;
+    if (!u->average) return;
+    const REAL rest = (REAL)average_rest(u->average_decay, u->average_warmup, (double)u->hyper->n);
+    REAL *restrict average = (REAL *)u->average + r->start;
+    const REAL *restrict w = (const REAL *)u->parameters + r->start;
+    for (int64_t i = 0; i < r->count; i++) average[i] += rest * (w[i] - average[i]);
+}
 
 UPDATE_BODY(adamw, 2)
 UPDATE_BODY(adam, 2)

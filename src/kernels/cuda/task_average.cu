@@ -5,6 +5,7 @@
  * ExponentialMovingAverage with num_updates). A skipped or frozen attempt changes nothing.
  * Cost     two reads and one write an element.
  * Deterministic: yes, elements are independent. */
+#include "../average.h"
 #include "task_run.h"
 
 namespace {
@@ -15,9 +16,8 @@ struct average_op : map_op {
     bool warmup, applied;
 
     __device__ void load() {
-        const double n = (double)state->step, warm = (1 + n) / (10 + n);
         applied = state->applied != 0;
-        rest = 1 - (warmup && warm < decay ? warm : decay);
+        rest = average_rest(decay, warmup, (double)state->step);
     }
     template <typename R> __device__ R operator()(int64_t, R average, R value) const {
         return applied ? average + (R)rest * (value - average) : average;

@@ -3,9 +3,11 @@
  *          28 bytes an element for Adam in F32; the memory's speed, not arithmetic, bounds it. A
  *          launch for each UPDATE_SEGMENTS segments, a row of the grid each.
  * Deterministic: yes, elements are independent.
- * Where parameters have 16-bit copies, those are written with them: 2 bytes an element more.
+ * Where parameters have 16-bit copies, those are written with them, 2 bytes an element more, and
+ * where they have a moving average, that: 8 bytes more.
  * The hyper-parameters and whether the update is applied at all are read on the device. Without
  * momentum the state block of sgd (and rmsprop's second) is not there and not touched. */
+#include "../average.h"
 #include "../rounding.h"
 #include "map.h"
 
@@ -65,6 +67,9 @@ template <typename T> struct update_blocks {
     uint16_t *copies; /* NULL: none */
     quern_dtype copy_dtype;
     const quern_run *chance; /* NULL: to nearest */
+    T *average;              /* NULL: none */
+    double average_decay;
+    bool average_warmup;
     quern_segment segments[UPDATE_SEGMENTS];
 };
 
@@ -88,9 +93,16 @@ __device__ void copy_pack(const rounding &r, uint16_t *to, int64_t at,
 template <int WIDTH>
 __device__ void copy_pack(const rounding &, uint16_t *, int64_t, const pack<WIDTH, double> &) {}
 
+template <int WIDTH, typename T>
+__device__ void average_pack(T *to, T rest, const pack<WIDTH, T> &w) {
+    pack<WIDTH, T> average = pack_load<WIDTH>(to);
+    for (int j = 0; j < WIDTH; j++) average.at[j] += rest * (w.at[j] - average.at[j]);
+    *reinterpret_cast<pack<WIDTH, T> *>(to) = average;
+}
+
 template <typename Rule, int WIDTH, typename T>
 __device__ void update_pack(const update_blocks<T> &u, const constants_of<T> &h, const rounding &r,
-                            int64_t at) {
+                            T rest, int64_t at) {
     typedef pack<WIDTH, T> group;
     group w = pack_load<WIDTH>(u.parameters + at), states[UPDATE_STATES] = {};
     const group g = pack_load<WIDTH>(u.gradients + at);
@@ -102,6 +114,7 @@ __device__ void update_pack(const update_blocks<T> &u, const constants_of<T> &h,
     }
     *reinterpret_cast<group *>(u.parameters + at) = w;
     if (u.copies != NULL) copy_pack<WIDTH>(r, u.copies, at, w);
+    if (u.average != NULL) average_pack<WIDTH>(u.average + at, rest, w);
     for (int s = 0; s < Rule::STATES; s++) *reinterpret_cast<group *>(u.states[s] + at) = states[s];
 }
 
@@ -109,11 +122,12 @@ template <typename Rule, int WIDTH, typename T>
 __device__ void update_segment(const update_blocks<T> &u, const quern_segment &segment) {
     const constants_of<T> h(u.hyper, &segment);
     const rounding r = copy_rounding(u);
+    const T rest = (T)average_rest(u.average_decay, u.average_warmup, (double)u.hyper->n);
     const int64_t packs = segment.count / WIDTH;
     for (int64_t i = launch_index(); i < packs; i += launch_stride())
-        update_pack<Rule, WIDTH>(u, h, r, segment.start + i * WIDTH);
+        update_pack<Rule, WIDTH>(u, h, r, rest, segment.start + i * WIDTH);
     for (int64_t i = packs * WIDTH + launch_index(); i < segment.count; i += launch_stride())
-        update_pack<Rule, 1>(u, h, r, segment.start + i);
+        update_pack<Rule, 1>(u, h, r, rest, segment.start + i);
 }
 
 template <typename Rule, typename Plain, int WIDTH, typename T>
@@ -132,7 +146,8 @@ template <int WIDTH, typename T> bool segments_packed(const quern_update *u) {
                   pack_aligned<WIDTH>((const T *)u->gradients) &&
                   pack_aligned<WIDTH>((const T *)u->states[0]) &&
                   pack_aligned<WIDTH>((const T *)u->states[1]) &&
-                  pack_aligned<WIDTH>((const uint16_t *)u->copies);
+                  pack_aligned<WIDTH>((const uint16_t *)u->copies) &&
+                  pack_aligned<WIDTH>((const T *)u->average);
     for (int32_t i = 0; i < u->segment_count; i++)
         packed = packed && u->segments[i].start % WIDTH == 0;
     return packed;
@@ -149,6 +164,9 @@ quern_status update_all(const quern_kernel_args *args) {
                                (uint16_t *)u->copies,
                                u->copy_dtype,
                                u->copy_stochastic ? args->run : NULL,
+                               (T *)u->average,
+                               u->average_decay,
+                               u->average_warmup,
                                {}};
     for (int32_t first = 0; first < u->segment_count; first += UPDATE_SEGMENTS) {
         const int32_t rest = u->segment_count - first;
