@@ -82,6 +82,17 @@ QUERN_API quern_tensor *quern_buffer(quern_graph *graph, const quern_parameter_d
 QUERN_API void quern_scope_push(quern_graph *graph, const char *prefix);
 QUERN_API void quern_scope_pop(quern_graph *graph);
 
+/* The parameters that a layer or a whole model has made, of which a training step thinks otherwise:
+ * those under the full name `scope` ("encoder": "encoder.fc1.weight", …), or NULL: all there are so
+ * far. frozen freezes them; the scales, of which 0 is 1 and QUERN_ZERO is none, multiply what each
+ * has, so that biases still do not decay. INVALID sticks where there are none, or their values
+ * exist already. */
+typedef struct quern_group_desc {
+    bool frozen;
+    float learning_rate_scale, weight_decay_scale;
+} quern_group_desc;
+QUERN_API void quern_group(quern_graph *graph, const char *scope, const quern_group_desc *desc);
+
 /* A node of the application's own op; `op` is borrowed, `attributes` (op->attribute_bytes) are
  * copied. Writes op->output_count tensors to `out` and returns out[0]; all NULL on failure. */
 QUERN_API quern_tensor *quern_custom(quern_graph *graph, const quern_op *op,

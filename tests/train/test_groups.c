@@ -1,5 +1,6 @@
 /* test_groups.c - parameters that stay, and groups with a learning rate and a weight decay of their
  * own, through the trainer: against numbers written down here, and over a save and a resume. */
+#include "host/graph/graph.h"
 #include "quern_test.h"
 #include "temporary.h"
 #include "world.h"
@@ -229,6 +230,56 @@ TEST_CASE(Groups, clipping_by_norm_does_not_count_what_is_frozen) {
         CHECK_NEAR(sqrt(moved) / expected, 1, TOL_NORM_F32);
         world_close(&w);
     }
+}
+
+/* Of two layers made by a builder, one stays and the other's weights decay thrice; biases do not.
+ * What moves does so as hand-made parameters do: a scale of 0.5 twice is a quarter. */
+TEST_CASE(Groups, layers_are_grouped_by_their_scope) {
+    world w;
+    float first[FIRST] = {0}, now[FIRST] = {0};
+    REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
+    quern_group(w.graph, "fc1", &(quern_group_desc){.frozen = true});
+    quern_group(w.graph, "fc2", &(quern_group_desc){.weight_decay_scale = 3});
+    for (int i = 0; i < 2; i++)
+        quern_group(w.graph, "fc2.weight", &(quern_group_desc){.learning_rate_scale = 0.5f});
+    CHECK_OK(quern_graph_status(w.graph));
+    const quern_parameter_desc *weight = quern_tensor_find(w.graph, "fc2.weight")->parameter;
+    const quern_parameter_desc *bias = quern_tensor_find(w.graph, "fc2.bias")->parameter;
+    CHECK(weight->weight_decay_scale == 3 && weight->learning_rate_scale == 0.25f);
+    CHECK(bias->weight_decay_scale == 0 && bias->learning_rate_scale == 1);
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    floats_read(&w, quern_trainer_parameters(w.trainer), "fc1.weight", first, FIRST);
+    CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    floats_read(&w, quern_trainer_parameters(w.trainer), "fc1.weight", now, FIRST);
+    CHECK(memcmp(first, now, sizeof first) == 0);
+    quern_group(w.graph, "fc2", &(quern_group_desc){.frozen = true}); /* too late */
+    CHECK_STATUS(quern_graph_status(w.graph), QUERN_INVALID);
+    CHECK_ERROR_HAS("group fc2: the graph's parameters exist already");
+    world_close(&w);
+}
+
+TEST_CASE(Groups, a_group_that_cannot_be_is_refused) {
+    static const struct {
+        const char *scope;
+        quern_group_desc desc;
+        const char *says;
+    } cases[] = {
+        {"fc", {.frozen = true}, "group: there is no parameter under \"fc\""},
+        {"", {.frozen = true}, "there is no parameter under \"\""},
+        {"fc1.weigh", {.frozen = true}, "there is no parameter under \"fc1.weigh\""},
+        {"fc1", {.learning_rate_scale = -1}, "group: learning_rate_scale -1 times the 1 of fc1.w"},
+        {NULL, {.weight_decay_scale = INFINITY}, "weight_decay_scale inf times the 1 of fc1."},
+        {"fc2", {.weight_decay_scale = NAN}, "weight_decay_scale nan times"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world w;
+        REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1}));
+        quern_group(w.graph, cases[i].scope, &cases[i].desc);
+        CHECK_STATUS(quern_graph_status(w.graph), QUERN_INVALID);
+        CHECK_ERROR_HAS(cases[i].says);
+        world_close(&w);
+    }
+    quern_group(NULL, NULL, NULL);
 }
 
 static char said[4096];

@@ -20,14 +20,14 @@ struct quern_tensor {
     tensor_role role;
     const char *name;
     quern_shape shape;
-    bool wants_gradient;                   /* an unfrozen parameter, or an input that asked */
-    const quern_parameter_desc *parameter; /* PARAMETER, BUFFER: resolved, names in the arena */
-    int64_t offset;                        /* PARAMETER, BUFFER: elements into the flat block */
-    graph_node *producer;                  /* VALUE */
-    int32_t output;                        /* which of the producer's */
-    quern_tensor *weight;                  /* of a loss */
-    bool contiguous;                       /* row-major without gaps; false only for some aliases */
-    quern_tensor *pending;                 /* BUFFER: the value that replaces it after an update */
+    bool wants_gradient;             /* an unfrozen parameter, or an input that asked */
+    quern_parameter_desc *parameter; /* PARAMETER, BUFFER: resolved, names in the arena */
+    int64_t offset;                  /* PARAMETER, BUFFER: elements into the flat block */
+    graph_node *producer;            /* VALUE */
+    int32_t output;                  /* which of the producer's */
+    quern_tensor *weight;            /* of a loss */
+    bool contiguous;                 /* row-major without gaps; false only for some aliases */
+    quern_tensor *pending;           /* BUFFER: the value that replaces it after an update */
 };
 
 struct graph_node {
