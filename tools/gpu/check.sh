@@ -282,7 +282,7 @@ command_sanitize() {
 # no error of theirs.
 sanitize_with() {
     local filter options
-    filter=$(python3 tools/gpu/sanitizer.py --filter)
+    filter=$(python3 tools/gpu/sanitizer.py --filter "$1")
     mapfile -t options < <(python3 tools/gpu/sanitizer.py --options "$1")
     QUERN_REQUIRE_GPU=1 QUERN_EXACT_BUFFERS=1 timeout -k 5 "$2" "$sanitizer" "${options[@]}" \
         "$here/bin/test_gpu" --gtest_filter="$filter"
