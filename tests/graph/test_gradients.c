@@ -86,6 +86,28 @@ TEST_CASE(Gradients, add_up_over_a_residual_branch) {
     run(&f, total(&f, quern_add(f.graph, h, quern_add(f.graph, branch, h))));
 }
 
+/* A norm whose weight is what it normalises, which a fused norm would have to make before it. */
+TEST_CASE(Gradients, add_up_where_a_sum_is_the_weight_of_its_own_norm) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *row = quern_tanh(f.graph, fixture_parameter(&f, "r", 5, 0, 0, 0));
+    quern_tensor *sum = quern_add(f.graph, row, fixture_parameter(&f, "s", 5, 0, 0, 0));
+    run(&f, total(&f, quern_layer_norm(f.graph, sum, sum, NULL, NULL)));
+}
+
+/* A row and what it is added to take as many bytes of the arena, which counts in whole lines. */
+TEST_CASE(Gradients, add_up_where_a_short_operand_is_added_to_every_row) {
+    for (int form = 0; form < 3; form++) {
+        fixture f = fixture_open(QUERN_F64);
+        quern_tensor *x = input(&f, 2, 0), *w = fixture_parameter(&f, "w", 2, 2, 0, 0);
+        quern_tensor *h = quern_linear(f.graph, x, w, NULL); /* (B, 2) */
+        quern_tensor *row = quern_neg(f.graph, fixture_parameter(&f, "r", 2, 0, 0, 0));
+        if (form == 2) h = quern_slice(f.graph, h, &(quern_slice_desc){1, 0, 1});
+        if (form == 2) h = quern_tanh(f.graph, h); /* (B, 1): both are spread */
+        quern_tensor *sum = form == 1 ? quern_add(f.graph, h, row) : quern_add(f.graph, row, h);
+        run(&f, total(&f, sum));
+    }
+}
+
 TEST_CASE(Gradients, of_disjoint_slices_that_cover_a_tensor_each_write_their_part) {
     fixture f = fixture_open(QUERN_F64);
     quern_tensor *parts[3], *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 6, 5, 0, 0);

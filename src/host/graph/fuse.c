@@ -58,8 +58,8 @@ static bool same_dims(const quern_tensor *a, const quern_tensor *b) {
 /* Whether the sum that `first` makes can be made where `second` stands. */
 static bool can_keep(const planned_node *first, const planned_node *second) {
     const quern_tensor *sum = first->out[0];
-    for (const planned_node *n = first + 1; n < second; n++)
-        for (int32_t k = 0; n->op && k < n->input_count; k++)
+    for (const planned_node *n = first + 1; n <= second; n++)
+        for (int32_t k = n == second; n->op && k < n->input_count; k++)
             if (n->in[k] == sum) return false;
     return same_dims(first->in[0], sum) && same_dims(first->in[1], sum);
 }

@@ -162,7 +162,7 @@ static void share(quern_program *p, const place *x, const place *y, int32_t time
     const int32_t from = item_owner(p, x->item), to = y->item;
     if (x->kind != PLACE_ARENA || y->kind != PLACE_ARENA || from < 0 || to < 0) return;
     arena_item *a = &p->items[from], *b = &p->items[to];
-    if (a->last != time || b->first != time || a->bytes != b->bytes || b->shares >= 0) return;
+    if (a->last != time || b->first != time || b->shares >= 0) return;
     b->shares = from;
     a->last = b->last;
 }
@@ -171,9 +171,17 @@ static bool whole(const quern_program *p, const quern_tensor *t) {
     return plan_of(p, t)->view.count == root_of(p, t)->view.count && t->contiguous;
 }
 
+/* What is broadcast, or cast, has other bytes than what is made of it; its item, which counts in
+ * whole lines, may have as many. */
+static bool same_bytes(const quern_program *p, const quern_tensor *x, const quern_tensor *y) {
+    return view_bytes(&plan_of(p, x)->view) == view_bytes(&plan_of(p, y)->view);
+}
+
 static void share_forward(quern_program *p, int32_t index) {
     const planned_node *n = p->steps[index].node;
-    if (!(n->op->flags & QUERN_OP_INPLACE) || !whole(p, n->in[0])) return;
+    if (!(n->op->flags & QUERN_OP_INPLACE) || !whole(p, n->in[0]) ||
+        !same_bytes(p, n->in[0], n->out[0]))
+        return;
     for (int32_t i = 1; i < n->input_count; i++)
         if (n->in[i] && n->in[i] != n->in[0] && root_of(p, n->in[i]) == root_of(p, n->in[0]))
             return;
@@ -201,7 +209,7 @@ static void share_backward(quern_program *p, int32_t index) {
         if (n->in[i] && root_of(p, n->in[i]) == root_of(p, n->in[0])) return;
     const tensor_plan *in = root_of(p, n->in[0]);
     if ((n->op->flags & QUERN_OP_GRAD_INPLACE) && plan_of(p, n->out[0])->reached &&
-        whole(p, n->out[0]) && lies_alone(p, n))
+        whole(p, n->out[0]) && same_bytes(p, n->in[0], n->out[0]) && lies_alone(p, n))
         share(p, &root_of(p, n->out[0])->gradient, &in->gradient, time);
     if (n->op->flags & QUERN_OP_GRAD_ON_INPUT) share(p, &in->value, &in->gradient, time);
 }
@@ -221,11 +229,13 @@ static void share_alike(quern_program *p, int32_t index) {
     if (!n || !(n->op->flags & QUERN_OP_GRAD_ALIKE) || step->accumulate[0] || step->accumulate[1])
         return;
     for (int32_t i = 0; i < 2; i++)
-        if (!n->in[i] || !plan_of(p, n->in[i])->depends || !whole(p, n->in[i])) return;
+        if (!n->in[i] || !plan_of(p, n->in[i])->depends || !whole(p, n->in[i]) ||
+            !same_bytes(p, n->in[i], n->out[0]))
+            return;
     const tensor_plan *a = root_of(p, n->in[0]), *b = root_of(p, n->in[1]);
     const int32_t to = a->gradient.item, from = b->gradient.item;
     if (a == b || a->gradient.kind != PLACE_ARENA || b->gradient.kind != PLACE_ARENA || to < 0 ||
-        from < 0 || p->items[to].bytes != p->items[from].bytes || p->items[from].shares >= 0)
+        from < 0 || p->items[from].shares >= 0)
         return;
     if (p->items[from].last >= next_write(p, a, index) ||
         p->items[to].last >= next_write(p, b, index))
