@@ -25,7 +25,8 @@ QUERN = """#!/usr/bin/env python3
 import json, os, pathlib, sys, time
 words, mode = sys.argv[1:], os.environ.get("MODE", "right")
 if words[0] == "devices":
-    libraries = [{"name": n, "version": "9.1", "reason": ""} for n in ("cuBLASLt", "cuDNN", "NCCL")]
+    libraries = [{"name": n, "version": "9.1"} for n in ("cuBLASLt", "cuDNN", "NCCL")
+                 if n != os.environ.get("LOST")]
     print(json.dumps({"version": "0", "cuda_reason": os.environ.get("REASON"),
                       "devices": [{"kind": "cuda", "name": "A card"}],
                       "cuda": {"libraries": libraries}}))
@@ -152,6 +153,13 @@ class Check(Place):
         for path in self.results.glob("*.json"):
             if path.name not in ("report.json", "devices.json"):
                 self.assertEqual(json.loads(path.read_text())["status"], "not_run", path.name)
+
+    def test_what_was_said_before_is_said_no_more(self):
+        self.check("tests", LOST="cuDNN")
+        self.assertEqual(self.result("tests")[0], "failed")
+        self.assertIn("cuDNN was not loaded", self.result("tests")[1])
+        done = self.check("tests")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_a_pack_travels_with_and_without_xz(self):
         data = self.root / "data"

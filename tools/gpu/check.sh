@@ -73,7 +73,9 @@ missing_libraries() {
     "$here/bin/quern" devices --json 2>/dev/null | python3 tools/gpu/libraries.py --missing
 }
 
+# Nothing runs without a build; what an earlier run of the command said as a whole is outdated.
 need_build() {
+    rm -f "$results/$1.json"
     if [ -x $here/bin/quern ]; then return; fi
     record "$1" not_run "nothing is built: run check.sh build first"
     finish "$1"
