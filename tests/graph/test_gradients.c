@@ -94,6 +94,17 @@ TEST_CASE(Gradients, add_up_where_a_sum_is_the_weight_of_its_own_norm) {
     run(&f, total(&f, quern_layer_norm(f.graph, sum, sum, NULL, NULL)));
 }
 
+TEST_CASE(Gradients, add_up_where_an_operand_is_the_weight_of_the_norm_behind_a_sum) {
+    for (int k = 0; k < 2; k++) {
+        fixture f = fixture_open(QUERN_F64);
+        quern_tensor *both[2] = {fixture_parameter(&f, "r", 5, 0, 0, 0),
+                                 fixture_parameter(&f, "s", 5, 0, 0, 0)};
+        for (int i = 0; i < 2; i++) both[i] = quern_tanh(f.graph, both[i]);
+        quern_tensor *sum = quern_add(f.graph, both[0], both[1]);
+        run(&f, total(&f, quern_layer_norm(f.graph, sum, both[k], NULL, NULL)));
+    }
+}
+
 /* A row and what it is added to take as many bytes of the arena, which counts in whole lines. */
 TEST_CASE(Gradients, add_up_where_a_short_operand_is_added_to_every_row) {
     for (int form = 0; form < 3; form++) {

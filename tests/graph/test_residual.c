@@ -155,6 +155,24 @@ TEST_CASE(Residual, that_is_read_before_its_norm_stays_as_it_was) {
     fixture_close(&f);
 }
 
+/* As a view of itself, too: a gradient that is written twice would be written once. */
+TEST_CASE(Residual, that_adds_a_tensor_to_itself_stays_as_it_was) {
+    for (int view = 0; view < 2; view++) {
+        fixture f = fixture_open(QUERN_F32);
+        quern_tensor *x = quern_tanh(f.graph, features(&f)), *other = x;
+        if (view) other = quern_reshape(f.graph, x, &(quern_reshape_desc){2, {QUERN_B, WIDTH}});
+        quern_tensor *sum = quern_add(f.graph, x, other);
+        check_steps(&f, norm(&f, sum, "n"),
+                    view ? "   0 forward   tanh0 = tanh(x)\n"
+                           "   1 forward   add2 = add(tanh0, reshape1)\n"
+                           "   2 forward   n.layer_norm = layer_norm(add2, n.weight, n.bias)\n"
+                         : "   0 forward   tanh0 = tanh(x)\n"
+                           "   1 forward   add1 = add(tanh0, tanh0)\n"
+                           "   2 forward   n.layer_norm = layer_norm(add1, n.weight, n.bias)\n");
+        fixture_close(&f);
+    }
+}
+
 /* The gradients of h and of the branch in `h + branch(h)`. */
 static bool one_gradient(bool deep, bool swapped) {
     fixture f = fixture_open(QUERN_F32);

@@ -55,13 +55,27 @@ static bool same_dims(const quern_tensor *a, const quern_tensor *b) {
     return same;
 }
 
+static int32_t root_of(const quern_program *p, const quern_tensor *t) {
+    return t ? plan_of(p, t)->root : -1;
+}
+
+/* Whether no operand's gradient is one that the other's, or the norm's weight's, is added to: the
+ * operands' are made in one go. */
+static bool apart(const quern_program *p, const planned_node *first, const planned_node *second) {
+    const int32_t a = root_of(p, first->in[0]), b = root_of(p, first->in[1]);
+    for (int32_t k = 1; k < second->input_count; k++)
+        if (root_of(p, second->in[k]) == a || root_of(p, second->in[k]) == b) return false;
+    return a != b;
+}
+
 /* Whether the sum that `first` makes can be made where `second` stands. */
-static bool can_keep(const planned_node *first, const planned_node *second) {
+static bool can_keep(const quern_program *p, const planned_node *first,
+                     const planned_node *second) {
     const quern_tensor *sum = first->out[0];
     for (const planned_node *n = first + 1; n <= second; n++)
         for (int32_t k = n == second; n->op && k < n->input_count; k++)
             if (n->in[k] == sum) return false;
-    return same_dims(first->in[0], sum) && same_dims(first->in[1], sum);
+    return same_dims(first->in[0], sum) && same_dims(first->in[1], sum) && apart(p, first, second);
 }
 
 static quern_status outputs_join(quern_program *p, planned_node *fused, quern_tensor *y) {
@@ -77,7 +91,7 @@ static quern_status fuse_into(quern_program *p, const fusion *row, planned_node 
     if (second->op != graph_op(row->second) || !second->in[0]) return QUERN_OK;
     planned_node *first = producer_of(p, second->in[0]);
     if (!first || first->op != graph_op(row->first) ||
-        !(row->keeps ? can_keep(first, second) : consumer_count(p, first->out[0]) == 1))
+        !(row->keeps ? can_keep(p, first, second) : consumer_count(p, first->out[0]) == 1))
         return QUERN_OK;
     planned_node fused = *first;
     QUERN_TRY(inputs_join(p, &fused, second));
