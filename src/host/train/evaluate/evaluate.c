@@ -257,6 +257,7 @@ static quern_status staging_get(quern_trainer *t, sweep *s) {
     quern_view view;
     size_t bytes = 0;
     void *block = NULL;
+    QUERN_ENSURE(s->output != NULL);
     if (trainer_shares_memory(t)) return QUERN_OK;
     QUERN_TRY(shape_view(&s->output->shape, t->desc.batch_size, &view));
     if (!count_bytes(view.count, quern_dtype_bytes(view.dtype), &s->lane_room) ||
