@@ -247,6 +247,8 @@ TEST_CASE(Groups, layers_are_grouped_by_their_scope) {
     const quern_parameter_desc *bias = quern_tensor_find(w.graph, "fc2.bias")->parameter;
     CHECK(weight->weight_decay_scale == 3 && weight->learning_rate_scale == 0.25f);
     CHECK(bias->weight_decay_scale == 0 && bias->learning_rate_scale == 1);
+    quern_group(w.graph, "fc2", &(quern_group_desc){.weight_decay_scale = QUERN_ZERO});
+    CHECK(weight->weight_decay_scale == 0 && !signbit(weight->weight_decay_scale));
     REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
     floats_read(&w, quern_trainer_parameters(w.trainer), "fc1.weight", first, FIRST);
     CHECK_OK(quern_trainer_fit(w.trainer, NULL));
@@ -270,6 +272,7 @@ TEST_CASE(Groups, a_group_that_cannot_be_is_refused) {
         {"fc1", {.learning_rate_scale = -1}, "group: learning_rate_scale -1 times the 1 of fc1.w"},
         {NULL, {.weight_decay_scale = INFINITY}, "weight_decay_scale inf times the 1 of fc1."},
         {"fc2", {.weight_decay_scale = NAN}, "weight_decay_scale nan times"},
+        {"fc2.bias", {.weight_decay_scale = -2}, "weight_decay_scale -2 times the 0 of fc2.bias"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         world w;

@@ -238,3 +238,56 @@ TEST_CASE(ResumeChanges, another_list_of_evaluation_sets_is_refused_in_a_sentenc
                     "[\"val\",\"more\"]");
     temporary_end(&t);
 }
+
+/* A stream that cannot start again, and breaks behind its fifth sample. */
+static int64_t no_length(void *self) {
+    (void)self;
+    return -1;
+}
+
+static int32_t world_fields(void *self, const quern_field **out) {
+    static const quern_field fields[] = {{.name = "x", .rank = 1, .dim = {WORLD_FEATURES}},
+                                         {.name = "label", .dtype = QUERN_I32}};
+    (void)self;
+    *out = fields;
+    return 2;
+}
+
+static quern_status five_samples(void *self, void *const *data, bool *end) {
+    int *given = self;
+    *end = false;
+    if ((*given)++ == 5) return quern_fail(QUERN_INPUT, "the line is dead");
+    memset(data[0], 0, WORLD_FEATURES * sizeof(float));
+    *(int32_t *)data[1] = 0;
+    return QUERN_OK;
+}
+
+/* The epoch that it began is given up, and neither open nor over. */
+TEST_CASE(ResumeChanges, what_was_trained_before_a_stream_broke_can_be_resumed) {
+    static const quern_dataset_type type = {
+        .name = "line", .length = no_length, .fields = world_fields, .next = five_samples};
+    world w;
+    temporary t;
+    quern_result r = {0};
+    int given = 0;
+    quern_dataset *line = NULL;
+    REQUIRE(temporary_begin(&t));
+    REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1, .batch_size = 1}));
+    REQUIRE_OK(quern_dataset_custom(&line, w.device, &type, &given));
+    w.desc.train = line;
+    w.desc.save.directory = t.path;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    CHECK_STATUS(quern_trainer_fit(w.trainer, NULL), QUERN_INPUT);
+    CHECK_OK(quern_trainer_save(w.trainer));
+    quern_trainer_destroy(w.trainer);
+    w.desc.save.resume = true;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    CHECK(quern_trainer_resumed(w.trainer) != NULL);
+    CHECK_OK(quern_trainer_fit(w.trainer, &r));
+    CHECK(r.reason == QUERN_STOPPED_DATA && r.samples == 5);
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
+    quern_dataset_destroy(line);
+    world_close(&w);
+    temporary_end(&t);
+}

@@ -11,12 +11,9 @@ static bool is_under(const char *name, const char *scope) {
     return strncmp(name, scope, length) == 0 && (name[length] == '.' || name[length] == 0);
 }
 
-/* A field's zero is 1, unless its sign says that zero is meant. */
-static float factor_of(float scale) { return scale == 0 && !signbit(scale) ? 1 : scale; }
-
 static quern_status scale(float *value, float by, const quern_tensor *tensor, const char *field) {
-    const float product = *value * factor_of(by);
-    if (!(product >= 0) || isinf(product))
+    const float factor = by != 0 ? by : signbit(by) ? 0 : 1, product = *value * factor;
+    if (!(factor >= 0) || !(product >= 0) || isinf(product))
         return quern_fail(QUERN_INVALID, "group: %s %g times the %g of %s", field, (double)by,
                           (double)*value, tensor->name);
     *value = product;

@@ -99,6 +99,9 @@ static quern_status callbacks_load(quern_trainer *t, const quern_checkpoint *fro
 
 /* What both files say, and what cannot be more than something else. */
 static quern_status counters_agree(const quern_trainer *t, const checkpoint_counters *c) {
+    const loader *l = t->train_feed.loader;
+    /* the epoch of a stream that broke and cannot start again */
+    const bool gave_up = l && !loader_can_restart(l) && t->epoch == 0 && !t->epoch_open;
     const struct {
         const char *name;
         int64_t value;
@@ -111,7 +114,7 @@ static quern_status counters_agree(const quern_trainer *t, const checkpoint_coun
         {STATE_TRAINER "samples", t->samples, "the manifest's samples", c->samples, true},
         {STATE_TRAINER "epoch", t->epoch, "the manifest's epoch", c->epoch, true},
         {STATE_TRAINER "epochs_started", t->epochs_started, "the epochs over and open",
-         t->epoch + t->epoch_open, true},
+         gave_up ? t->epochs_started > 0 : t->epoch + t->epoch_open, true},
         {"step", c->step, "attempts", c->attempts, false},
         {STATE_TRAINER "evaluated_step", t->evaluated_step, "attempts", c->attempts, false},
         {STATE_TRAINER "evaluated_attempts", t->evaluated_attempts, "attempts", c->attempts, false},
