@@ -363,7 +363,8 @@ TEST_CASE(Failures, a_bad_batch_ends_its_own_trainer_only) {
     w.desc.train = NULL;
     REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
     REQUIRE_OK(quern_trainer_create(&other, &w.desc));
-    quern_batch batch = {2, 2, {"x", "label"}, {x, bad}, false};
+    quern_batch batch = {
+        .sample_count = 2, .field_count = 2, .names = {"x", "label"}, .data = {x, bad}};
     for (int i = 0; i < 3; i++) {
         const quern_status status = quern_trainer_step(w.trainer, &batch);
         CHECK(status == QUERN_OK || status == QUERN_INPUT);
