@@ -99,6 +99,11 @@ static void links_bind(links *l, const quern_kernel_args *args, bool saved) {
     l->second.saved = l->second_plan.saved_bytes > 0 ? at + l->h_bytes + first_bytes : NULL;
 }
 
+/* Where nothing is needed in front there may be no scratch at all. */
+static void *scratch_behind(void *scratch, size_t bytes) {
+    return bytes > 0 ? (char *)scratch + bytes : scratch;
+}
+
 quern_status linear_chain_forward(const quern_kernel_args *args, linear_chain ops) {
     links l;
     const bool saved = args->saved != NULL;
@@ -108,7 +113,7 @@ quern_status linear_chain_forward(const quern_kernel_args *args, linear_chain op
         saved ? 0
               : l.forward_scratch_bytes -
                     larger(l.first_plan.forward_scratch_bytes, l.second_plan.forward_scratch_bytes);
-    l.first.scratch = l.second.scratch = (char *)args->scratch + behind;
+    l.first.scratch = l.second.scratch = scratch_behind(args->scratch, behind);
     QUERN_TRY(cpu_kernels[ops.first]->forward(&l.first));
     return cpu_kernels[ops.second]->forward(&l.second);
 }
@@ -136,7 +141,7 @@ quern_status linear_chain_backward(const quern_kernel_args *args, linear_chain o
     links_bind(&l, args, true);
     l.gh = l.h;
     l.gh.data = args->scratch;
-    l.first.scratch = l.second.scratch = (char *)args->scratch + l.h_bytes;
+    l.first.scratch = l.second.scratch = scratch_behind(args->scratch, l.h_bytes);
     l.first.grad_in = args->grad_in;
     l.first.grad_out = &l.gh;
     l.second.grad_in = l.grad_in;
