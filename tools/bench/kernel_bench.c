@@ -29,20 +29,37 @@ static uint32_t scrambled(int64_t position, uint32_t salt) {
     return h ^ (h >> 13);
 }
 
+static quern_status cast_planned(bench *b, const quern_kernel *kernel, quern_kernel_args *args,
+                                 size_t scratch_bytes) {
+    void *scratch = NULL;
+    if (scratch_bytes > 0)
+        QUERN_TRY(b->backend->allocate(b->device->memory, &scratch, scratch_bytes));
+    args->scratch = scratch;
+    quern_status status = b->backend->call(b->stream, kernel->forward, args);
+    const quern_status done = b->backend->stream_wait(b->stream); /* args live no longer */
+    if (status == QUERN_OK) status = done;
+    if (scratch != NULL) b->backend->release(b->device->memory, scratch, scratch_bytes);
+    return status;
+}
+
 quern_status bench_cast(bench *b, const quern_view *from, const quern_view *to) {
     const quern_kernel *kernel = b->backend->kernels[QUERN_OP_ID_cast];
-    const quern_kernel_args args = {.attributes = &(quern_cast_desc){.dtype = to->dtype},
-                                    .input_count = 1,
-                                    .output_count = 1,
-                                    .in = from,
-                                    .out = to,
-                                    .deterministic = true,
-                                    .stream = b->stream};
+    quern_kernel_args args = {.attributes = &(quern_cast_desc){.dtype = to->dtype},
+                              .input_count = 1,
+                              .output_count = 1,
+                              .in = from,
+                              .out = to,
+                              .deterministic = true,
+                              .stream = b->stream};
+    quern_kernel_plan plan = {.args = &args};
     if (from->dtype == to->dtype)
         return b->backend->copy(b->stream, to->data, from->data,
                                 (size_t)from->count * quern_dtype_bytes(from->dtype));
-    QUERN_TRY(b->backend->call(b->stream, kernel->forward, &args));
-    return b->backend->stream_wait(b->stream); /* args live no longer */
+    if (kernel->plan != NULL) QUERN_TRY(kernel->plan(&plan));
+    args.plan = plan.plan;
+    const quern_status status = cast_planned(b, kernel, &args, plan.forward_scratch_bytes);
+    if (kernel->drop != NULL) kernel->drop(plan.plan);
+    return status;
 }
 
 /* A piece of at most CHUNK elements, through `staged` in device memory. */

@@ -203,8 +203,8 @@ def take_turns(torch, arguments, quern, turn, copy, moved, note):
 
 def run_case(torch, arguments, c, copy, moved, tools, until):
     dims = c.tiny if arguments.tiny else c.dims
-    if arguments.device == "cpu":
-        c = c._replace(dtype="F32", gate=subjects.GATE["F32"])
+    if arguments.device == "cpu" and c.dtype == "F16":  # for which PyTorch lacks CPU kernels
+        c = c._replace(dtype="BF16")
     c = subjects.case(c.name, c.subject, c.dtype, dims, c.tiny)
     products = c.flops > 0 and arguments.device == "cuda"
     options = ["--device", arguments.device]

@@ -22,8 +22,9 @@ UNROLLED = 32  # steps of one launch, in PyTorch's longest captures
 CURVE = 100    # updates whose losses are compared
 START_GATE = 1e-3  # of the first loss: the same weights and the same batch
 # Of the others, in parts of the first loss: what roundings make of 100 updates of AdamW, in which a
-# weight with a small gradient moves by the whole rate either way.
-CURVE_GATE = {"f32": 0.02, "tf32": 0.04, "bf16": 0.08}
+# weight with a small gradient moves by the whole rate either way. On the CPU they were apart by
+# 2e-6 in F32 and 6e-3 in BF16.
+CURVE_GATE = {"f32": 0.005, "tf32": 0.02, "bf16": 0.04}
 SETTINGS = {"default": [], "tuned": ["--tune"],
             "tuned, nondeterministic": ["--tune", "--nondeterministic"]}
 
