@@ -3,11 +3,13 @@
 
     test_bench.py BENCH_KERNELS QUERN BENCH_TRAIN
 """
+import gc
 import json
 import pathlib
 import sys
 import tempfile
 import unittest
+import weakref
 from unittest import mock
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -138,6 +140,21 @@ class Bench(unittest.TestCase):
         for turn in turns:
             self.assertIs(turn.optimizer.of, turn.parts)
             self.assertIs(turn.run.__self__, turn)
+
+    def test_a_captured_turn_lives_as_long_as_its_replay(self):
+        class Turn:
+            def __call__(self):
+                pass
+        turn = Turn()
+        alive = weakref.ref(turn)
+        replay = bench.captured(mock.MagicMock(), turn)
+        del turn
+        gc.collect()
+        self.assertIsNotNone(alive())
+        replay()
+        del replay
+        gc.collect()
+        self.assertIsNone(alive())
 
     def test_what_the_time_does_not_suffice_for_is_not_passed(self):
         rows = [{"what": "a", "ratio": 2.0}]

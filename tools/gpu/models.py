@@ -274,11 +274,11 @@ def run_row(torch, arguments, row, tools, until):
     for _ in range(arguments.rounds):
         tools.card(out)
         for name, side in quern.items():
-            answer = side.ask(f"train {5 * arguments.seconds}")
+            answer = side.ask(f"train {2.5 * arguments.seconds}")
             ours[name].append(row.batch * answer["steps_per_second"])
             host += [answer["host_us"]] if name == "default" else []
         if turn:
-            theirs.append(row.batch * steps / tools.window(torch, turn, 5 * arguments.seconds))
+            theirs.append(row.batch * steps / tools.window(torch, turn, 2.5 * arguments.seconds))
     tools.card(out)
     if turn:
         out["torch_host_us"] = host_us(turn, steps, 20, tools.synchronize)
@@ -313,7 +313,7 @@ def run(torch, arguments, tools):
         share = (tools.until - time.monotonic()) / (len(wanted) - at)
         if share < 10 and rows and not arguments.tiny:
             break
-        out = run_row(torch, arguments, row, tools, time.monotonic() + 0.6 * share)
+        out = run_row(torch, arguments, row, tools, time.monotonic() + 0.45 * share)
         rows.append(out | {"torch_start": start})
     return rows, len(wanted)
 
