@@ -93,11 +93,12 @@ typedef struct quern_kernel_args {
     quern_stream *stream;
 } quern_kernel_args;
 
-/* plan() reads `args` (data NULL), `backward` and `wanted`, and writes the rest. */
+/* plan() reads `args` (data NULL), `backward`, `wanted` and `wide`, and writes the rest. */
 typedef struct quern_kernel_plan {
     const quern_kernel_args *args;
     bool backward;   /* there will be a backward pass */
     uint32_t wanted; /* bit i: it may be asked for the gradient of in[i] */
+    uint32_t wide;   /* bit i: which will be F32, though in[i] is of 16 bits */
     size_t saved_bytes;
     size_t forward_scratch_bytes, backward_scratch_bytes;
     void *plan;
@@ -154,7 +155,8 @@ enum {                              /* quern_op.flags */
        QUERN_OP_FIRST = 1024,       /* and then only in[0] and out[0]; the others stay F32 */
        QUERN_OP_WIDE_OUT = 2048,    /* and then only inputs; the outputs stay F32 */
        QUERN_OP_GRAD_ON_INPUT = 4096, /* grad_in[0] may overwrite in[0], if not accumulating */
-       QUERN_OP_GRAD_ALIKE = 8192     /* grad_in[1] may be grad_in[0], if neither accumulates */
+       QUERN_OP_GRAD_ALIKE = 8192,    /* grad_in[1] may be grad_in[0], if neither accumulates */
+       QUERN_OP_GRAD_WIDE = 16384     /* the gradients of 16-bit inputs may be F32 (plan's wide) */
 };
 
 typedef struct quern_op {

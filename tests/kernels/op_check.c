@@ -279,6 +279,29 @@ done:
     op_world_destroy(&half);
 }
 
+/* Gradients that are F32 beside 16 bits: the F32 kernel's, bit for bit. */
+static void check_wide(const op_case *c, quern_dtype real, const op_session *like) {
+    const double tolerance = real == QUERN_F16 ? TOL_CUDA_F16 : TOL_CUDA_BF16;
+    op_session session = *like;
+    op_world half = {0}, f32 = {0};
+    session.wide = ALL;
+    if (HELD(op_world_create(&half, current.op, c, real, &session) == QUERN_OK, "%s: plan: %s",
+             c->label, quern_error()) &&
+        HELD(op_world_create(&f32, current.op, c, QUERN_F32, like) == QUERN_OK, "%s: plan: %s",
+             c->label, quern_error())) {
+        half_inputs(&half, &f32);
+        if (run_both(&half, "wide gradients") && run_both(&f32, "F32")) {
+            for (int32_t i = 0; i < half.input_count; i++)
+                if (half.grad_in[i].data != NULL && !c->rounds_between)
+                    check_half_bits(c->label, &half.grad_in[i], &f32.grad_in[i]);
+            check_half_gradients(&half, &f32, "an F32 gradient beside 16 bits", tolerance);
+            check_accumulate(&half, tolerance);
+        }
+    }
+    op_world_destroy(&f32);
+    op_world_destroy(&half);
+}
+
 void op_check(const op_case *c) {
     op_session session = {0};
     op_world f64 = {0}, f32 = {0};
@@ -297,6 +320,10 @@ void op_check(const op_case *c) {
     check_repeats(&f32, QUERN_F32);
     check_half(c, QUERN_F16, &session);
     check_half(c, QUERN_BF16, &session);
+    if ((graph_op((int32_t)current.op)->flags & QUERN_OP_GRAD_WIDE) != 0) {
+        check_wide(c, QUERN_F16, &session);
+        check_wide(c, QUERN_BF16, &session);
+    }
     if (f64.plan.backward) {
         check_accumulate(&f32, TOL_ACCUMULATE_F32);
         check_accumulate(&f64, TOL_ACCUMULATE_F64);

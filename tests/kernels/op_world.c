@@ -210,6 +210,10 @@ static quern_dtype real_of(const op_world *w, quern_dtype real, int32_t i, bool 
     return half && wide ? QUERN_F32 : real;
 }
 
+static quern_dtype wide_of(quern_dtype real) {
+    return real == QUERN_F16 || real == QUERN_BF16 ? QUERN_F32 : real;
+}
+
 static void make_views(op_world *w, quern_dtype real) {
     const bool gradient = w->kernel->backward != NULL;
     size_t bytes = 0;
@@ -218,8 +222,10 @@ static void make_views(op_world *w, quern_dtype real) {
         w->values[i] = make_values(&w->c->in[i], w->in[i].count, (uint32_t)i + 1);
         const size_t shift = shift_of(w, w->in[i].dtype);
         if (w->in[i].rank >= 0) w->in[i].data = buffer_data(buffer_add(w, bytes, shift));
-        if (world_differentiable(w, i))
-            w->grad_in[i].data = buffer_data(buffer_add(w, bytes, shift));
+        if (!world_differentiable(w, i)) continue;
+        if ((w->session->wide >> i & 1) != 0 && (w->op->flags & QUERN_OP_GRAD_WIDE) != 0)
+            w->grad_in[i] = view_of(&w->c->in[i], wide_of(real), &bytes);
+        w->grad_in[i].data = buffer_data(buffer_add(w, bytes, shift_of(w, w->grad_in[i].dtype)));
     }
     for (int32_t i = 0; i < w->output_count; i++) {
         const op_tensor any = {.domain = OP_ANY};
@@ -253,7 +259,11 @@ static quern_status plan_kernel(op_world *w) {
     args.grad_out = grad_out;
     w->plan = (quern_kernel_plan){.args = &args};
     for (int32_t i = 0; i < w->input_count; i++)
-        if (world_differentiable(w, i)) w->plan.backward = true, w->plan.wanted |= UINT32_C(1) << i;
+        if (world_differentiable(w, i)) {
+            w->plan.backward = true;
+            w->plan.wanted |= UINT32_C(1) << i;
+            if (grad_in[i].dtype != in[i].dtype) w->plan.wide |= UINT32_C(1) << i;
+        }
     const quern_status status = w->kernel->plan == NULL ? QUERN_OK : w->kernel->plan(&w->plan);
     w->plan.args = NULL;
     return status;

@@ -19,6 +19,7 @@ typedef struct op_session { /* kernels and a stream that they run on */
                         const quern_kernel_args *args); /* to its end */
     /* Releases b->device. NULL: the kernels work on host memory. */
     void (*release)(const struct op_session *s, struct op_buffer *b);
+    uint32_t wide;  /* bit i: gradient i is F32 beside 16 bits, where the op's row allows it */
     bool unaligned; /* inputs, outputs and gradients start one element behind an alignment of 64 */
 } op_session;
 /* The CPU backend's. */

@@ -4,7 +4,10 @@
  * cleared before it is written: the first writer of a root's gradient overwrites, the later ones
  * add. Slices of one tensor that are disjoint and together cover it each overwrite their own part
  * (packed projections need no concatenation). Where neither holds, a fill with zeros comes first
- * and everybody adds. */
+ * and everybody adds.
+ *
+ * Where all that read a parameter's 16-bit copy can write an F32 gradient (GRAD_WIDE), the copy's
+ * gradient is the parameter's: nothing of it is rounded to 16 bits and no cast adds it. */
 #include "compile.h"
 
 /* Forward: what depends on a tensor that wants a gradient. */
@@ -17,6 +20,21 @@ static void depends_mark(quern_program *p) {
         for (int32_t k = 0; k < n->input_count; k++)
             depends |= input_differentiable(n, k) && plan_of(p, n->in[k])->depends;
         for (int32_t o = 0; o < n->op->output_count; o++) plan_of(p, n->out[o])->depends |= depends;
+    }
+}
+
+static bool takes_wide(const quern_program *p, const quern_tensor *copy) {
+    for (int32_t i = 0; i < p->node_count; i++)
+        for (int32_t k = 0; k < p->nodes[i].input_count; k++)
+            if (p->nodes[i].in[k] == copy && !(p->nodes[i].op->flags & QUERN_OP_GRAD_WIDE))
+                return false;
+    return true;
+}
+
+static void copies_pass(quern_program *p) {
+    for (int32_t i = 0; i < p->node_count; i++) {
+        const planned_node *n = &p->nodes[i];
+        if (n->is_copy && takes_wide(p, n->out[0])) plan_of(p, n->out[0])->gradient_of = n->in[0];
     }
 }
 
@@ -46,7 +64,7 @@ static quern_status reached_mark(quern_program *p) {
                               "no gradient flows back through %s (op %s) on the %s backend, but "
                               "loss %s needs one",
                               n->out[0]->name, n->op->name, p->backend->name, loss->name);
-        n->backward = !alias;
+        n->backward = !alias && !plan_of(p, n->out[0])->gradient_of;
         for (int32_t k = 0; k < n->input_count; k++)
             if (gradient_wanted(p, n, k)) plan_of(p, n->in[k])->reached = true;
     }
@@ -54,7 +72,7 @@ static quern_status reached_mark(quern_program *p) {
 }
 
 static void writer_add(quern_program *p, int32_t step, int32_t input, const quern_tensor *tensor) {
-    tensor_plan *root = &p->tensors[plan_of(p, tensor)->root];
+    tensor_plan *root = gradient_root(p, tensor);
     const int32_t index = p->writer_count++;
     p->writers[index] = (gradient_writer){step, input, tensor, -1};
     if (root->first_writer < 0)
@@ -147,12 +165,13 @@ static void fill_insert(quern_program *p, const tensor_plan *root, int32_t at) {
 
 quern_status program_differentiate(quern_program *p) {
     depends_mark(p);
+    copies_pass(p);
     QUERN_TRY(reached_mark(p));
     QUERN_TRY(steps_append(p));
     for (int32_t i = 0; i < p->tensor_count; i++) {
         const tensor_plan *root = &p->tensors[i];
         const quern_tensor *t = root->tensor;
-        const bool owns = root->root == t->id;
+        const bool owns = root->root == t->id && !root->gradient_of;
         if (!owns || (!root->reached && root->first_writer < 0 &&
                       !(t->role == ROLE_PARAMETER && t->wants_gradient)))
             continue;

@@ -52,6 +52,7 @@ typedef struct tensor_plan {
     int32_t part_parent, part_axis;
     int64_t part_start, part_stop;
     place value, gradient;             /* roots only */
+    const quern_tensor *gradient_of;   /* of a parameter's copy: its gradient is that one's */
     int32_t first_writer, last_writer; /* roots: of the gradient, into writers; -1 none */
     quern_view bound, bound_gradient;
 } tensor_plan;
@@ -123,6 +124,12 @@ static inline int32_t time_end(const quern_program *p) { return p->step_count + 
 
 static inline tensor_plan *plan_of(const quern_program *p, const quern_tensor *tensor) {
     return &p->tensors[tensor->id];
+}
+
+/* The root in whose gradient that of `tensor` lies. */
+static inline tensor_plan *gradient_root(const quern_program *p, const quern_tensor *tensor) {
+    const tensor_plan *t = plan_of(p, tensor);
+    return &p->tensors[t->gradient_of ? t->gradient_of->id : t->root];
 }
 
 static inline bool has_backward(const quern_program *p) {

@@ -16,6 +16,12 @@ static void line_end(line_sink *sink, text *line) {
     sink->write(sink->self, sink->buffer);
 }
 
+/* That of a parameter's copy may be the parameter's. */
+static const char *gradient_name(const quern_program *p, const quern_tensor *t) {
+    const quern_tensor *of = plan_of(p, t)->gradient_of;
+    return of ? of->name : t->name;
+}
+
 static void dump_step(const quern_program *p, line_sink *sink, int32_t index) {
     const program_step *step = &p->steps[index];
     const planned_node *n = step->node;
@@ -37,7 +43,8 @@ static void dump_step(const quern_program *p, line_sink *sink, int32_t index) {
     text_add(&line, n->is_copy && !step->backward ? "), by the update" : ")");
     for (int32_t i = 0; step->backward && i < n->input_count; i++)
         if (input_differentiable(n, i) && plan_of(p, n->in[i])->depends)
-            text_add(&line, " d%s%s", n->in[i]->name, step->accumulate[i] ? " +=" : " =");
+            text_add(&line, " d%s%s", gradient_name(p, n->in[i]),
+                     step->accumulate[i] ? " +=" : " =");
     line_end(sink, &line);
 }
 

@@ -138,7 +138,7 @@ static quern_status backward_live(quern_program *p, int32_t index) {
         if (n->op->backward_reads & QUERN_READS_IN(i))
             live_until(p, root_of(p, n->in[i])->value.item, time);
         if (input_differentiable(n, i) && plan_of(p, n->in[i])->depends)
-            QUERN_TRY(gradient_place(p, root_of(p, n->in[i]), time));
+            QUERN_TRY(gradient_place(p, gradient_root(p, n->in[i]), time));
     }
     for (int32_t o = 0; o < n->op->output_count; o++) {
         if (n->op->backward_reads & QUERN_READS_OUT(o))

@@ -78,8 +78,10 @@ static quern_status kernels_plan(quern_program *p) {
         planned_node *n = &p->nodes[p->steps[i].node - p->nodes];
         quern_kernel_plan plan = {.args = &p->steps[i].args, .backward = n->backward};
         for (int32_t k = 0; n->backward && k < n->input_count; k++)
-            if (n->in[k] && input_differentiable(n, k) && plan_of(p, n->in[k])->depends)
+            if (n->in[k] && input_differentiable(n, k) && plan_of(p, n->in[k])->depends) {
                 plan.wanted |= UINT32_C(1) << k;
+                if (plan_of(p, n->in[k])->gradient_of) plan.wide |= UINT32_C(1) << k;
+            }
         if (!n->kernel->plan) continue;
         const quern_status s = n->kernel->plan(&plan);
         if (s != QUERN_OK) return error_prefix(s, "%s (%s)", n->node->name, n->op->name);
@@ -178,6 +180,7 @@ static char *place_pointer(const quern_program *p, const memory_bases *m, const 
 
 static quern_view view_bind(const quern_program *p, const memory_bases *m, const tensor_plan *t,
                             bool gradient) {
+    if (gradient && t->gradient_of) t = plan_of(p, t->gradient_of);
     const tensor_plan *root = &p->tensors[t->root];
     quern_view view = t->view;
     char *base = place_pointer(p, m, gradient ? &root->gradient : &root->value);

@@ -26,7 +26,8 @@ static linear_layer_desc desc_of(const quern_kernel_plan *plan, const char *op,
                                .keep_before = activation == LINEAR_GELU && plan->backward,
                                .gx = (wanted & 1) != 0,
                                .gw = (wanted & 2) != 0,
-                               .gb = (wanted & 4) != 0};
+                               .gb = (wanted & 4) != 0,
+                               .wide = plan->wide};
 }
 
 quern_status linear_activated_plan(quern_kernel_plan *plan, const char *op,

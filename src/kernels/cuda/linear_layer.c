@@ -59,19 +59,23 @@ static quern_status plan_forward(linear_layer *l, quern_stream *stream, const pr
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
+/* Whether the gradient of x, W or b is F32 beside 16 bits. */
+static bool is_wide(const linear_layer *l, int which) { return (l->desc.wide >> which & 1) != 0; }
+
 static quern_status plan_backward(linear_layer *l, quern_stream *stream, const product_desc *like) {
     const linear_layer_desc *want = &l->desc;
     product_desc d = *like;
     d.epilogue = PRODUCT_PLAIN;
     d.transpose_b = false;
     if (want->gx) {
-        d.m = want->rows, d.n = want->in, d.k = want->out;
+        d.m = want->rows, d.n = want->in, d.k = want->out, d.wide = is_wide(l, 0);
         QUERN_TRY(product_create(&l->gx, stream, &d));
     }
-    d.m = want->out, d.n = want->in, d.k = want->rows, d.transpose_a = true;
+    d.m = want->out, d.n = want->in, d.k = want->rows, d.transpose_a = true, d.wide = is_wide(l, 1);
     if (want->gw) QUERN_TRY(product_create(&l->gw, stream, &d));
     d.epilogue = PRODUCT_BIAS_GRADIENT;
-    if (want->gw && want->gb) QUERN_TRY(product_create(&l->gw_and_gb, stream, &d));
+    if (want->gw && want->gb && is_wide(l, 1) == is_wide(l, 2))
+        QUERN_TRY(product_create(&l->gw_and_gb, stream, &d));
     const size_t gw = larger(product_scratch_bytes(l->gw), product_scratch_bytes(l->gw_and_gb));
     const size_t sums = want->gb ? rows_sum_scratch(l->y) : 0;
     l->backward_scratch_bytes = larger(larger(product_scratch_bytes(l->gx), gw), sums);
@@ -183,7 +187,7 @@ quern_status linear_layer_backward(const linear_layer *l, const linear_layer_dat
                                                          .stream = d->stream}));
     if (wanted->gw != NULL) QUERN_TRY(weight_backward(l, d, gu, wanted, &gb_done));
     if (wanted->gb == NULL || gb_done) return QUERN_OK;
-    return rows_sum(d->stream, l->y, wanted->gb, gu, wanted->add_bias, d->scratch);
+    return rows_sum(d->stream, l->y, wanted->gb, is_wide(l, 2), gu, wanted->add_bias, d->scratch);
 }
 
 linear_gradients linear_gradients_of(const quern_kernel_args *args, int32_t first) {

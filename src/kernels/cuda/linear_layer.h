@@ -23,6 +23,7 @@ typedef struct linear_layer_desc {
      * has one (linear_layer_before_bytes is 0 where not). Of relu y says as much. */
     bool keep_before;
     bool gx, gw, gb; /* gradients that may be asked for */
+    uint32_t wide;   /* bits 0, 1, 2: which of them are F32 beside 16 bits (kernel.h) */
 } linear_layer_desc;
 
 typedef struct linear_layer linear_layer;

@@ -13,7 +13,7 @@ typedef struct linear_pair {
     size_t hidden_bytes; /* to a multiple of 64 */
     linear_layer *first, *next;
     product *slope;        /* gu, f' along; NULL: next's gx, then a kernel */
-    product *slope_and_gb; /* gb too; NULL: gb comes with gW */
+    product *slope_and_gb; /* gb too, of gu's type; NULL: gb comes with gW */
 } linear_pair;
 
 static linear_layer_desc first_desc(const quern_kernel_plan *plan, const char *op,
@@ -32,7 +32,8 @@ static linear_layer_desc first_desc(const quern_kernel_plan *plan, const char *o
                                .keep_before = plan->backward,
                                .gx = (wanted & 1u << X) != 0,
                                .gw = (wanted & 1u << WEIGHT) != 0,
-                               .gb = (wanted & 1u << BIAS) != 0};
+                               .gb = (wanted & 1u << BIAS) != 0,
+                               .wide = plan->wide & 7};
 }
 
 static linear_layer_desc next_desc(const quern_kernel_plan *plan, const linear_layer_desc *first,
@@ -48,7 +49,8 @@ static linear_layer_desc next_desc(const quern_kernel_plan *plan, const linear_l
                                .bias = args->in[NEXT_BIAS].rank >= 0,
                                .gx = gx,
                                .gw = (wanted & 1u << NEXT_WEIGHT) != 0,
-                               .gb = (wanted & 1u << NEXT_BIAS) != 0};
+                               .gb = (wanted & 1u << NEXT_BIAS) != 0,
+                               .wide = plan->wide >> NEXT_WEIGHT << 1};
 }
 
 /* The product gy W2 with f' along, if the library has it and forward leaves what it reads. */
@@ -61,7 +63,7 @@ static quern_status plan_slope(linear_pair *p, const quern_kernel_plan *plan,
     if (linear_layer_before_bytes(p->first) == 0 || (gelu && !first->gelu->tanh)) return QUERN_OK;
     d.epilogue = gelu ? PRODUCT_DGELU : PRODUCT_DRELU;
     QUERN_TRY(product_create(&p->slope, stream, &d));
-    if (p->slope == NULL || !first->gb) return QUERN_OK;
+    if (p->slope == NULL || !first->gb || (first->wide & 1u << BIAS) != 0) return QUERN_OK;
     d.epilogue = gelu ? PRODUCT_DGELU_BIAS_GRADIENT : PRODUCT_DRELU_BIAS_GRADIENT;
     return product_create(&p->slope_and_gb, stream, &d);
 }

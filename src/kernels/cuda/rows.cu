@@ -55,7 +55,7 @@ quern_status rows_mask(quern_stream *stream, rows_shape shape, void *to, const v
 
 size_t rows_sum_scratch(rows_shape shape) { return fold_scratch_bytes(shape.rows * shape.columns); }
 
-quern_status rows_sum(quern_stream *stream, rows_shape shape, void *sums, const void *gy,
+quern_status rows_sum(quern_stream *stream, rows_shape shape, void *sums, bool wide, const void *gy,
                       bool accumulate, void *scratch) {
     walk w = {2,
               2,
@@ -65,6 +65,10 @@ quern_status rows_sum(quern_stream *stream, rows_shape shape, void *sums, const 
     walk_axes_close(&w);
     return real_dispatch(shape.dtype, [&](auto zero) {
         typedef decltype(zero) T;
+        if (wide)
+            return fold_run<FOLD_SUM>(stream, w, fold_self(),
+                                      fold_into((real<T> *)sums, 1, accumulate), scratch,
+                                      (const T *)gy);
         return fold_run<FOLD_SUM>(stream, w, fold_self(), fold_into((T *)sums, 1, accumulate),
                                   scratch, (const T *)gy);
     });

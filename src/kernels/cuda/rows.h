@@ -23,9 +23,10 @@ QUERN_MUST_CHECK quern_status rows_finish(quern_stream *stream, rows_shape shape
 QUERN_MUST_CHECK quern_status rows_mask(quern_stream *stream, rows_shape shape, void *to,
                                         const void *gy, const void *y);
 
-/* sums (columns) = the column sums of gy, or += where `accumulate`. */
+/* sums (columns) = the column sums of gy, or += where `accumulate`; F32 where `wide`, though gy is
+ * of 16 bits. */
 QUERN_MUST_CHECK quern_status rows_sum(quern_stream *stream, rows_shape shape, void *sums,
-                                       const void *gy, bool accumulate, void *scratch);
+                                       bool wide, const void *gy, bool accumulate, void *scratch);
 size_t rows_sum_scratch(rows_shape shape);
 
 #ifdef __cplusplus

@@ -1,8 +1,8 @@
 /* table_rows.h - gather and embedding: rows of a table by index.
  *
  * y row i = table row index[i];  g table row v = sum of gy rows i with index[i] = v.
- * Any dtype forward, real ones backward. An index outside of the table is a fault: its y row is
- * zero, its gy row is dropped.
+ * Any dtype forward, real ones backward; g may be F32 beside gy of 16 bits. An index outside of
+ * the table is a fault: its y row is zero, its gy row is dropped.
  * Backward sorts the indices, stably (sort.h); then the first of each run of equal ones owns a row
  * of the table, a thread 16 bytes of its columns, and adds the run's rows of gy in the order of i.
  * Cost: forward 1 read and 1 write per element of y; backward clears the table's gradient (unless
@@ -47,25 +47,25 @@ static __global__ void table_key_kernel(table_shape s, launch_check check, const
     }
 }
 
-template <int WIDTH, typename T>
+template <int WIDTH, typename T, typename G>
 __global__ void table_add_kernel(table_shape s, sort_items sorted, const T *gy, bool add,
-                                 T *table) {
+                                 G *table) {
     const int64_t packs = s.width / WIDTH;
     for (int64_t i = launch_index(); i < s.index_count * packs; i += launch_stride()) {
         const int64_t first = i / packs, column = i % packs * WIDTH;
         const uint32_t row = sorted.key[first];
         if (row >= (uint64_t)s.table_count || (first > 0 && sorted.key[first - 1] == row)) continue;
-        T *to = table + row * s.width + column;
+        G *to = table + row * s.width + column;
         real<T> sum[WIDTH] = {};
-        pack<WIDTH, T> p;
-        if (add) p = pack_load<WIDTH>(to);
-        for (int j = 0; add && j < WIDTH; j++) sum[j] = (real<T>)p.at[j];
+        pack<WIDTH, G> g;
+        if (add) g = pack_load<WIDTH>(to);
+        for (int j = 0; add && j < WIDTH; j++) sum[j] = (real<T>)g.at[j];
         for (int64_t r = first; r < s.index_count && sorted.key[r] == row; r++) {
-            p = pack_load<WIDTH>(gy + sorted.position[r] * s.width + column);
+            const pack<WIDTH, T> p = pack_load<WIDTH>(gy + sorted.position[r] * s.width + column);
             for (int j = 0; j < WIDTH; j++) sum[j] += (real<T>)p.at[j];
         }
-        for (int j = 0; j < WIDTH; j++) p.at[j] = (T)sum[j];
-        *reinterpret_cast<pack<WIDTH, T> *>(to) = p;
+        for (int j = 0; j < WIDTH; j++) g.at[j] = (G)sum[j];
+        *reinterpret_cast<pack<WIDTH, G> *>(to) = g;
     }
 }
 
@@ -97,8 +97,26 @@ template <quern_op_id OP> quern_status table_forward(const quern_kernel_args *ar
     });
 }
 
+/* From gy of type T into a gradient of type G. */
+template <typename T, typename G>
+quern_status table_add(const quern_kernel_args *args, const table_shape &s,
+                       const sort_items &sorted) {
+    constexpr int WIDTH = pack_width<T>();
+    const quern_view *table = &args->grad_in[0], *gy = &args->grad_out[0];
+    const T *from = (const T *)gy->data;
+    G *to = (G *)table->data;
+    const bool add = args->accumulate[0];
+    if (!add) QUERN_TRY(constant_fill(args->stream, to, table->count, (real<G>)0));
+    if (s.width % WIDTH == 0 && pack_aligned<WIDTH>(from) && pack_aligned<WIDTH>(to))
+        return launch(args->stream, launch_over(gy->count / WIDTH), table_add_kernel<WIDTH, T, G>,
+                      s, sorted, from, add, to);
+    return launch(args->stream, launch_over(gy->count), table_add_kernel<1, T, G>, s, sorted, from,
+                  add, to);
+}
+
 template <quern_op_id OP> quern_status table_backward(const quern_kernel_args *args) {
-    const quern_view *table = &args->grad_in[0], *index = &args->in[1], *gy = &args->grad_out[0];
+    const quern_view *table = &args->grad_in[0], *index = &args->in[1];
+    const quern_dtype dtype = args->grad_out[0].dtype;
     if (table->data == NULL) return QUERN_OK;
     const table_shape s = table_shape_of(table, index);
     const launch_check check = launch_check_of(args, OP, s.table_count);
@@ -106,18 +124,10 @@ template <quern_op_id OP> quern_status table_backward(const quern_kernel_args *a
     QUERN_TRY(launch(args->stream, launch_over(s.index_count), table_key_kernel, s, check,
                      (const int32_t *)index->data, sorted));
     QUERN_TRY(sort_run(args->stream, args->scratch, s.index_count, s.table_count, &sorted));
-    return real_dispatch(table->dtype, [&](auto zero) {
+    return real_dispatch(dtype, [&](auto zero) {
         typedef decltype(zero) T;
-        if (!args->accumulate[0])
-            QUERN_TRY(constant_fill(args->stream, (T *)table->data, table->count, (real<T>)0));
-        constexpr int WIDTH = pack_width<T>();
-        const T *from = (const T *)gy->data;
-        T *to = (T *)table->data;
-        if (s.width % WIDTH == 0 && pack_aligned<WIDTH>(from) && pack_aligned<WIDTH>(to))
-            return launch(args->stream, launch_over(gy->count / WIDTH), table_add_kernel<WIDTH, T>,
-                          s, sorted, from, args->accumulate[0], to);
-        return launch(args->stream, launch_over(gy->count), table_add_kernel<1, T>, s, sorted, from,
-                      args->accumulate[0], to);
+        if (table->dtype != dtype) return table_add<T, real<T>>(args, s, sorted);
+        return table_add<T, T>(args, s, sorted);
     });
 }
 

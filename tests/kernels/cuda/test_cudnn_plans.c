@@ -56,9 +56,9 @@ quern_status rows_mask(quern_stream *stream, rows_shape shape, void *to, const v
     (void)stream, (void)shape, (void)to, (void)gy, (void)y;
     return nothing();
 }
-quern_status rows_sum(quern_stream *stream, rows_shape shape, void *sums, const void *gy,
+quern_status rows_sum(quern_stream *stream, rows_shape shape, void *sums, bool wide, const void *gy,
                       bool accumulate, void *scratch) {
-    (void)stream, (void)shape, (void)sums, (void)gy, (void)accumulate, (void)scratch;
+    (void)stream, (void)shape, (void)sums, (void)wide, (void)gy, (void)accumulate, (void)scratch;
     return nothing();
 }
 size_t rows_sum_scratch(rows_shape shape) {

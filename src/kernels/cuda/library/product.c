@@ -111,7 +111,7 @@ static quern_status make_descriptors(product *p, const type_row *type) {
                           d->transpose_b ? d->k : d->n));
     QUERN_TRY(make_layout(p, &p->second, type->stored, d->transpose_a ? d->k : d->m,
                           d->transpose_a ? d->m : d->k));
-    return make_layout(p, &p->result, type->stored, d->m, d->n);
+    return make_layout(p, &p->result, d->wide ? CUDA_R_32F : type->stored, d->m, d->n);
 }
 
 static quern_status prepare(product *p, quern_stream *stream) {
@@ -120,10 +120,12 @@ static quern_status prepare(product *p, quern_stream *stream) {
     if (!type_of(p->libraries, d, &type))
         return cuda_fail(QUERN_UNSUPPORTED, "%s: products are of F32, F64, BF16 and F16", d->op);
     p->element_bytes = type.bytes;
+    p->result_bytes = d->wide ? sizeof(float) : type.bytes;
     snprintf(p->what, sizeof p->what,
-             "%s: product %s %" PRId64 " of %" PRId64 " x %" PRId64 " x %" PRId64 "%s%s, %s", d->op,
-             type.name, d->batch, d->m, d->n, d->k, d->transpose_a ? ", a^T" : "",
-             d->transpose_b ? ", b^T" : "", epilogue_words[d->epilogue]);
+             "%s: product %s %" PRId64 " of %" PRId64 " x %" PRId64 " x %" PRId64 "%s%s, %s%s",
+             d->op, type.name, d->batch, d->m, d->n, d->k, d->transpose_a ? ", a^T" : "",
+             d->transpose_b ? ", b^T" : "", epilogue_words[d->epilogue],
+             d->wide ? " into F32" : "");
     if (d->m > INT32_MAX || d->n > INT32_MAX || d->k > INT32_MAX || d->batch > INT32_MAX)
         return cuda_fail(QUERN_UNSUPPORTED, "%s: a size does not fit 31 bits", p->what);
     p->empty = d->m == 0 || d->n == 0 || d->k == 0 || d->batch == 0;
@@ -204,7 +206,7 @@ static bool is_aligned(const product_run_desc *run) {
 quern_status product_run(product *p, const product_run_desc *run) {
     const product_desc *d = &p->desc;
     if (p->empty) { /* a sum of no terms */
-        const size_t bytes = (size_t)(d->m * d->n * d->batch) * p->element_bytes;
+        const size_t bytes = (size_t)(d->m * d->n * d->batch) * p->result_bytes;
         if (bytes == 0 || run->accumulate) return QUERN_OK;
         return CUDA_CALL(run->stream, cudaMemsetAsync,
                          (run->c, 0, bytes, cuda_stream_handle(run->stream)));

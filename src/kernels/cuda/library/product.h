@@ -47,6 +47,7 @@ typedef struct product_desc {
     const char *op; /* for sentences */
     quern_dtype dtype;
     bool tf32; /* F32 may be rounded to it; where the device allows it for all, always */
+    bool wide; /* C, and an epilogue's bias, are F32 beside A and B of 16 bits */
     bool transpose_a, transpose_b;
     int64_t m, n, k;
     int64_t batch; /* products. A stored matrix is contiguous, and so is the batch. */

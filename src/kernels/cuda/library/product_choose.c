@@ -25,8 +25,10 @@ static void record_key(const product *p, const char *key, char *to, size_t bytes
              p->libraries->device, key);
 }
 
-static uint32_t alignment_bytes(const product *p, product_alignment alignment) {
-    return alignment == PRODUCT_ALIGNED ? 16 : (uint32_t)p->element_bytes;
+/* Of A and B, or of the result and what an epilogue has beside it. */
+static uint32_t alignment_bytes(const product *p, product_alignment alignment, bool result) {
+    if (alignment == PRODUCT_ALIGNED) return 16;
+    return (uint32_t)(result ? p->result_bytes : p->element_bytes);
 }
 
 static quern_status set_preference(product *p, cublasLtMatmulPreference_t preference,
@@ -34,11 +36,12 @@ static quern_status set_preference(product *p, cublasLtMatmulPreference_t prefer
     static const cublasLtMatmulPreferenceAttributes_t operands[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
-    const uint32_t least = alignment_bytes(p, alignment);
     const size_t limit = LIBRARY_WORKSPACE_LIMIT;
-    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
+    for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++) {
+        const uint32_t least = alignment_bytes(p, alignment, i >= 2);
         BLAS_TRY(p, cublasLtMatmulPreferenceSetAttribute,
                  (preference, operands[i], &least, sizeof least));
+    }
     BLAS_TRY(p, cublasLtMatmulPreferenceSetAttribute,
              (preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &limit, sizeof limit));
     return QUERN_OK;
@@ -46,7 +49,7 @@ static quern_status set_preference(product *p, cublasLtMatmulPreference_t prefer
 
 /* The library reads the alignment of bias and aux from the pointers; nothing is there yet. */
 static quern_status set_stand_ins(product *p, product_alignment alignment) {
-    const uintptr_t stand_in = alignment_bytes(p, alignment);
+    const uintptr_t stand_in = alignment_bytes(p, alignment, true);
     if (product_has_bias(p))
         BLAS_TRY(p, cublasLtMatmulDescSetAttribute,
                  (p->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &stand_in, sizeof stand_in));

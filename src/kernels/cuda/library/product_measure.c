@@ -19,9 +19,12 @@ static quern_status trial_begin(trial *t, const product *p, quern_stream *stream
     const product_desc *d = &p->desc;
     const size_t batch = (size_t)d->batch * p->element_bytes;
     const size_t m = (size_t)d->m, n = (size_t)d->n, k = (size_t)d->k;
-    const size_t bytes[6] = {m * k * batch, k * n * batch,
-                             m * n * batch, (m > n ? m : n) * p->element_bytes,
-                             scratch,       product_aux_bytes(p)};
+    const size_t bytes[6] = {m * k * batch,
+                             k * n * batch,
+                             m * n * (size_t)d->batch * p->result_bytes,
+                             (m > n ? m : n) * p->result_bytes,
+                             scratch,
+                             product_aux_bytes(p)};
     cudaStream_t handle = cuda_stream_handle(stream);
     for (int i = 0; i < 6; i++) {
         if (bytes[i] == 0) continue;

@@ -21,8 +21,8 @@ typedef struct product_choice {
 struct product {
     cuda_libraries *libraries;
     product_desc desc;
-    size_t element_bytes;
-    bool empty; /* nothing to multiply: no descriptors */
+    size_t element_bytes, result_bytes; /* of A and B, of C */
+    bool empty;                         /* nothing to multiply: no descriptors */
     cublasLtMatmulDesc_t operation;
     cublasLtMatrixLayout_t first, second, result; /* as the library sees them: B, A, C */
     product_choice choices[PRODUCT_ALIGNMENT_COUNT];
