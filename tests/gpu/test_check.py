@@ -228,6 +228,8 @@ LOGS = [
     ("the argument for option '--tool' is invalid\n", 255, "not_run", "no result"),
     (OK, 124, "not_run", "cut short after 1 tests"),
     (BAD + CLEAN, 1, "failed", "GpuOp.relu"),
+    ("relu of a type that is not supported; failed to launch\n" + BAD + CLEAN, 1, "failed",
+     "GpuOp.relu"),
 ]
 
 

@@ -35,6 +35,8 @@ REFUSED = re.compile(r"not supported|\b999\b|unknown error|cudaErrorUnknown|CUDA
                      r"|Failed to|failed to (initialize|connect|attach|launch)|Internal Sanitizer"
                      r"|InitializationFailed|option '[^']*' is invalid|unrecognised option"
                      r"|timed? ?out (waiting|connecting)|no kernel image", re.IGNORECASE)
+# What the driver says where it is the tool that it refuses; anything else is a test's own failure.
+UNKNOWN = re.compile(r"\b999\b|unknown error|cudaErrorUnknown|CUDA_ERROR_UNKNOWN", re.IGNORECASE)
 COUNT = re.compile(r"(\d+) (?:errors?|hazards?|warnings?)\b")
 
 
@@ -71,7 +73,7 @@ def judge(tool, code, text):
     if found:
         line = next(x for x in said.splitlines() if found.group(0) in x).strip("= ")
         return FAILED, f"{line[:200]}; {summaries[-1] if summaries else 'no summary'}"
-    refused = REFUSED.search(said) or (bad and REFUSED.search(text))
+    refused = REFUSED.search(said) or (bad and UNKNOWN.search(text))
     if refused:
         line = next(x for x in text.splitlines() if refused.group(0) in x)
         return NOT_RUN, f"refused: {line.strip('= ')[:200]}"
