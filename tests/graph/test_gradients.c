@@ -105,6 +105,16 @@ TEST_CASE(Gradients, add_up_where_an_operand_is_the_weight_of_the_norm_behind_a_
     }
 }
 
+/* Nothing flows back to a sum of what is not trained, though the norm behind it is: there may be
+ * no way back from there. */
+TEST_CASE(Gradients, stop_at_a_sum_that_depends_on_nothing_but_has_a_trained_norm) {
+    fixture f = fixture_open(QUERN_F64);
+    quern_tensor *x = input(&f, 5, 0), *w = fixture_parameter(&f, "w", 5, 0, 0, 0);
+    quern_tensor *sum = quern_add(f.graph, x, quern_tanh(f.graph, x));
+    quern_tensor *y = quern_layer_norm(f.graph, sum, w, NULL, NULL);
+    run(&f, quern_mul(f.graph, total(&f, y), quern_element_count(f.graph, sum)));
+}
+
 /* A row and what it is added to take as many bytes of the arena, which counts in whole lines. */
 TEST_CASE(Gradients, add_up_where_a_short_operand_is_added_to_every_row) {
     for (int form = 0; form < 3; form++) {

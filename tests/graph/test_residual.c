@@ -233,3 +233,40 @@ TEST_CASE(Residual, and_norm_that_are_added_again_keep_their_gradients_until_bot
     quern_parameters_destroy(values);
     fixture_close(&f);
 }
+
+static void gradient_of_output(fixture *f, quern_tensor *output, quern_tensor *loss, bool no_fusion,
+                               float gradient[BATCH * WIDTH]) {
+    quern_parameters *values = NULL;
+    quern_program *p = NULL;
+    REQUIRE_OK(
+        quern_parameters_create(&values, f->graph, &(quern_parameters_desc){.gradients = true}));
+    REQUIRE_OK(quern_program_create(&p, &(quern_program_desc){.graph = f->graph,
+                                                              .parameters = values,
+                                                              .batch_size = BATCH,
+                                                              .training = true,
+                                                              .loss = loss,
+                                                              .outputs = &output,
+                                                              .output_count = 1,
+                                                              .output_gradients = true,
+                                                              .no_fusion = no_fusion}));
+    inputs_write(p, f);
+    CHECK_OK(quern_program_forward(p, 0));
+    CHECK_OK(quern_program_backward(p, false));
+    CHECK_OK(quern_program_read_gradient(p, output, gradient, BATCH * WIDTH * sizeof gradient[0]));
+    quern_program_destroy(p);
+    quern_parameters_destroy(values);
+}
+
+/* As verify reads them: the norm's part too. */
+TEST_CASE(Residual, that_is_an_output_has_its_whole_gradient_to_be_read) {
+    float fused[BATCH * WIDTH], plain[BATCH * WIDTH];
+    fixture f = fixture_open(QUERN_F32);
+    quern_tensor *h = quern_dense(f.graph, features(&f), &(quern_dense_desc){.units = WIDTH});
+    quern_tensor *sum = quern_add(f.graph, h, branch(&f, h, "b"));
+    quern_tensor *z = quern_mul(f.graph, sum, norm(&f, sum, "n"));
+    quern_tensor *loss = quern_sum(f.graph, quern_mul(f.graph, z, z), NULL);
+    gradient_of_output(&f, sum, loss, false, fused);
+    gradient_of_output(&f, sum, loss, true, plain);
+    CHECK(plain[0] != 0 && memcmp(fused, plain, sizeof plain) == 0);
+    fixture_close(&f);
+}

@@ -16,10 +16,13 @@ static void depends_mark(quern_program *p) {
         plan_of(p, t)->depends = t->wants_gradient;
     for (int32_t i = 0; i < p->node_count; i++) {
         const planned_node *n = &p->nodes[i];
-        bool depends = false;
-        for (int32_t k = 0; k < n->input_count; k++)
+        bool depends = false, first = false;
+        for (int32_t k = 0; k < n->input_count; k++) {
             depends |= input_differentiable(n, k) && plan_of(p, n->in[k])->depends;
-        for (int32_t o = 0; o < n->op->output_count; o++) plan_of(p, n->out[o])->depends |= depends;
+            if (k < n->of_first) first = depends;
+        }
+        for (int32_t o = 0; o < n->op->output_count; o++)
+            plan_of(p, n->out[o])->depends |= o == 0 && n->of_first > 0 ? first : depends;
     }
 }
 

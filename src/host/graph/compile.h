@@ -65,8 +65,9 @@ typedef struct planned_node {
     quern_tensor *const *in;
     quern_tensor *const *out;
     const void *attributes;
-    bool backward; /* has a backward step */
-    bool is_copy;  /* the cast of a parameter: forward is the update's */
+    int32_t of_first; /* so many inputs are all that out[0] depends on; 0: on every one */
+    bool backward;    /* has a backward step */
+    bool is_copy;     /* the cast of a parameter: forward is the update's */
     void *plan;
     size_t saved_bytes, forward_scratch_bytes, backward_scratch_bytes;
     int32_t saved; /* item, or -1 */

@@ -68,10 +68,12 @@ static bool apart(const quern_program *p, const planned_node *first, const plann
     return a != b;
 }
 
-/* Whether the sum that `first` makes can be made where `second` stands. */
+/* Whether the sum that `first` makes can be made where `second` stands, and no one is to read its
+ * gradient: what the norm adds to that goes to the operands at once. */
 static bool can_keep(const quern_program *p, const planned_node *first,
                      const planned_node *second) {
     const quern_tensor *sum = first->out[0];
+    if (p->desc.output_gradients && plan_of(p, sum)->output) return false;
     for (const planned_node *n = first + 1; n <= second; n++)
         for (int32_t k = n == second; n->op && k < n->input_count; k++)
             if (n->in[k] == sum) return false;
@@ -99,6 +101,7 @@ static quern_status fuse_into(quern_program *p, const fusion *row, planned_node 
     fused.kernel = p->backend->kernels[row->fused];
     if (row->keeps) {
         QUERN_TRY(outputs_join(p, &fused, second->out[0]));
+        fused.of_first = first->input_count;
     } else {
         plan_of(p, first->out[0])->used = false;
         fused.out = second->out;
