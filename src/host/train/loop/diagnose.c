@@ -82,7 +82,7 @@ static quern_status gradients_name(quern_trainer *t, const task_record *record) 
                               tensor->name);
     }
     return quern_fail(QUERN_NOT_FINITE, "step %" PRId64 ": the gradient's norm is %g", record->step,
-                      record->norm);
+                      text_plain_nan(record->norm));
 }
 
 static double schedule_factor(const quern_trainer *t, const task_record *record) {
