@@ -10,11 +10,12 @@
  *             with data == NULL is not wanted. NULL: the op has no gradient on this backend.
  *   drop      frees what plan built. May be NULL.
  * Forward and backward never allocate, never synchronise, and work on the stream they are given.
- * Every view is contiguous unless the op's row says STRIDED. An output may share its memory with
- * an input only where the op's row says INPLACE, a gradient with what backward reads or writes only
- * where it says GRAD_INPLACE, GRAD_ON_INPUT or GRAD_ALIKE. One exception: in the following
- * microbatches of a window a buffer that a node renews (batch_norm) and its next value are one
- * memory.
+ * Every view is row-major without gaps unless the op's row says STRIDED. Where it says
+ * CHANNELS_LAST or ELEMENTWISE, the images that it speaks of, and their gradients, may lie as
+ * (N, H, W, C) would: their strides say so. An output may share its memory with an input only where
+ * the op's row says INPLACE, a gradient with what backward reads or writes only where it says
+ * GRAD_INPLACE, GRAD_ON_INPUT or GRAD_ALIKE. One exception: in the following microbatches of a
+ * window a buffer that a node renews (batch_norm) and its next value are one memory.
  *
  * The application adds an op of its own by filling a quern_op (below) and calling quern_custom().
  */
@@ -156,7 +157,12 @@ enum {                              /* quern_op.flags */
        QUERN_OP_WIDE_OUT = 2048,    /* and then only inputs; the outputs stay F32 */
        QUERN_OP_GRAD_ON_INPUT = 4096, /* grad_in[0] may overwrite in[0], if not accumulating */
        QUERN_OP_GRAD_ALIKE = 8192,    /* grad_in[1] may be grad_in[0], if neither accumulates */
-       QUERN_OP_GRAD_WIDE = 16384     /* the gradients of 16-bit inputs may be F32 (plan's wide) */
+       QUERN_OP_GRAD_WIDE = 16384,    /* the gradients of 16-bit inputs may be F32 (plan's wide) */
+       /* in[0] and out[0], where they are images (N, C, H, W), may have their channels innermost */
+       QUERN_OP_CHANNELS_LAST = 32768,
+       /* the same of all inputs and outputs, where these have one shape: where they lie is all one
+        * to it */
+       QUERN_OP_ELEMENTWISE = 65536
 };
 
 typedef struct quern_op {

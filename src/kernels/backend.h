@@ -96,6 +96,10 @@ struct quern_backend {
      * all of it. */
     size_t (*record_write)(const backend_record *record, char *to, size_t bytes);
 
+    /* Whether convolutions of this type are best given images whose channels are innermost
+     * (layout.h); tf32: as in quern_kernel_args. */
+    bool (*channels_last)(const backend_device *device, quern_dtype dtype, bool tf32);
+
     const quern_kernel *const *kernels;        /* [QUERN_OP_ID_COUNT] */
     const quern_kernel_function *tasks;        /* [TASK_COUNT] */
     const quern_kernel_function *update_rules; /* [QUERN_OPTIMIZER_COUNT] */

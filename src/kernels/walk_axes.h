@@ -34,6 +34,25 @@ static inline void walk_axes_add(walk_axes *w, const quern_view *operand) {
         w->stride[o][i] = operand->dim[i - missing] == 1 ? 0 : operand->stride[i - missing];
 }
 
+static inline void walk_axes_swap(walk_axes *w, int32_t a, int32_t b) {
+    const int64_t dim = w->dim[a];
+    w->dim[a] = w->dim[b];
+    w->dim[b] = dim;
+    for (int32_t o = 0; o < w->operand_count; o++) {
+        const int64_t stride = w->stride[o][a];
+        w->stride[o][a] = w->stride[o][b];
+        w->stride[o][b] = stride;
+    }
+}
+
+/* Axes in the order in which this operand steps through its memory: for walks that may be gone
+ * through in any order, before they are closed. Row-major ones stay as they are. */
+static inline void walk_axes_sort(walk_axes *w, int32_t operand) {
+    const int64_t *stride = w->stride[operand];
+    for (int32_t i = 1; i < w->rank; i++)
+        for (int32_t k = i; k > 0 && stride[k - 1] < stride[k]; k--) walk_axes_swap(w, k - 1, k);
+}
+
 static inline bool walk_axes_mergeable(const walk_axes *w, int32_t outer, int32_t inner) {
     for (int32_t o = 0; o < w->operand_count; o++)
         if (w->stride[o][outer] != w->stride[o][inner] * w->dim[inner]) return false;

@@ -52,6 +52,7 @@ static quern_status world_fit(world *w, const image_run_desc *d, image_run *out)
         .step_limit = d->step_limit > 0 ? d->step_limit : 3,
         .accumulate = d->accumulate,
         .no_capture = d->no_capture,
+        .precision = d->precision,
         .optimizer = {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.01f},
         .save = {.directory = d->save, .resume = d->resume},
     };

@@ -9,6 +9,7 @@ typedef struct image_run_desc {
     quern_status (*build)(void *self, quern_graph *g, quern_verify_model *out);
     quern_device_kind kind;
     bool no_capture;
+    quern_precision precision;
     int64_t accumulate; /* default 1 */
     const char *save;   /* directory; NULL: nothing is saved */
     bool resume, tune;

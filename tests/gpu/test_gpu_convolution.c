@@ -13,10 +13,12 @@ enum { MODELS = 2 };
  * the largest at most (verify.h), gradients are of order 1. */
 static const double NEAR_CPU = 3e-5;
 
-static void check_captured(int model, int64_t accumulate) {
+static void check_captured(int model, int64_t accumulate, quern_precision precision) {
     image_run captured, eager;
-    image_run_desc d = {
-        .build = models[model].build, .kind = QUERN_DEVICE_CUDA, .accumulate = accumulate};
+    image_run_desc d = {.build = models[model].build,
+                        .kind = QUERN_DEVICE_CUDA,
+                        .accumulate = accumulate,
+                        .precision = precision};
     REQUIRE_OK(image_run_fit(&captured, &d));
     d.no_capture = true;
     REQUIRE_OK(image_run_fit(&eager, &d));
@@ -28,8 +30,16 @@ static void check_captured(int model, int64_t accumulate) {
 
 TEST_CASE(GpuConvolution, a_captured_step_is_the_eager_step_bit_for_bit) {
     if (!gpu_has_device()) return;
-    for (int i = 0; i < MODELS; i++) check_captured(i, 1);
-    check_captured(1, 2);
+    for (int i = 0; i < MODELS; i++) check_captured(i, 1, QUERN_PRECISION_F32);
+    check_captured(1, 2, QUERN_PRECISION_F32);
+}
+
+/* There the images between convolutions have their channels innermost. */
+TEST_CASE(GpuConvolution, and_with_images_channels_last) {
+    if (!gpu_has_device()) return;
+    check_captured(0, 1, QUERN_PRECISION_BF16);
+    check_captured(1, 1, QUERN_PRECISION_F16);
+    check_captured(1, 2, QUERN_PRECISION_TF32);
 }
 
 static void check_near(int model, int64_t accumulate) {

@@ -2,11 +2,11 @@
 #include "op_case.h"
 
 /* One element, odd sizes, one past a vector, none at all, several axes, one past a chunk. */
-static const op_tensor shapes[] = {{DIMS(1)},   {SCALAR},        {DIMS(31)},
-                                   {DIMS(33)},  {DIMS(2, 3, 5)}, {DIMS(0, 7)},
-                                   {DIMS(257)}, {DIMS(16385)},   {DIMS(3, 5462)}};
-static const char *const labels[] = {"1",   "scalar", "31",    "33",    "2x3x5",
-                                     "0x7", "257",    "16385", "3x5462"};
+static const op_tensor shapes[] = {{DIMS(1)},       {SCALAR},          {DIMS(31)},  {DIMS(33)},
+                                   {DIMS(2, 3, 5)}, {DIMS(0, 7)},      {DIMS(257)}, {DIMS(16385)},
+                                   {DIMS(3, 5462)}, {DIMS(2, 3, 3, 5)}};
+static const char *const labels[] = {"1",   "scalar", "31",    "33",     "2x3x5",
+                                     "0x7", "257",    "16385", "3x5462", "2x3x3x5"};
 
 static void unary(op_domain domain, double offset, const void *attributes, bool evaluation) {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
@@ -60,6 +60,10 @@ void op_cases_cast(void) {
                         .attributes = &f64,
                         .in = {{DIMS(5, 33)}},
                         .out = {{DIMS(5, 33), .dtype = QUERN_F64}}});
+    op_check(&(op_case){.label = "images",
+                        .attributes = &f64,
+                        .in = {{DIMS(2, 3, 3, 5)}},
+                        .out = {{DIMS(2, 3, 3, 5), .dtype = QUERN_F64}}});
     op_check(&(op_case){.label = "F64 to real",
                         .attributes = &f32,
                         .in = {{DIMS(16385), .dtype = QUERN_F64}},
@@ -87,6 +91,7 @@ static const pair pairs[] = {
     {"same", {DIMS(31)}, {DIMS(31)}, {DIMS(31)}},
     {"same, past a chunk", {DIMS(3, 5462)}, {DIMS(3, 5462)}, {DIMS(3, 5462)}},
     {"one element", {DIMS(1)}, {DIMS(1)}, {DIMS(1)}},
+    {"images", {DIMS(2, 3, 3, 5)}, {DIMS(2, 3, 3, 5)}, {DIMS(2, 3, 3, 5)}},
     {"scalars", {SCALAR}, {SCALAR}, {SCALAR}},
     {"a row to rows", {DIMS(5, 33)}, {DIMS(33)}, {DIMS(5, 33)}},
     {"rows to a row", {DIMS(33)}, {DIMS(5, 33)}, {DIMS(5, 33)}},

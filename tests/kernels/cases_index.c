@@ -11,6 +11,17 @@ void op_cases_contiguous(void) {
         c.in[0].strided = i % 2 == 1;
         op_check(&c);
     }
+    /* from one layout of images to the other, by squares and not; the last is as it was */
+    static const op_tensor images[] = {{DIMS(2, 3, 5, 7)}, {DIMS(2, 33, 5, 7)},
+                                       {DIMS(1, 8, 2, 4)}, {DIMS(3, 65, 3, 1)},
+                                       {DIMS(2, 1, 4, 5)}, {DIMS(0, 9, 4, 5)}};
+    for (size_t i = 0; i < 3 * sizeof images / sizeof *images; i++) {
+        op_case c = {.label = i % 3 == 0 ? "to channels last" : "from channels last"};
+        c.in[0] = c.out[0] = images[i / 3];
+        c.in[0].channels_last = i % 3 > 0;
+        c.out[0].channels_last = i % 3 != 1;
+        op_check(&c);
+    }
     op_check(&(op_case){
         .label = "I32",
         .in = {{DIMS(3, 4), .domain = OP_INDEX, .below = 9, .dtype = QUERN_I32, .strided = true}},

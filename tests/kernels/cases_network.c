@@ -184,6 +184,20 @@ void op_cases_conv2d(void) {
                         .attributes = &plain,
                         .in = {{DIMS(10, 3, 2, 3)}, {DIMS(4, 3, 1, 1)}, {DIMS(4)}},
                         .out = {{DIMS(10, 4, 2, 3)}}});
+    op_check(&(op_case){.label = "one channel to eight, a bias",
+                        .attributes = &padded,
+                        .in = {{DIMS(2, 1, 3, 4)}, {DIMS(8, 1, 3, 3)}, {DIMS(8)}},
+                        .out = {{DIMS(2, 8, 5, 4)}}});
+}
+
+/* Odd numbers of channels and what makes whole packs, in a window of three by two. */
+static void pool_channels(bool exclude) {
+    static const int64_t channels[] = {1, 7, 8, 31, 33};
+    for (size_t i = 0; i < sizeof channels / sizeof *channels; i++)
+        op_check(&(op_case){.label = "channels",
+                            .attributes = &(quern_pool2d_desc){{3, 2}, {2, 1}, {1, 1}, exclude},
+                            .in = {{DIMS(2, channels[i], 4, 3), .domain = OP_DISTINCT}},
+                            .out = {{DIMS(2, channels[i], 2, 4)}}});
 }
 
 void op_cases_max_pool2d(void) {
@@ -199,6 +213,7 @@ void op_cases_max_pool2d(void) {
                         .attributes = &(quern_pool2d_desc){{3, 2}, {2, 1}, {1, 1}, false},
                         .in = {{DIMS(2, 2, 6, 5), .domain = OP_DISTINCT}},
                         .out = {{DIMS(2, 2, 3, 6)}}});
+    pool_channels(false);
 }
 
 void op_cases_avg_pool2d(void) {
@@ -214,25 +229,38 @@ void op_cases_avg_pool2d(void) {
                         .attributes = &(quern_pool2d_desc){{3, 2}, {2, 1}, {1, 1}, true},
                         .in = {{DIMS(2, 2, 6, 5)}},
                         .out = {{DIMS(2, 2, 3, 6)}}});
+    pool_channels(true);
 }
 
 void op_cases_global_avg_pool2d(void) {
     op_check(&(op_case){.label = "odd planes", .in = {{DIMS(2, 3, 5, 7)}}, .out = {{DIMS(2, 3)}}});
     op_check(&(op_case){.label = "one pixel", .in = {{DIMS(3, 2, 1, 1)}}, .out = {{DIMS(3, 2)}}});
+    static const int64_t channels[] = {1, 7, 8, 31, 33};
+    for (size_t i = 0; i < sizeof channels / sizeof *channels; i++)
+        op_check(&(op_case){.label = "channels",
+                            .in = {{DIMS(2, channels[i], 3, 5)}},
+                            .out = {{DIMS(2, channels[i])}}});
+    op_check(
+        &(op_case){.label = "large planes", .in = {{DIMS(2, 16, 13, 10)}}, .out = {{DIMS(2, 16)}}});
 }
 
 void op_cases_batch_norm(void) {
     static const quern_batch_norm_desc desc = {1e-5f, 0.1f};
-    op_check(&(op_case){.label = "images",
-                        .attributes = &desc,
-                        .in = {{DIMS(4, 3, 5, 7)},
-                               {DIMS(3)},
-                               {DIMS(3)},
-                               {DIMS(3), .no_gradient = true},
-                               {DIMS(3), .domain = OP_POSITIVE, .no_gradient = true}},
-                        .out = {{DIMS(4, 3, 5, 7)},
-                                {DIMS(3), .no_gradient = true},
-                                {DIMS(3), .no_gradient = true}}});
+    static const int64_t dims[][4] = {{4, 3, 5, 7},  {2, 1, 3, 4},  {3, 7, 2, 3}, {2, 8, 3, 3},
+                                      {2, 31, 2, 2}, {2, 33, 2, 3}, {3, 16, 9, 8}};
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+        const int64_t *d = dims[i], c = d[1];
+        op_check(&(op_case){.label = "images",
+                            .attributes = &desc,
+                            .in = {{DIMS(d[0], c, d[2], d[3])},
+                                   {DIMS(c)},
+                                   {DIMS(c)},
+                                   {DIMS(c), .no_gradient = true},
+                                   {DIMS(c), .domain = OP_POSITIVE, .no_gradient = true}},
+                            .out = {{DIMS(d[0], c, d[2], d[3])},
+                                    {DIMS(c), .no_gradient = true},
+                                    {DIMS(c), .no_gradient = true}}});
+    }
     op_check(&(op_case){
         .label = "vectors, far from zero",
         .attributes = &desc,

@@ -11,7 +11,7 @@
 static struct {
     quern_op_id op;
     double forward_tolerance, backward_tolerance; /* of F32 */
-    int32_t case_count;
+    int32_t case_count, turned_count;
     bool begun;
 } current;
 
@@ -179,7 +179,16 @@ static bool is_large(const op_case *c) {
     return count > 3000;
 }
 
+/* Row-major: what the CPU computes. */
+static op_case plain(const op_case *c) {
+    op_case out = *c;
+    for (int32_t i = 0; i < QUERN_INPUT_MAX; i++) out.in[i].channels_last = false;
+    for (int32_t i = 0; i < QUERN_OUTPUT_MAX; i++) out.out[i].channels_last = false;
+    return out;
+}
+
 static void check_type(const op_case *c, quern_dtype real, bool unaligned, uint32_t wide) {
+    const op_case row_major = plain(c);
     op_session cpu = {0}, device = {0};
     op_world reference = {0}, w = {0};
     device_session(&device);
@@ -187,8 +196,8 @@ static void check_type(const op_case *c, quern_dtype real, bool unaligned, uint3
     device.wide = wide;
     device_order(DEVICE_ORDER_FORWARD);
     if (HELD(session_open(&cpu, 1) == QUERN_OK, "%s", quern_error()) &&
-        HELD(op_world_create(&reference, current.op, c, QUERN_F64, &cpu) == QUERN_OK, "%s: %s",
-             c->label, quern_error()) &&
+        HELD(op_world_create(&reference, current.op, &row_major, QUERN_F64, &cpu) == QUERN_OK,
+             "%s: %s", c->label, quern_error()) &&
         HELD(op_world_create(&w, current.op, c, real, &device) == QUERN_OK, "%s: plan: %s",
              c->label, quern_error())) {
         use_all_bits(&w);
@@ -214,14 +223,40 @@ static void check_half(const op_case *c, quern_dtype real) {
         if (!quern_test_failed()) check_type(c, real, false, wide[i]);
 }
 
-void op_check(const op_case *c) {
-    current.case_count++;
+static void check_types(const op_case *c) {
     check_type(c, QUERN_F32, false, 0);
     if (is_large(c)) return;
     if (!quern_test_failed()) check_type(c, QUERN_F64, false, 0);
     check_half(c, QUERN_F16);
     check_half(c, QUERN_BF16);
     if (!quern_test_failed()) check_type(c, QUERN_F32, true, 0);
+}
+
+static bool same_dims(const op_tensor *a, const op_tensor *b) {
+    return a->rank == b->rank && memcmp(a->dim, b->dim, sizeof a->dim) == 0;
+}
+
+/* The case with its images channels last, of what the op's row lets lie so. */
+static bool turn(op_case *c) {
+    const quern_op *op = graph_op((int32_t)current.op);
+    const bool each = (op->flags & QUERN_OP_ELEMENTWISE) != 0;
+    if (c->in[0].rank != 4 || !(each || (op->flags & QUERN_OP_CHANNELS_LAST))) return false;
+    for (int32_t i = 0; i < op->input_count; i++) {
+        if (each && !same_dims(&c->in[i], &c->out[0])) return false;
+        c->in[i].channels_last = i == 0 || each;
+    }
+    c->out[0].channels_last = c->out[0].rank == 4;
+    return true;
+}
+
+void op_check(const op_case *c) {
+    op_case turned = *c;
+    current.case_count++;
+    check_types(c);
+    if (!quern_test_failed() && turn(&turned)) {
+        current.turned_count++;
+        check_types(&turned);
+    }
 }
 
 static quern_status run_one(quern_op_id op, const op_case *c, quern_dtype real, int32_t input,
@@ -261,10 +296,13 @@ void op_cases_run(quern_op_id op, double forward_tolerance, double backward_tole
     current.op = op;
     current.forward_tolerance = forward_tolerance;
     current.backward_tolerance = backward_tolerance;
-    current.case_count = 0;
+    current.case_count = current.turned_count = 0;
     current.begun = true;
     cases();
     current.begun = false;
     device_end();
+    const uint32_t turns = QUERN_OP_CHANNELS_LAST | QUERN_OP_ELEMENTWISE;
     HELD(current.case_count > 0, "%s has no case", graph_op((int32_t)op)->name);
+    HELD(current.turned_count > 0 || !(graph_op((int32_t)op)->flags & turns),
+         "%s has no case of images", graph_op((int32_t)op)->name);
 }

@@ -1,7 +1,7 @@
 /* device_check.h - the kernels of one device against the CPU's in F64 on the same inputs, over the
  * cases of op_case.h: forward, backward, accumulating, in place, each gradient alone, run again;
  * in four real types; aligned and not; in several orders of blocks and threads, where the device
- * lets them be chosen. */
+ * lets them be chosen; images row-major and, where the op's row allows it, channels last. */
 #ifndef QUERN_TESTS_KERNELS_DEVICE_CHECK_H
 #define QUERN_TESTS_KERNELS_DEVICE_CHECK_H
 

@@ -49,6 +49,7 @@ typedef struct op_tensor {
     bool absent;          /* an optional input that is not there */
     bool no_gradient;     /* input: never wanted; output: no loss reaches it (grad_out NULL) */
     bool strided;         /* stored column-major with gaps: for STRIDED ops */
+    bool channels_last;   /* images stored as (N, H, W, C) */
 } op_tensor;
 
 typedef struct op_case {

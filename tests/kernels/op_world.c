@@ -3,6 +3,7 @@
 #include "half.h"
 #include "host/base/random.h"
 #include "host/base/size.h"
+#include "kernels/layout.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,6 +152,7 @@ static quern_view view_of(const op_tensor *t, quern_dtype real, size_t *bytes) {
         v.stride[axis] = t->strided ? 2 * v.count : v.count;
         v.count *= t->dim[axis];
     }
+    if (t->channels_last && !t->absent) layout_channels_last(&v);
     *bytes = (size_t)(t->strided ? 2 * v.count : v.count) * quern_dtype_bytes(v.dtype);
     return v;
 }

@@ -4,6 +4,8 @@
  *            it lies in (its root) and where in it
  * fuse.c     neighbouring nodes become one
  * precision.c which values are 16 bits, and the casts between them
+ * layout.c   which images have their channels innermost, and the copies between the layouts
+ * rewrite.c  what these two put between the graph's tensors and nodes
  * autodiff.c which gradients flow, the backward steps, who writes and who adds
  * plan.c     how long each buffer lives, what may share, where it lies
  * program.c  the passes in order, binding, issuing */
@@ -146,9 +148,22 @@ static inline bool input_differentiable(const planned_node *n, int32_t i) {
 QUERN_MUST_CHECK quern_status tensor_resolve(quern_program *p, const quern_tensor *t);
 void alias_resolve(quern_program *p, const planned_node *n);
 
+/* rewrite.c. Room for so many times the tensors there are. */
+QUERN_MUST_CHECK quern_status program_grow_tensors(quern_program *p, int32_t times);
+/* The next of them, named "<like>:<suffix>", row-major. */
+QUERN_MUST_CHECK quern_status program_tensor(quern_program *p, quern_tensor **out,
+                                             const quern_tensor *like, quern_dtype dtype,
+                                             const char *suffix);
+QUERN_MUST_CHECK quern_status program_list(quern_program *p, quern_tensor *const **out,
+                                           quern_tensor *tensor);
+/* to = op(from) */
+QUERN_MUST_CHECK quern_status program_node(quern_program *p, planned_node *out, int32_t builtin,
+                                           void *attributes, quern_tensor *from, quern_tensor *to);
+
 QUERN_MUST_CHECK quern_status program_select(quern_program *p);
 QUERN_MUST_CHECK quern_status program_fuse(quern_program *p);
 QUERN_MUST_CHECK quern_status program_assign_precision(quern_program *p);
+QUERN_MUST_CHECK quern_status program_assign_layout(quern_program *p);
 QUERN_MUST_CHECK quern_status program_differentiate(quern_program *p);
 QUERN_MUST_CHECK quern_status program_place(quern_program *p);
 

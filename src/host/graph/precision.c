@@ -15,9 +15,6 @@
 
 #include <quern/op_desc.h>
 
-#include <stdio.h>
-#include <string.h>
-
 /* What there is of a tensor, so far. */
 typedef struct forms {
     quern_tensor *half;        /* NULL: not needed yet */
@@ -59,70 +56,28 @@ quern_status precision_check(quern_precision precision, const quern_graph *graph
                       quern_precision_name(precision), quern_dtype_name(graph->dtype));
 }
 
-/* tensors and nodes of the program's own */
-
 static quern_status half_tensor(assignment *a, const quern_tensor *of, quern_tensor **out) {
-    quern_program *p = a->p;
-    char name[600];
-    QUERN_TRY(arena_allocate(&p->memory, out, 1, sizeof **out, "16-bit values"));
-    quern_tensor *t = *out;
-    *t = (quern_tensor){.graph = p->graph,
-                        .id = p->tensor_count++,
-                        .role = ROLE_VALUE,
-                        .shape = of->shape,
-                        .contiguous = of->contiguous};
-    t->shape.dtype = a->dtype;
-    snprintf(name, sizeof name, "%s:%s", of->name, quern_dtype_name(a->dtype));
-    QUERN_TRY(arena_copy_string(&p->memory, &t->name, name));
-    return tensor_resolve(p, t);
-}
-
-static planned_node *node_next(assignment *a, const planned_node *like) {
-    planned_node *n = &a->nodes[a->node_count++];
-    if (like) *n = *like;
-    return n;
-}
-
-static quern_status tensor_list(quern_program *p, quern_tensor *const **out, quern_tensor *tensor) {
-    quern_tensor **list = NULL;
-    QUERN_TRY(arena_allocate(&p->memory, &list, 1, sizeof *list, "16-bit values"));
-    list[0] = tensor;
-    *out = list;
-    return QUERN_OK;
+    return program_tensor(a->p, out, of, a->dtype, quern_dtype_name(a->dtype));
 }
 
 static quern_status cast_append(assignment *a, quern_tensor *from, quern_tensor *to) {
-    quern_program *p = a->p;
-    graph_node *node = NULL;
     quern_cast_desc *desc = NULL;
     QUERN_ENSURE(a->node_count < a->capacity);
-    QUERN_TRY(arena_allocate(&p->memory, &node, 1, sizeof *node, "cast"));
-    QUERN_TRY(arena_allocate(&p->memory, &desc, 1, sizeof *desc, "cast"));
+    QUERN_TRY(arena_allocate(&a->p->memory, &desc, 1, sizeof *desc, "cast"));
     desc->dtype = to->shape.dtype;
-    *node = (graph_node){.op = graph_op(QUERN_OP_ID_cast),
-                         .builtin = QUERN_OP_ID_cast,
-                         .name = to->name,
-                         .attributes = desc,
-                         .input_count = 1,
-                         .output_count = 1};
-    planned_node *n = node_next(a, NULL);
-    *n = (planned_node){.node = node,
-                        .op = node->op,
-                        .kernel = p->backend->kernels[QUERN_OP_ID_cast],
-                        .input_count = 1,
-                        .attributes = desc,
-                        .saved = -1,
-                        .is_copy = from->role == ROLE_PARAMETER};
-    QUERN_TRY(tensor_list(p, &n->in, from));
-    return tensor_list(p, &n->out, to);
+    planned_node *n = &a->nodes[a->node_count++];
+    QUERN_TRY(program_node(a->p, n, QUERN_OP_ID_cast, desc, from, to));
+    n->is_copy = from->role == ROLE_PARAMETER;
+    return QUERN_OK;
 }
 
 static quern_status alias_append(assignment *a, const planned_node *alias, quern_tensor *from,
                                  quern_tensor *to) {
     QUERN_ENSURE(a->node_count < a->capacity);
-    planned_node *n = node_next(a, alias);
-    QUERN_TRY(tensor_list(a->p, &n->in, from));
-    QUERN_TRY(tensor_list(a->p, &n->out, to));
+    planned_node *n = &a->nodes[a->node_count++];
+    *n = *alias;
+    QUERN_TRY(program_list(a->p, &n->in, from));
+    QUERN_TRY(program_list(a->p, &n->out, to));
     alias_resolve(a->p, n);
     return QUERN_OK;
 }
@@ -225,7 +180,7 @@ static quern_status node_assign(assignment *a, const planned_node *given) {
     QUERN_TRY(inputs_take(a, &n, half));
     QUERN_TRY(outputs_make(a, &n, half));
     QUERN_ENSURE(a->node_count < a->capacity);
-    *node_next(a, NULL) = n;
+    a->nodes[a->node_count++] = n;
     for (int32_t o = 0; o < n.op->output_count; o++) QUERN_TRY(output_pass(a, given->out[o]));
     return QUERN_OK;
 }
@@ -233,12 +188,8 @@ static quern_status node_assign(assignment *a, const planned_node *given) {
 /* Two more tensors for each of the graph's: an output that passes through F32 has two of them. */
 static quern_status assignment_begin(assignment *a) {
     quern_program *p = a->p;
-    const int64_t count = p->tensor_count;
-    tensor_plan *tensors = NULL;
-    QUERN_TRY(arena_allocate(&p->memory, &a->forms, count, sizeof *a->forms, "forms"));
-    QUERN_TRY(arena_allocate(&p->memory, &tensors, 3 * count, sizeof *tensors, "tensors"));
-    if (count > 0) memcpy(tensors, p->tensors, (size_t)count * sizeof *tensors);
-    p->tensors = tensors;
+    QUERN_TRY(arena_allocate(&p->memory, &a->forms, p->tensor_count, sizeof *a->forms, "forms"));
+    QUERN_TRY(program_grow_tensors(p, 3));
     a->capacity = p->node_count + 3 * p->tensor_count;
     QUERN_TRY(arena_allocate(&p->memory, &a->nodes, a->capacity, sizeof *a->nodes, "nodes"));
     for (const quern_tensor *t = p->graph->tensors; t; t = t->next)

@@ -126,6 +126,7 @@ static quern_status passes_run(quern_program *p) {
     QUERN_TRY(program_select(p));
     if (!p->desc.no_fusion) QUERN_TRY(program_fuse(p));
     QUERN_TRY(program_assign_precision(p));
+    QUERN_TRY(program_assign_layout(p));
     QUERN_TRY(forward_append(p));
     if (has_backward(p)) QUERN_TRY(program_differentiate(p));
     QUERN_TRY(kernels_plan(p));

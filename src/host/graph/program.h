@@ -2,7 +2,8 @@
  *
  * Two phases, so that several programs can share one arena: program_plan decides everything and
  * allocates host memory only; program_bind sets every pointer. Passes, one file each:
- * autodiff.c appends backward steps, fuse.c merges neighbours, plan.c places the buffers. */
+ * autodiff.c appends backward steps, fuse.c merges neighbours, precision.c and layout.c assign
+ * types and layouts, plan.c places the buffers. */
 #ifndef QUERN_GRAPH_PROGRAM_H
 #define QUERN_GRAPH_PROGRAM_H
 

@@ -58,6 +58,11 @@ static void cpu_release(backend_device *d, void *pointer, size_t bytes) {
     memory_release(d->host, pointer, 1, bytes);
 }
 
+static bool cpu_channels_last(const backend_device *d, quern_dtype dtype, bool tf32) {
+    (void)d, (void)dtype, (void)tf32;
+    return false;
+}
+
 const quern_backend quern_backend_cpu = {
     .name = "cpu",
     .kind = QUERN_BACKEND_CPU,
@@ -92,6 +97,7 @@ const quern_backend quern_backend_cpu = {
     .record_destroy = cpu_record_destroy,
     .record_use = cpu_record_use,
     .record_write = cpu_record_write,
+    .channels_last = cpu_channels_last,
     .kernels = cpu_kernels,
     .tasks = cpu_tasks,
     .update_rules = cpu_update_rules,

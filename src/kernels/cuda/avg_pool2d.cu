@@ -13,33 +13,38 @@ __device__ R window_count(const pool_shape &p, pool_span rows, pool_span columns
     return (R)((rows.stop - rows.first) * (columns.stop - columns.first));
 }
 
-template <typename T>
+template <int WIDTH, typename T>
 __global__ void forward_kernel(pool_shape p, int64_t count, const T *x, T *y) {
     typedef real<T> R;
-    for (int64_t at = launch_index(); at < count; at += launch_stride()) {
-        const T *from = x + at / (p.oh * p.ow) * p.h * p.w;
-        const pool_span rows = pool_pixels(p, 0, at / p.ow % p.oh);
-        const pool_span columns = pool_pixels(p, 1, at % p.ow);
-        R sum = 0;
+    for (int64_t i = launch_index(); i < count / WIDTH; i += launch_stride()) {
+        const pool_place at = pool_place_of<WIDTH>(p, i, p.oh, p.ow);
+        const pool_span rows = pool_pixels(p, 0, at.row), columns = pool_pixels(p, 1, at.column);
+        R sum[WIDTH] = {}, value[WIDTH];
         for (int64_t r = rows.first; r < rows.stop; r++)
-            for (int64_t c = columns.first; c < columns.stop; c++) sum += (R)from[r * p.w + c];
-        y[at] = (T)(sum / window_count<R>(p, rows, columns));
+            for (int64_t c = columns.first; c < columns.stop; c++) {
+                pool_read(x + pool_offset(p, at, p.h, p.w, r, c), value);
+                for (int j = 0; j < WIDTH; j++) sum[j] += value[j];
+            }
+        for (int j = 0; j < WIDTH; j++) sum[j] /= window_count<R>(p, rows, columns);
+        pool_write(y + i * WIDTH, sum);
     }
 }
 
-template <typename T>
+template <int WIDTH, typename T>
 __global__ void backward_kernel(pool_shape p, int64_t count, const T *gy, bool add, T *gx) {
     typedef real<T> R;
-    for (int64_t at = launch_index(); at < count; at += launch_stride()) {
-        const int64_t plane = at / (p.h * p.w), pixel = at % (p.h * p.w);
-        const pool_span rows = pool_windows(p, 0, pixel / p.w);
-        const pool_span columns = pool_windows(p, 1, pixel % p.w);
-        R sum = add ? (R)gx[at] : (R)0;
-        for (int64_t i = rows.first; i < rows.stop; i++)
-            for (int64_t j = columns.first; j < columns.stop; j++)
-                sum += (R)gy[(plane * p.oh + i) * p.ow + j] /
-                       window_count<R>(p, pool_pixels(p, 0, i), pool_pixels(p, 1, j));
-        gx[at] = (T)sum;
+    for (int64_t i = launch_index(); i < count / WIDTH; i += launch_stride()) {
+        const pool_place at = pool_place_of<WIDTH>(p, i, p.h, p.w);
+        const pool_span rows = pool_windows(p, 0, at.row), columns = pool_windows(p, 1, at.column);
+        R sum[WIDTH], g[WIDTH];
+        pool_begin(add, gx + i * WIDTH, sum);
+        for (int64_t r = rows.first; r < rows.stop; r++)
+            for (int64_t c = columns.first; c < columns.stop; c++) {
+                const R seen = window_count<R>(p, pool_pixels(p, 0, r), pool_pixels(p, 1, c));
+                pool_read(gy + pool_offset(p, at, p.oh, p.ow, r, c), g);
+                for (int j = 0; j < WIDTH; j++) sum[j] += g[j] / seen;
+            }
+        pool_write(gx + i * WIDTH, sum);
     }
 }
 
@@ -48,19 +53,36 @@ quern_status forward(const quern_kernel_args *args) {
     const int64_t count = args->out[0].count;
     return real_dispatch(args->in[0].dtype, [&](auto zero) {
         typedef decltype(zero) T;
-        return launch(args->stream, launch_over(count), forward_kernel<T>, p, count,
-                      (const T *)args->in[0].data, (T *)args->out[0].data);
+        const T *x = (const T *)args->in[0].data;
+        T *y = (T *)args->out[0].data;
+        return pool_dispatch(
+            p,
+            [&](auto width) {
+                constexpr int WIDTH = decltype(width)::value;
+                return launch(args->stream, launch_over(count / WIDTH), forward_kernel<WIDTH, T>, p,
+                              count, x, y);
+            },
+            x, y);
     });
 }
 
 quern_status backward(const quern_kernel_args *args) {
     const pool_shape p = pool_shape_of(args);
-    const quern_view *gx = &args->grad_in[0];
-    if (gx->data == NULL) return QUERN_OK;
-    return real_dispatch(gx->dtype, [&](auto zero) {
+    const quern_view *view = &args->grad_in[0];
+    if (view->data == NULL) return QUERN_OK;
+    return real_dispatch(view->dtype, [&](auto zero) {
         typedef decltype(zero) T;
-        return launch(args->stream, launch_over(gx->count), backward_kernel<T>, p, gx->count,
-                      (const T *)args->grad_out[0].data, args->accumulate[0], (T *)gx->data);
+        const T *gy = (const T *)args->grad_out[0].data;
+        T *gx = (T *)view->data;
+        return pool_dispatch(
+            p,
+            [&](auto width) {
+                constexpr int WIDTH = decltype(width)::value;
+                return launch(args->stream, launch_over(view->count / WIDTH),
+                              backward_kernel<WIDTH, T>, p, view->count, gy, args->accumulate[0],
+                              gx);
+            },
+            gy, gx);
     });
 }
 

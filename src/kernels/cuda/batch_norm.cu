@@ -9,11 +9,12 @@
  * Mean and variance are one pass: sums of x - shift and its square, in F64, shift being the
  * channel's first element: what cancels is a few deviations, never the mean.
  * Cost     forward 2 reads and 1 write of x, backward 4 reads and 1 write: the floor where a batch
- *          is larger than the cache. 16 bytes at a time where a plane's size allows: 7 x 7 does
- *          not.
+ *          is larger than the cache. 16 bytes at a time where a plane's size allows (7 x 7 does
+ *          not) or, channels last, the number of channels.
  * Deterministic: yes, in the order of fold.h.
  * cuDNN is not used: of row-major images its engines make turned copies first, two more passes than
- * this, and of F64, odd channel counts and evaluation it has none.
+ * this; channels last they would do what this does; and of F64, odd channel counts and evaluation
+ * it has none.
  * Source: Ioffe, Szegedy, "Batch normalization" (2015). */
 #include "channels.h"
 
@@ -67,8 +68,8 @@ template <typename T> struct statistics {
     const R *weight, *running_mean, *running_variance;
     R *next_mean, *next_variance; /* NULL: not wanted */
     const double *off, *square;   /* the batch's means of x - shift and its square */
-    const T *shift;               /* a channel's first element is `area` from the last one's */
-    int64_t area;
+    const T *shift;               /* a channel's first element is `step` from the last one's */
+    int64_t step;
     R *mean, *scale;         /* out: mean, w inverse */
     R *saved;                /* NULL: not wanted */
     int64_t channels, count; /* numbers a channel */
@@ -83,7 +84,7 @@ template <typename T> __global__ void finish_kernel(statistics<T> s) {
         const R old_mean = s.running_mean[c], old_variance = s.running_variance[c];
         const bool batch = s.training && s.count > 0;
         const double spread = batch ? s.square[c] - s.off[c] * s.off[c] : 0;
-        const R mean = batch ? (R)((double)(R)s.shift[c * s.area] + s.off[c]) : old_mean;
+        const R mean = batch ? (R)((double)(R)s.shift[c * s.step] + s.off[c]) : old_mean;
         const R variance = batch ? (R)(spread < 0 ? 0 : spread) : old_variance;
         const R unbiased = s.count > 1 ? variance * ((R)s.count / (R)(s.count - 1)) : variance;
         const R inverse = 1 / sqrt(variance + s.epsilon), keep = 1 - s.momentum;
@@ -98,24 +99,14 @@ template <typename T> __global__ void finish_kernel(statistics<T> s) {
     }
 }
 
-template <typename R> struct normalise_op : map_op {
-    R mean, scale, shift;
-    __device__ R operator()(int64_t, R x) const { return (x - mean) * scale + shift; }
+template <typename R> struct normalise_op {
+    const R *mean, *scale, *bias;
+    struct numbers {
+        R mean, scale, shift;
+    };
+    __device__ numbers of(int64_t c) const { return {mean[c], scale[c], bias[c]}; }
+    static __device__ R value(const numbers &n, R x) { return (x - n.mean) * n.scale + n.shift; }
 };
-
-template <int GROUP, int WIDTH, typename T>
-__global__ void normalise_kernel(channels_shape s, const T *x, const real<T> *mean,
-                                 const real<T> *scale, const real<T> *bias, T *y) {
-    normalise_op<real<T>> op = {};
-    const int64_t planes = s.images * s.channels;
-    for (int64_t plane = group_index<GROUP>(); plane < planes; plane += group_count<GROUP>()) {
-        const int64_t c = plane % s.channels;
-        op.mean = mean[c];
-        op.scale = scale[c];
-        op.shift = bias[c];
-        group_map<GROUP, WIDTH>(s.area, op, false, y + plane * s.area, x + plane * s.area);
-    }
-}
 
 template <typename T> quern_status measure(const quern_kernel_args *args, const channels_shape &s) {
     typedef real<T> R;
@@ -125,13 +116,7 @@ template <typename T> quern_status measure(const quern_kernel_args *args, const 
     const int64_t count = s.images * s.area;
     if (args->training && count > 0) {
         const double each = 1 / (double)count;
-        const int64_t image = s.channels * s.area;
-        walk w = {3,
-                  3,
-                  s.images * image,
-                  {s.images, s.channels, s.area},
-                  {{0, 1, 0}, {image, s.area, 1}, {0, s.area, 0}}};
-        walk_axes_close(&w);
+        const walk w = channels_walk(s, 1, 3, channels_step(s)); /* x, and its first elements */
         QUERN_TRY(fold_run<FOLD_SUM>(args->stream, w, moment_terms(),
                                      fold_result<double, 2>{{p.sums, p.others}, each, {}}, p.fold,
                                      x, x));
@@ -144,7 +129,7 @@ template <typename T> quern_status measure(const quern_kernel_args *args, const 
                                p.sums,
                                p.others,
                                x,
-                               s.area,
+                               channels_step(s),
                                p.first,
                                p.second,
                                (R *)args->saved,
@@ -165,14 +150,8 @@ quern_status forward(const quern_kernel_args *args) {
         const real<T> *bias = (const real<T> *)args->in[2].data;
         T *y = (T *)args->out[0].data;
         QUERN_TRY((measure<T>(args, s)));
-        return channels_dispatch(
-            s, x,
-            [&](auto group, auto width) {
-                constexpr int GROUP = decltype(group)::value, WIDTH = decltype(width)::value;
-                return launch(args->stream, group_shape<GROUP>(s.images * s.channels),
-                              normalise_kernel<GROUP, WIDTH, T>, s, x, p.first, p.second, bias, y);
-            },
-            y);
+        const normalise_op<real<T>> op = {p.first, p.second, bias};
+        return channels_map(args->stream, s, op, false, y, x);
     });
 }
 
@@ -189,32 +168,23 @@ __global__ void parameters_kernel(int64_t channels, const real<T> *sums, const r
     }
 }
 
-template <typename R> struct gradient_op : map_op {
-    R mean, scale, center, tilt;
-    __device__ R operator()(int64_t, R g, R x) const {
-        return scale * (g - center - (x - mean) * tilt);
+template <typename R> struct gradient_op {
+    const R *weight, *saved, *sums, *products;
+    int64_t channels;
+    R count;
+    bool training;
+    struct numbers {
+        R mean, scale, center, tilt;
+    };
+    __device__ numbers of(int64_t c) const {
+        const R inverse = saved[channels + c];
+        return {saved[c], weight[c] * inverse, training ? sums[c] / count : (R)0,
+                training ? products[c] * inverse * inverse / count : (R)0};
+    }
+    static __device__ R value(const numbers &n, R g, R x) {
+        return n.scale * (g - n.center - (x - n.mean) * n.tilt);
     }
 };
-
-template <int GROUP, int WIDTH, typename T>
-__global__ void gradient_kernel(channels_shape s, const T *gy, const T *x, const real<T> *weight,
-                                const real<T> *saved, const real<T> *sums, const real<T> *products,
-                                bool training, bool add, T *gx) {
-    typedef real<T> R;
-    gradient_op<R> op = {};
-    const int64_t planes = s.images * s.channels;
-    const R count = (R)(s.images * s.area);
-    for (int64_t plane = group_index<GROUP>(); plane < planes; plane += group_count<GROUP>()) {
-        const int64_t c = plane % s.channels;
-        const R inverse = saved[s.channels + c];
-        op.mean = saved[c];
-        op.scale = weight[c] * inverse;
-        op.center = training ? sums[c] / count : (R)0;
-        op.tilt = training ? products[c] * inverse * inverse / count : (R)0;
-        group_map<GROUP, WIDTH>(s.area, op, add, gx + plane * s.area, gy + plane * s.area,
-                                x + plane * s.area);
-    }
-}
 
 template <typename T>
 quern_status parameter_gradients(const quern_kernel_args *args, const channels_shape &s) {
@@ -239,16 +209,11 @@ quern_status backward(const quern_kernel_args *args) {
         T *gx = (T *)args->grad_in[0].data;
         QUERN_TRY((parameter_gradients<T>(args, s)));
         if (gx == NULL) return QUERN_OK;
-        return channels_dispatch(
-            s, x,
-            [&](auto group, auto width) {
-                constexpr int GROUP = decltype(group)::value, WIDTH = decltype(width)::value;
-                return launch(args->stream, group_shape<GROUP>(s.images * s.channels),
-                              gradient_kernel<GROUP, WIDTH, T>, s, gy, x,
-                              (const real<T> *)args->in[1].data, (const real<T> *)args->saved,
-                              p.first, p.second, args->training, args->accumulate[0], gx);
-            },
-            gy, gx);
+        typedef real<T> R;
+        const gradient_op<R> op = {
+            (const R *)args->in[1].data, (const R *)args->saved, p.first, p.second, s.channels,
+            (R)(s.images * s.area),      args->training};
+        return channels_map(args->stream, s, op, args->accumulate[0], gx, gy, x);
     });
 }
 

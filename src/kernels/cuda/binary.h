@@ -42,6 +42,7 @@ template <typename Op> quern_status binary_forward(const quern_kernel_args *args
     walk_axes_add(&w, y);
     walk_axes_add(&w, a);
     walk_axes_add(&w, b);
+    walk_axes_sort(&w, 0);
     walk_axes_close(&w);
     return real_dispatch(y->dtype, [&](auto zero) {
         typedef decltype(zero) T;
@@ -73,6 +74,7 @@ template <typename Op, int INPUT> quern_status binary_input(const quern_kernel_a
     walk w = walk_axes_of(g);
     const quern_view *const operands[] = {target, g, a, b, y};
     for (const quern_view *operand : operands) walk_axes_add(&w, operand);
+    if (target->count == w.count) walk_axes_sort(&w, 0);
     walk_axes_close(&w);
     return real_dispatch(target->dtype, [&](auto zero) {
         typedef decltype(zero) T;

@@ -1,6 +1,8 @@
-/* contiguous - y = x, row-major;  gx = gy into x's strides.
- * Any dtype forward, real ones backward. Cost: 1 read and 1 write per element; where the innermost
- * axis is not contiguous in x, its reads are of single elements.
+/* contiguous - y = x, row-major or, between two layouts of images, in y's strides;  gx = gy into
+ * x's strides.
+ * Any dtype forward, real ones backward. Cost: 1 read and 1 write per element; where what is
+ * innermost in y is not in x, through squares in shared memory if x's innermost axis is y's last
+ * but one, else by single elements.
  * Deterministic: yes, no reduction. */
 #include "copy.h"
 

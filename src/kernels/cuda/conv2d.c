@@ -5,8 +5,9 @@
  * Shapes   x (N, C, H, W), w (K, C / groups, R, S), b (K) or absent, y (N, K, OH, OW).
  * Cost     2 N K OH OW (C / groups) R S flops for y, gx and gw each; the bias a pass over y, its
  * gradient one over gy.
- * Each pass is a cuDNN graph over the row-major images as they lie: its strides say so, and an
- * engine that wants channels innermost turns them around in its own scratch. A gradient that is
+ * Each pass is a cuDNN graph over the images as they lie, row-major or channels last: its strides
+ * say so. The weight is row-major either way: an engine that wants channels innermost turns it in
+ * its own scratch, and the images too where these are row-major. A gradient that is
  * added to what is there is a graph of its own, with beta = 1. Where the library has no engine that
  * keeps our promises (cudnn_plan.h), or a pointer is not on 16 bytes, or there is no library,
  * conv2d_direct.h computes it.
@@ -15,6 +16,7 @@
 #include "conv2d_direct.h"
 #include "library/cudnn_plan.h"
 #include "device/device.h"
+#include "../layout.h"
 
 #include <stdio.h>
 
@@ -35,6 +37,7 @@ static conv2d_shape shape_of(const quern_kernel_args *args) {
     s.k = weight[0], s.r = weight[2], s.s = weight[3];
     s.oh = y[2], s.ow = y[3];
     s.groups = desc->groups;
+    s.last = layout_is_channels_last(&args->in[0]) && layout_is_channels_last(&args->out[0]);
     for (int i = 0; i < 2; i++) {
         s.stride[i] = desc->stride[i];
         s.padding[i] = desc->padding[i];
@@ -57,15 +60,14 @@ static cudnnDataType_t compute_type(quern_dtype dtype) {
     return dtype == QUERN_F64 ? CUDNN_DATA_DOUBLE : CUDNN_DATA_FLOAT;
 }
 
-/* Four axes, row-major. */
-static cudnn_node tensor(cudnn_graph *g, int64_t id, cudnnDataType_t type, int64_t a, int64_t b,
-                         int64_t c, int64_t d) {
-    return cudnn_tensor(g, &(cudnn_tensor_desc){.id = id,
-                                                .type = type,
-                                                .rank = 4,
-                                                .dim = {a, b, c, d},
-                                                .stride = {b * c * d, c * d, d, 1},
-                                                .alignment = 16});
+/* Four axes, row-major or with the second innermost. */
+static cudnn_node tensor(cudnn_graph *g, int64_t id, cudnnDataType_t type, bool last, int64_t a,
+                         int64_t b, int64_t c, int64_t d) {
+    cudnn_tensor_desc desc = {
+        .id = id, .type = type, .rank = 4, .dim = {a, b, c, d}, .alignment = 16};
+    const int64_t stride[2][4] = {{b * c * d, c * d, d, 1}, {b * c * d, 1, d * b, b}};
+    for (int i = 0; i < 4; i++) desc.stride[i] = stride[last][i];
+    return cudnn_tensor(g, &desc);
 }
 
 /* The graph of a pass; y goes to `y_id`, in `y_type`. */
@@ -82,13 +84,13 @@ static void build_pass(cudnn_graph *g, const conv2d_shape *s, conv2d_pass pass, 
         window.padding[i] = s->padding[i];
         window.dilation[i] = s->dilation[i];
     }
-    const cudnn_node x = tensor(g, ID_X, type, s->n, s->c, s->h, s->w);
-    const cudnn_node weight = tensor(g, ID_WEIGHT, type, s->k, s->c / s->groups, s->r, s->s);
-    const cudnn_node y = tensor(g, y_id, y_type, s->n, s->k, s->oh, s->ow);
+    const cudnn_node x = tensor(g, ID_X, type, s->last, s->n, s->c, s->h, s->w);
+    const cudnn_node weight = tensor(g, ID_WEIGHT, type, false, s->k, s->c / s->groups, s->r, s->s);
+    const cudnn_node y = tensor(g, y_id, y_type, s->last, s->n, s->k, s->oh, s->ow);
     cudnn_convolution(g, kinds[pass], &window, x, weight, y);
     if (y_id == ID_Y) return;
-    const cudnn_node bias = tensor(g, ID_BIAS, type, 1, s->k, 1, 1);
-    const cudnn_node sum = tensor(g, ID_Y, type, s->n, s->k, s->oh, s->ow);
+    const cudnn_node bias = tensor(g, ID_BIAS, type, s->last, 1, s->k, 1, 1);
+    const cudnn_node sum = tensor(g, ID_Y, type, s->last, s->n, s->k, s->oh, s->ow);
     cudnn_pointwise(g, CUDNN_POINTWISE_ADD, window.compute, y, bias, sum);
 }
 

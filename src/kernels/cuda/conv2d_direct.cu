@@ -22,6 +22,33 @@ __device__ bool target(int64_t at, int64_t tap, int64_t stride, int64_t padding,
     return reach >= 0 && reach % stride == 0 && *out < count;
 }
 
+/* A pixel of images, and where it lies in them. */
+struct pixel {
+    int64_t n, c, h, w;
+};
+
+__device__ int64_t offset_of(bool last, int64_t channels, int64_t height, int64_t width,
+                             const pixel &at) {
+    return last ? ((at.n * height + at.h) * width + at.w) * channels + at.c
+                : ((at.n * channels + at.c) * height + at.h) * width + at.w;
+}
+
+/* The pixel that lies at this offset. */
+__device__ pixel pixel_at(bool last, int64_t channels, int64_t height, int64_t width, int64_t at) {
+    if (last)
+        return {at / channels / width / height, at % channels, at / channels / width % height,
+                at / channels % width};
+    return {at / width / height / channels, at / width / height % channels, at / width % height,
+            at % width};
+}
+
+__device__ int64_t offset_in_x(const conv2d_shape &p, const pixel &at) {
+    return offset_of(p.last, p.c, p.h, p.w, at);
+}
+__device__ int64_t offset_in_y(const conv2d_shape &p, const pixel &at) {
+    return offset_of(p.last, p.k, p.oh, p.ow, at);
+}
+
 template <typename T> __device__ void put(T *to, double value, bool add) {
     typedef real<T> R;
     *to = (T)(add ? (R)*to + (R)value : (R)value);
@@ -32,14 +59,14 @@ __global__ void forward_kernel(conv2d_shape p, int64_t count, const T *x, const 
                                T *y) {
     const int64_t channels = p.c / p.groups, per_group = p.k / p.groups;
     for (int64_t at = launch_index(); at < count; at += launch_stride()) {
-        const int64_t j = at % p.ow, i = at / p.ow % p.oh, k = at / p.ow / p.oh % p.k;
-        const int64_t first = (at / p.ow / p.oh / p.k * p.c + k / per_group * channels) * p.h * p.w;
+        const pixel y_at = pixel_at(p.last, p.k, p.oh, p.ow, at);
+        const int64_t k = y_at.c, first = k / per_group * channels;
         double sum = 0;
         for (int64_t c = 0; c < channels; c++)
             for (int64_t t = 0; t < p.r * p.s; t++) {
                 int64_t h, w;
-                if (!meet(p, i, j, t / p.s, t % p.s, &h, &w)) continue;
-                sum += (double)(real<T>)x[first + (c * p.h + h) * p.w + w] *
+                if (!meet(p, y_at.h, y_at.w, t / p.s, t % p.s, &h, &w)) continue;
+                sum += (double)(real<T>)x[offset_in_x(p, {y_at.n, first + c, h, w})] *
                        (double)(real<T>)weight[(k * channels + c) * p.r * p.s + t];
             }
         put(y + at, sum, add);
@@ -51,16 +78,16 @@ __global__ void data_kernel(conv2d_shape p, int64_t count, const T *gy, const T 
                             T *gx) {
     const int64_t channels = p.c / p.groups, per_group = p.k / p.groups;
     for (int64_t at = launch_index(); at < count; at += launch_stride()) {
-        const int64_t w = at % p.w, h = at / p.w % p.h, c = at / p.w / p.h % p.c;
-        const int64_t n = at / p.w / p.h / p.c, group = c / channels;
+        const pixel x_at = pixel_at(p.last, p.c, p.h, p.w, at);
+        const int64_t c = x_at.c, group = c / channels;
         double sum = 0;
         for (int64_t k = group * per_group; k < (group + 1) * per_group; k++)
             for (int64_t t = 0; t < p.r * p.s; t++) {
                 int64_t i, j;
-                if (!target(h, t / p.s, p.stride[0], p.padding[0], p.dilation[0], p.oh, &i) ||
-                    !target(w, t % p.s, p.stride[1], p.padding[1], p.dilation[1], p.ow, &j))
+                if (!target(x_at.h, t / p.s, p.stride[0], p.padding[0], p.dilation[0], p.oh, &i) ||
+                    !target(x_at.w, t % p.s, p.stride[1], p.padding[1], p.dilation[1], p.ow, &j))
                     continue;
-                sum += (double)(real<T>)gy[((n * p.k + k) * p.oh + i) * p.ow + j] *
+                sum += (double)(real<T>)gy[offset_in_y(p, {x_at.n, k, i, j})] *
                        (double)(real<T>)weight[(k * channels + c % channels) * p.r * p.s + t];
             }
         put(gx + at, sum, add);
@@ -81,21 +108,22 @@ __global__ void filter_kernel(conv2d_shape p, int64_t count, const T *gy, const 
             const int64_t j = t % p.ow, i = t / p.ow % p.oh, n = t / p.ow / p.oh;
             int64_t h, w;
             if (!meet(p, i, j, r, s, &h, &w)) continue;
-            sum += (double)(real<T>)gy[((n * p.k + k) * p.oh + i) * p.ow + j] *
-                   (double)(real<T>)x[((n * p.c + channel) * p.h + h) * p.w + w];
+            sum += (double)(real<T>)gy[offset_in_y(p, {n, k, i, j})] *
+                   (double)(real<T>)x[offset_in_x(p, {n, channel, h, w})];
         }
         sum = group_sum<LAUNCH_THREADS>(sum);
         if (threadIdx.x == 0) put(gw + at, sum, add);
     }
 }
 
-template <typename T>
-__global__ void bias_kernel(int64_t count, int64_t channels, int64_t area, const T *bias, T *y) {
-    for (int64_t at = launch_index(); at < count; at += launch_stride())
-        y[at] = (T)((real<T>)y[at] + (real<T>)bias[at / area % channels]);
-}
+template <typename T> struct bias_op {
+    const T *bias;
+    typedef real<T> numbers;
+    __device__ numbers of(int64_t c) const { return (numbers)bias[c]; }
+    static __device__ numbers value(numbers of_channel, numbers y) { return y + of_channel; }
+};
 
-channels_shape channels_of_y(const conv2d_shape *p) { return {p->n, p->k, p->oh * p->ow}; }
+channels_shape channels_of_y(const conv2d_shape *p) { return {p->n, p->k, p->oh * p->ow, p->last}; }
 
 } // namespace
 
@@ -119,11 +147,10 @@ quern_status conv2d_direct(quern_stream *stream, const conv2d_shape *p, conv2d_p
 
 quern_status conv2d_add_bias(quern_stream *stream, const conv2d_shape *p, void *y,
                              const void *bias) {
-    const int64_t area = p->oh * p->ow, count = p->n * p->k * area;
     return real_dispatch(p->dtype, [&](auto zero) {
         typedef decltype(zero) T;
-        return launch(stream, launch_over(count), bias_kernel<T>, count, p->k, area,
-                      (const T *)bias, (T *)y);
+        const bias_op<T> op = {(const T *)bias};
+        return channels_map(stream, channels_of_y(p), op, false, (T *)y, (const T *)y);
     });
 }
 

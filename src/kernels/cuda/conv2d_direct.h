@@ -16,6 +16,7 @@ typedef struct conv2d_shape {
     int64_t k, r, s;    /* weight (k, c / groups, r, s) */
     int64_t oh, ow;     /* y (n, k, oh, ow) */
     int64_t stride[2], padding[2], dilation[2], groups;
+    bool last; /* x and y have their channels innermost (../layout.h); the weight never has */
 } conv2d_shape;
 
 typedef enum conv2d_pass {

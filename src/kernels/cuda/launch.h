@@ -63,6 +63,11 @@ static inline __device__ int64_t launch_index() {
 }
 static inline __device__ int64_t launch_stride() { return (int64_t)gridDim.x * blockDim.x; }
 
+/* Neither is negative. Divisions of 32 bits, where these suffice, take a fraction of the time. */
+static inline __device__ int64_t launch_divide(int64_t a, int64_t b, bool narrow) {
+    return narrow ? (int64_t)((uint32_t)a / (uint32_t)b) : a / b;
+}
+
 /* The value of the lane whose number differs in these bits; of any type of whole words. */
 template <typename V> __device__ V launch_shuffle(V value, int bits) {
 #ifdef QUERN_EMULATION

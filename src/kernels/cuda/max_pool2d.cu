@@ -1,49 +1,55 @@
 /* max_pool2d - y = largest x in each window; gx at the place that gave it (the first of equals).
  * Shapes   x (N, C, H, W), y (N, C, OH, OW). Padding counts as minus infinity; a NaN in a window is
- * its result. Saved: the place of each y in its plane, I32.
+ * its result. Saved: the place of each y in its plane, I32, lying as y does.
  * Cost     1 read of x, 1 write of y and of the places; backward as much.
  * Deterministic: yes, every value has one writer, who adds in the order of the windows. */
 #include "pool2d.h"
 
 namespace {
 
-template <typename T>
+template <int WIDTH, typename T>
 __global__ void forward_kernel(pool_shape p, int64_t count, const T *x, T *y, int32_t *places) {
     typedef real<T> R;
-    for (int64_t at = launch_index(); at < count; at += launch_stride()) {
-        const int64_t plane = at / (p.oh * p.ow);
-        const pool_span rows = pool_pixels(p, 0, at / p.ow % p.oh);
-        const pool_span columns = pool_pixels(p, 1, at % p.ow);
-        const T *from = x + plane * p.h * p.w;
-        int64_t best = rows.first * p.w + columns.first;
-        R most = (R)from[best];
+    for (int64_t i = launch_index(); i < count / WIDTH; i += launch_stride()) {
+        const pool_place at = pool_place_of<WIDTH>(p, i, p.oh, p.ow);
+        const pool_span rows = pool_pixels(p, 0, at.row), columns = pool_pixels(p, 1, at.column);
+        const T *image = x + pool_offset(p, at, p.h, p.w, 0, 0);
+        R most[WIDTH], value[WIDTH];
+        int32_t best[WIDTH];
+        pool_read(image + (rows.first * p.w + columns.first) * p.channels, most);
+        for (int j = 0; j < WIDTH; j++) best[j] = (int32_t)(rows.first * p.w + columns.first);
         for (int64_t r = rows.first; r < rows.stop; r++)
             for (int64_t c = columns.first; c < columns.stop; c++) {
-                const R value = (R)from[r * p.w + c];
-                if (!(value > most || (value != value && most == most))) continue;
-                most = value;
-                best = r * p.w + c;
+                pool_read(image + (r * p.w + c) * p.channels, value);
+                for (int j = 0; j < WIDTH; j++) {
+                    const bool nan = value[j] != value[j] && most[j] == most[j];
+                    if (!(value[j] > most[j] || nan)) continue;
+                    most[j] = value[j];
+                    best[j] = (int32_t)(r * p.w + c);
+                }
             }
-        y[at] = from[best];
-        if (places != NULL) places[at] = (int32_t)best;
+        pool_write(y + i * WIDTH, most);
+        if (places != NULL) pool_write(places + i * WIDTH, best);
     }
 }
 
-template <typename T>
+template <int WIDTH, typename T>
 __global__ void backward_kernel(pool_shape p, int64_t count, const T *gy, const int32_t *places,
                                 bool add, T *gx) {
-    typedef real<T> R;
-    for (int64_t at = launch_index(); at < count; at += launch_stride()) {
-        const int64_t plane = at / (p.h * p.w), pixel = at % (p.h * p.w);
-        const pool_span rows = pool_windows(p, 0, pixel / p.w);
-        const pool_span columns = pool_windows(p, 1, pixel % p.w);
-        R sum = add ? (R)gx[at] : (R)0;
-        for (int64_t i = rows.first; i < rows.stop; i++)
-            for (int64_t j = columns.first; j < columns.stop; j++) {
-                const int64_t window = (plane * p.oh + i) * p.ow + j;
-                if (places[window] == pixel) sum += (R)gy[window];
+    for (int64_t i = launch_index(); i < count / WIDTH; i += launch_stride()) {
+        const pool_place at = pool_place_of<WIDTH>(p, i, p.h, p.w);
+        const pool_span rows = pool_windows(p, 0, at.row), columns = pool_windows(p, 1, at.column);
+        const int32_t pixel = (int32_t)(at.row * p.w + at.column);
+        real<T> sum[WIDTH], g[WIDTH];
+        pool_begin(add, gx + i * WIDTH, sum);
+        for (int64_t r = rows.first; r < rows.stop; r++)
+            for (int64_t c = columns.first; c < columns.stop; c++) {
+                const int64_t window = pool_offset(p, at, p.oh, p.ow, r, c);
+                const pack<WIDTH, int32_t> place = pack_load<WIDTH>(places + window);
+                pool_read(gy + window, g);
+                for (int j = 0; j < WIDTH; j++) sum[j] += place.at[j] == pixel ? g[j] : 0;
             }
-        gx[at] = (T)sum;
+        pool_write(gx + i * WIDTH, sum);
     }
 }
 
@@ -61,20 +67,37 @@ quern_status forward(const quern_kernel_args *args) {
     const int64_t count = args->out[0].count;
     return real_dispatch(args->in[0].dtype, [&](auto zero) {
         typedef decltype(zero) T;
-        return launch(args->stream, launch_over(count), forward_kernel<T>, p, count,
-                      (const T *)args->in[0].data, (T *)args->out[0].data, (int32_t *)args->saved);
+        const T *x = (const T *)args->in[0].data;
+        T *y = (T *)args->out[0].data;
+        int32_t *places = (int32_t *)args->saved;
+        return pool_dispatch(
+            p,
+            [&](auto width) {
+                constexpr int WIDTH = decltype(width)::value;
+                return launch(args->stream, launch_over(count / WIDTH), forward_kernel<WIDTH, T>, p,
+                              count, x, y, places);
+            },
+            x, y);
     });
 }
 
 quern_status backward(const quern_kernel_args *args) {
     const pool_shape p = pool_shape_of(args);
-    const quern_view *gx = &args->grad_in[0];
-    if (gx->data == NULL) return QUERN_OK;
-    return real_dispatch(gx->dtype, [&](auto zero) {
+    const quern_view *view = &args->grad_in[0];
+    if (view->data == NULL) return QUERN_OK;
+    return real_dispatch(view->dtype, [&](auto zero) {
         typedef decltype(zero) T;
-        return launch(args->stream, launch_over(gx->count), backward_kernel<T>, p, gx->count,
-                      (const T *)args->grad_out[0].data, (const int32_t *)args->saved,
-                      args->accumulate[0], (T *)gx->data);
+        const T *gy = (const T *)args->grad_out[0].data;
+        T *gx = (T *)view->data;
+        return pool_dispatch(
+            p,
+            [&](auto width) {
+                constexpr int WIDTH = decltype(width)::value;
+                return launch(args->stream, launch_over(view->count / WIDTH),
+                              backward_kernel<WIDTH, T>, p, view->count, gy,
+                              (const int32_t *)args->saved, args->accumulate[0], gx);
+            },
+            gy, gx);
     });
 }
 

@@ -13,17 +13,14 @@
 
 typedef walk_axes walk;
 
-/* The operands' offsets of element `index`, in row-major order of the walk. Divisions are of 32
- * bits where these suffice: of 64 they take several times as long. The number of operands is a
- * constant, because an array that is indexed by a variable lies in memory. */
+/* The operands' offsets of element `index`, in row-major order of the walk. The number of
+ * operands is a constant, because an array that is indexed by a variable lies in memory. */
 template <int OPERANDS>
 __device__ void walk_seek(const walk &w, int64_t index, int64_t (&offset)[OPERANDS]) {
     for (int o = 0; o < OPERANDS; o++) offset[o] = 0;
     for (int32_t i = w.rank - 1; i >= 0; i--) {
-        int64_t outer = 0;
-        if (i > 0)
-            outer = w.count <= UINT32_MAX ? (int64_t)((uint32_t)index / (uint32_t)w.dim[i])
-                                          : index / w.dim[i];
+        const int64_t outer =
+            i > 0 ? launch_divide(index, w.dim[i], w.count <= UINT32_MAX) : (int64_t)0;
         const int64_t at = i > 0 ? index - outer * w.dim[i] : index;
         for (int o = 0; o < OPERANDS; o++) offset[o] += at * w.stride[o][i];
         index = outer;

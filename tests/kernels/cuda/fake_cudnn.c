@@ -327,10 +327,17 @@ cudnnStatus_t fake_cudnn_describe(cudnnBackendDescriptor_t plan, cudnnBackendDes
     return CUDNN_STATUS_SUCCESS;
 }
 
+static bool is_channels_last(const fake_cudnn_tensor *t) {
+    const int64_t *s = t->stride, c = t->dim[1];
+    return s[1] == 1 && s[3] == c && s[2] == c * t->dim[3] && s[0] == c * t->dim[3] * t->dim[2];
+}
+
 cudnnStatus_t fake_cudnn_perform(const fake_cudnn_run *run) {
     memset(run->scratch, 0xFF, run->scratch_bytes);
     fake_cudnn.executed++;
     fake_cudnn.last_engine = run->graph.engine;
+    fake_cudnn.channels_last += is_channels_last(&run->graph.operations[0].x) &&
+                                is_channels_last(&run->graph.operations[0].y);
     return fake_cudnn_compute(&run->graph, run->ids, run->pointers, run->count)
                ? CUDNN_STATUS_SUCCESS
                : CUDNN_STATUS_BAD_PARAM_NULL_POINTER;

@@ -20,7 +20,8 @@ typedef struct fake_cudnn_state {
     bool silent;      /* the heuristics propose nothing */
     bool absent;      /* the library cannot be loaded */
     int64_t planned, loaded, executed;
-    int32_t last_engine; /* of the last execution */
+    int32_t last_engine;   /* of the last execution */
+    int64_t channels_last; /* executions of which both images lie so */
     size_t version;
 } fake_cudnn_state;
 extern fake_cudnn_state fake_cudnn;

@@ -34,6 +34,7 @@ void library_device_begin(const library_device_desc *desc) {
     device.host = desc->host;
     device.allow_tf32 = desc->allow_tf32;
     device.tune = desc->tune;
+    device.memory_bytes = desc->memory_bytes;
     device.record = desc->record;
     live = 0;
 }
@@ -68,6 +69,7 @@ const char *cuda_stream_doing(const quern_stream *stream) {
 const quern_host *cuda_device_host(const backend_device *d) { return d->host; }
 const char *cuda_device_name(const backend_device *d) { return d->name; }
 int32_t cuda_device_capability(const backend_device *d) { return d->capability; }
+int64_t cuda_device_memory_bytes(const backend_device *d) { return d->memory_bytes; }
 bool cuda_device_allows_tf32(const backend_device *d) { return d->allow_tf32; }
 bool cuda_device_tunes(const backend_device *d) { return d->tune; }
 backend_record *cuda_device_record(const backend_device *d) { return d->record; }

@@ -9,6 +9,7 @@
 typedef struct library_device_desc {
     const quern_host *host; /* NULL: the default */
     bool allow_tf32, tune;
+    int64_t memory_bytes;
     backend_record *record; /* NULL: none is in use */
 } library_device_desc;
 

@@ -1,15 +1,18 @@
 /* Every graph that conv2d builds, planned by cuDNN itself for the description of an H200, on a
  * machine without a GPU: an engine is found that keeps our promises, its plan is finalised, its
- * scratch is known, and what is remembered of it loads again without asking the heuristics. */
+ * scratch is known, and what is remembered of it loads again without asking the heuristics. What
+ * the layout pass chooses rests on it: which types want channels last. */
 #include "quern_test.h"
 
 #include "kernels/cuda/conv2d_direct.h"
 #include "kernels/cuda/rows.h"
+#include "kernels/layout.h"
 #include "kernels/cuda/library/shared_library.h"
 #include "library_device.h"
 #include "support/temporary.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +27,8 @@ static const char h200[] =
     "\"supportCoopLaunch\":1,\"totalGlobalMem\":150754820096,\"smClockRateKHz\":1980000,"
     "\"memClockRateKHz\":3201000,\"l2CacheSize\":62914560,\"cudaDeviceId\":0,\"deviceVer\":900,"
     "\"driverVer\":13000,\"deviceName\":\"NVIDIA H200\"}";
+
+static const int64_t MEMORY_BYTES = INT64_C(150754820096);
 
 /* Nothing is run here. */
 static quern_status nothing(void) { return quern_fail(QUERN_INTERNAL, "a kernel was launched"); }
@@ -94,11 +99,12 @@ static void note(void *self, quern_log_level level, const char *sentence) {
 static quern_host host;
 
 /* The device described to the library in the place of a handle. */
-static quern_status describe(bool allow_tf32) {
+static quern_status describe(bool allow_tf32, int64_t memory_bytes) {
     cuda_libraries *l;
     host = quern_host_default();
     host.log = (quern_log_sink){note, NULL};
-    library_device_begin(&(library_device_desc){.host = &host, .allow_tf32 = allow_tf32});
+    library_device_begin(&(library_device_desc){
+        .host = &host, .allow_tf32 = allow_tf32, .memory_bytes = memory_bytes});
     quern_status status = libraries_of(&l, NULL);
     if (status == QUERN_OK) status = cudnn_open(&real.table);
     if (status != QUERN_OK) return status;
@@ -131,16 +137,24 @@ static quern_view view(quern_dtype dtype, int32_t rank, const int64_t *dim) {
     return v;
 }
 
-static quern_status plan_layer(const layer *l, quern_dtype dtype, quern_kernel_plan *plan) {
+/* Images as the layout pass lays them. */
+static quern_view image(quern_dtype dtype, bool last, const int64_t dim[4]) {
+    quern_view v = view(dtype, 4, dim);
+    if (last) layout_channels_last(&v);
+    return v;
+}
+
+static quern_status plan_layer(const layer *l, quern_dtype dtype, bool last,
+                               quern_kernel_plan *plan) {
     const quern_conv2d_desc desc = {
         {l->stride, l->stride}, {l->padding, l->padding}, {l->dilation, l->dilation}, l->groups};
     const int64_t extent = l->dilation * (l->r - 1) + 1;
     const int64_t o = (l->h + 2 * l->padding - extent) / l->stride + 1;
-    const quern_view in[3] = {view(dtype, 4, (const int64_t[]){l->n, l->c, l->h, l->h}),
+    const quern_view in[3] = {image(dtype, last, (const int64_t[]){l->n, l->c, l->h, l->h}),
                               view(dtype, 4, (const int64_t[]){l->k, l->c / l->groups, l->r, l->r}),
                               l->bias ? view(dtype, 1, (const int64_t[]){l->k})
                                       : (quern_view){.rank = -1}};
-    const quern_view out = view(dtype, 4, (const int64_t[]){l->n, l->k, o, o});
+    const quern_view out = image(dtype, last, (const int64_t[]){l->n, l->k, o, o});
     const quern_kernel_args args = {.attributes = &desc,
                                     .input_count = 3,
                                     .output_count = 1,
@@ -155,18 +169,24 @@ static quern_status plan_layer(const layer *l, quern_dtype dtype, quern_kernel_p
     return status;
 }
 
+typedef struct variant {
+    quern_dtype dtype;
+    bool tf32, last;
+} variant;
+
 /* Plans it, and plans it again from what was remembered. */
-static void check_layer(const layer *l, quern_dtype dtype, bool tf32) {
+static void check_layer(const layer *l, variant v, size_t *forward, size_t *backward) {
     quern_kernel_plan plans[2] = {{0}, {0}};
     int64_t heuristics[2] = {0};
+    const char *type = quern_dtype_name(v.dtype);
     for (int i = 0; i < 2; i++) {
         real.heuristics = 0;
         real.direct = 0;
-        REQUIRE_OK(describe(tf32));
-        CHECK_STATUS(plan_layer(l, dtype, &plans[i]), QUERN_OK);
+        REQUIRE_OK(describe(v.tf32, MEMORY_BYTES));
+        CHECK_STATUS(plan_layer(l, v.dtype, v.last, &plans[i]), QUERN_OK);
         heuristics[i] = real.heuristics;
-        CHECK_SAY(real.direct == 0, "%s in %s: %d passes without an engine", l->name,
-                  quern_dtype_name(dtype), real.direct);
+        CHECK_SAY(real.direct == 0, "%s in %s: %d passes without an engine", l->name, type,
+                  real.direct);
         if (plans[i].plan != NULL) quern_cuda_conv2d.drop(plans[i].plan);
         library_device_end();
         CHECK_SAY(real.live == 0, "%s: %d descriptors are alive", l->name, (int)real.live);
@@ -174,12 +194,14 @@ static void check_layer(const layer *l, quern_dtype dtype, bool tf32) {
     CHECK(heuristics[0] > 0);
     /* a bias that does not ride is looked for again */
     CHECK_SAY(heuristics[1] < heuristics[0] && heuristics[1] <= (l->bias ? 1 : 0),
-              "%s in %s: %d then %d heuristics", l->name, quern_dtype_name(dtype),
-              (int)heuristics[0], (int)heuristics[1]);
-    CHECK(plans[0].forward_scratch_bytes <= LIBRARY_WORKSPACE_LIMIT);
-    CHECK(plans[0].backward_scratch_bytes <= LIBRARY_WORKSPACE_LIMIT);
+              "%s in %s: %d then %d heuristics", l->name, type, (int)heuristics[0],
+              (int)heuristics[1]);
+    CHECK(plans[0].forward_scratch_bytes <= (size_t)MEMORY_BYTES / LIBRARY_WORKSPACE_SHARE);
+    CHECK(plans[0].backward_scratch_bytes <= (size_t)MEMORY_BYTES / LIBRARY_WORKSPACE_SHARE);
     CHECK(plans[0].forward_scratch_bytes == plans[1].forward_scratch_bytes);
     CHECK(plans[0].backward_scratch_bytes == plans[1].backward_scratch_bytes);
+    *forward = plans[0].forward_scratch_bytes;
+    *backward = plans[0].backward_scratch_bytes;
 }
 
 static const layer lenet[] = {
@@ -224,23 +246,99 @@ static void fixture_end(fixture *f) {
     temporary_end(&f->folder);
 }
 
-#define CHECK_LAYERS(layers, count, dtype, tf32)                                                   \
-    do {                                                                                           \
-        fixture f;                                                                                 \
-        if (!fixture_begin(&f)) return;                                                            \
-        for (size_t i = 0; i < (count); i++) check_layer(&(layers)[i], dtype, tf32);               \
-        fixture_end(&f);                                                                           \
-    } while (0)
-#define COUNT(layers) (sizeof(layers) / sizeof(layers)[0])
+static void check_layers(const layer *layers, size_t count, variant v) {
+    fixture f;
+    size_t forward, backward;
+    if (!fixture_begin(&f)) return;
+    for (size_t i = 0; i < count; i++) check_layer(&layers[i], v, &forward, &backward);
+    fixture_end(&f);
+}
 
-TEST_CASE(CudnnPlans, lenet_in_f32) { CHECK_LAYERS(lenet, COUNT(lenet), QUERN_F32, false); }
-TEST_CASE(CudnnPlans, lenet_in_f64) { CHECK_LAYERS(lenet, COUNT(lenet), QUERN_F64, false); }
-TEST_CASE(CudnnPlans, odd_shapes_in_f32) { CHECK_LAYERS(odd, COUNT(odd), QUERN_F32, false); }
-TEST_CASE(CudnnPlans, odd_shapes_in_bf16) { CHECK_LAYERS(odd, COUNT(odd), QUERN_BF16, false); }
-TEST_CASE(CudnnPlans, resnet50_in_f32) { CHECK_LAYERS(resnet, COUNT(resnet), QUERN_F32, false); }
-TEST_CASE(CudnnPlans, resnet50_in_tf32) { CHECK_LAYERS(resnet, COUNT(resnet), QUERN_F32, true); }
-TEST_CASE(CudnnPlans, resnet50_in_bf16) { CHECK_LAYERS(resnet, COUNT(resnet), QUERN_BF16, false); }
-TEST_CASE(CudnnPlans, resnet50_in_f16) { CHECK_LAYERS(resnet, COUNT(resnet), QUERN_F16, false); }
+/* Row-major and channels last, of so many images: what tensor cores compute needs a small part of
+ * the scratch channels last, because only the weight is turned. The table is printed. */
+static void compare_layouts(const layer *layers, size_t count, int64_t images, variant v) {
+    fixture f;
+    size_t all[2] = {0};
+    if (!fixture_begin(&f)) return;
+    printf("  MB of scratch, %d images, %s%s: row-major forward, backward; channels last\n",
+           (int)images, quern_dtype_name(v.dtype), v.tf32 ? " with TF32" : "");
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes[2][2] = {{0}};
+        layer l = layers[i];
+        l.n = images;
+        for (int last = 0; last < 2; last++) {
+            v.last = last != 0;
+            check_layer(&l, v, &bytes[last][0], &bytes[last][1]);
+            all[last] += bytes[last][0] + bytes[last][1];
+        }
+        printf("  %-20s%9.1f%9.1f%9.1f%9.1f\n", l.name, (double)bytes[0][0] / 1e6,
+               (double)bytes[0][1] / 1e6, (double)bytes[1][0] / 1e6, (double)bytes[1][1] / 1e6);
+        const int64_t weight = l.k * l.c * l.r * l.r * (int64_t)quern_dtype_bytes(v.dtype);
+        const size_t most = (bytes[0][0] + bytes[0][1]) / 2 + 2 * (size_t)weight;
+        CHECK_SAY(bytes[1][0] + bytes[1][1] <= most || l.c == 3, /* cuDNN pads them to eight */
+                  "%s in %s: %zu bytes channels last", l.name, quern_dtype_name(v.dtype),
+                  bytes[1][0] + bytes[1][1]);
+    }
+    CHECK_SAY(all[1] <= all[0] / 4, "channels last %zu bytes, row-major %zu", all[1], all[0]);
+    fixture_end(&f);
+}
+#define COUNT(layers) (sizeof(layers) / sizeof(layers)[0])
+#define LAYERS(layers) layers, COUNT(layers)
+
+static const variant f32 = {QUERN_F32, false, false}, f64 = {QUERN_F64, false, false};
+static const variant tf32 = {QUERN_F32, true, false}, tf32_last = {QUERN_F32, true, true};
+static const variant bf16 = {QUERN_BF16, false, false}, bf16_last = {QUERN_BF16, false, true};
+static const variant f16 = {QUERN_F16, false, false}, f16_last = {QUERN_F16, false, true};
+
+TEST_CASE(CudnnPlans, lenet_in_f32) { check_layers(LAYERS(lenet), f32); }
+TEST_CASE(CudnnPlans, lenet_in_f64) { check_layers(LAYERS(lenet), f64); }
+TEST_CASE(CudnnPlans, lenet_channels_last) {
+    check_layers(LAYERS(lenet), tf32_last);
+    check_layers(LAYERS(lenet), bf16_last);
+    check_layers(LAYERS(lenet), f16_last);
+}
+TEST_CASE(CudnnPlans, odd_shapes_in_f32) { check_layers(LAYERS(odd), f32); }
+TEST_CASE(CudnnPlans, odd_shapes_in_bf16) { check_layers(LAYERS(odd), bf16); }
+TEST_CASE(CudnnPlans, odd_shapes_channels_last) {
+    check_layers(LAYERS(odd), tf32_last);
+    check_layers(LAYERS(odd), bf16_last);
+    check_layers(LAYERS(odd), f16_last);
+}
+TEST_CASE(CudnnPlans, resnet50_in_f32) { check_layers(LAYERS(resnet), f32); }
+TEST_CASE(CudnnPlans, resnet50_in_tf32) { compare_layouts(LAYERS(resnet), 32, tf32); }
+TEST_CASE(CudnnPlans, resnet50_in_bf16) { compare_layouts(LAYERS(resnet), 32, bf16); }
+TEST_CASE(CudnnPlans, resnet50_in_f16) { compare_layouts(LAYERS(resnet), 32, f16); }
+TEST_CASE(CudnnPlans, resnet50_of_256_images_in_bf16) {
+    compare_layouts(LAYERS(resnet), 256, bf16);
+}
+TEST_CASE(CudnnPlans, resnet50_of_256_images_in_f16) { compare_layouts(LAYERS(resnet), 256, f16); }
+TEST_CASE(CudnnPlans, resnet50_of_256_images_in_f32) {
+    layer layers[COUNT(resnet)];
+    memcpy(layers, resnet, sizeof layers);
+    for (size_t i = 0; i < COUNT(layers); i++) layers[i].n = 256;
+    check_layers(LAYERS(layers), f32);
+}
+
+/* What cuDNN likes best for 256 row-major images is more scratch than a small device grants, and
+ * within the share of a large one. */
+TEST_CASE(CudnnPlans, the_limit_is_a_share_of_the_devices_memory) {
+    static const layer wide = {"256 images", 256, 256, 56, 512, 1, 2, 0, 1, 1, false, false};
+    static const int64_t memory[] = {INT64_C(3) << 30, INT64_C(150754820096)};
+    for (int i = 0; i < 2; i++) {
+        fixture f;
+        quern_kernel_plan plan = {0};
+        if (!fixture_begin(&f)) return;
+        REQUIRE_OK(describe(false, memory[i]));
+        CHECK_STATUS(plan_layer(&wide, QUERN_BF16, false, &plan), QUERN_OK);
+        CHECK_SAY((plan.forward_scratch_bytes > LIBRARY_WORKSPACE_LIMIT) == (i == 1),
+                  "device %d: %zu bytes", i, plan.forward_scratch_bytes);
+        CHECK_SAY((plan.backward_scratch_bytes > LIBRARY_WORKSPACE_LIMIT) == (i == 1),
+                  "device %d: %zu bytes backward", i, plan.backward_scratch_bytes);
+        if (plan.plan != NULL) quern_cuda_conv2d.drop(plan.plan);
+        library_device_end();
+        fixture_end(&f);
+    }
+}
 
 TEST_CASE(CudaLibraryFiles, the_vendors_files_have_every_function) {
     cublaslt_table blas;

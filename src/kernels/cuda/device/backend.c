@@ -235,11 +235,20 @@ int32_t cuda_device_capability(const backend_device *d) { return d->capability; 
 int32_t cuda_device_index(const backend_device *d) { return d->index; }
 const char *cuda_device_name(const backend_device *d) { return d->name; }
 const quern_host *cuda_device_host(const backend_device *d) { return d->host; }
+int64_t cuda_device_memory_bytes(const backend_device *d) { return d->memory_bytes; }
 bool cuda_device_allows_tf32(const backend_device *d) { return d->allow_tf32; }
 bool cuda_device_tunes(const backend_device *d) { return d->tune; }
 backend_record *cuda_device_record(const backend_device *d) { return d->record; }
 
 static void record_use(backend_device *d, backend_record *record) { d->record = record; }
+
+/* What tensor cores compute: cuDNN's engines for them want channels last, and give row-major images
+ * a copy before and behind. Those of F32 and F64 without take either, and row-major as it is
+ * (tests/kernels/cuda/test_cudnn_plans.c counts their scratch). */
+static bool channels_last(const backend_device *d, quern_dtype dtype, bool tf32) {
+    return dtype == QUERN_F16 || dtype == QUERN_BF16 ||
+           (dtype == QUERN_F32 && (tf32 || d->allow_tf32));
+}
 
 void *cuda_device_slot(const backend_device *d, cuda_slot slot) { return d->slots[slot].value; }
 
@@ -283,6 +292,7 @@ const quern_backend cuda_backend = {
     .record_destroy = cuda_record_destroy,
     .record_use = record_use,
     .record_write = cuda_record_write,
+    .channels_last = channels_last,
     .kernels = cuda_kernels,
     .tasks = cuda_tasks,
     .update_rules = cuda_update_rules,

@@ -37,7 +37,7 @@ static quern_status try_configuration(cudnn_plan *p, cudnn_node configuration, c
                                     CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &configuration, what);
     const bool planned = status == QUERN_OK && cudnn_finalise(l, plan);
     if (planned) status = cudnn_read_scratch(l, plan, &p->scratch_bytes, what);
-    if (planned && status == QUERN_OK && p->scratch_bytes <= LIBRARY_WORKSPACE_LIMIT)
+    if (planned && status == QUERN_OK && p->scratch_bytes <= l->dnn_limit)
         p->plan = plan;
     else
         cudnn_unmake(l, plan);

@@ -68,7 +68,7 @@ static quern_status load(cudnn_plan *p, const char *text, size_t bytes, const ch
                             (int64_t)bytes, text) == CUDNN_STATUS_SUCCESS &&
                         cudnn_finalise(l, plan);
     if (loaded) status = cudnn_read_scratch(l, plan, &p->scratch_bytes, what);
-    if (loaded && status == QUERN_OK && p->scratch_bytes <= LIBRARY_WORKSPACE_LIMIT)
+    if (loaded && status == QUERN_OK && p->scratch_bytes <= l->dnn_limit)
         p->plan = plan;
     else
         cudnn_unmake(l, plan);

@@ -26,6 +26,11 @@ static void drop(backend_device *device, void *value) {
     cuda_services()->release(l->host, l, 1, sizeof *l);
 }
 
+static size_t dnn_limit_of(const backend_device *device) {
+    const size_t share = (size_t)cuda_device_memory_bytes(device) / LIBRARY_WORKSPACE_SHARE;
+    return share > LIBRARY_WORKSPACE_LIMIT ? share : LIBRARY_WORKSPACE_LIMIT;
+}
+
 quern_status libraries_of(cuda_libraries **out, const quern_stream *stream) {
     backend_device *device = cuda_stream_device(stream);
     const quern_host *host = cuda_device_host(device);
@@ -40,6 +45,7 @@ quern_status libraries_of(cuda_libraries **out, const quern_stream *stream) {
     l->allow_tf32 = cuda_device_allows_tf32(device);
     l->tune = cuda_device_tunes(device);
     l->record = cuda_device_record(device);
+    l->dnn_limit = dnn_limit_of(device);
     snprintf(l->device, sizeof l->device, "%.100s sm_%d", cuda_device_name(device),
              (int)cuda_device_capability(device));
     find_folder(l->folder, sizeof l->folder);

@@ -9,8 +9,11 @@
 #include "cublaslt.h"
 #include "cudnn_table.h"
 
-/* The most scratch that a product or a graph may ask for. */
+/* The most scratch that a product may ask for. A graph of cuDNN may ask for a sixteenth of the
+ * device's memory where that is more: beside images of that size it is little, and where nothing
+ * fits a convolution is computed directly, many times slower. */
 #define LIBRARY_WORKSPACE_LIMIT ((size_t)256 << 20)
+enum { LIBRARY_WORKSPACE_SHARE = 16 };
 
 typedef struct cuda_libraries {
     const quern_host *host;
@@ -24,6 +27,7 @@ typedef struct cuda_libraries {
     cublasLtHandle_t blas_handle; /* NULL: not yet needed */
     algorithm_cache algorithms;
     cudnn_table dnn;
+    size_t dnn_limit;         /* of a graph's scratch */
     bool dnn_absent;          /* cuDNN was looked for in vain */
     cudnnHandle_t dnn_handle; /* NULL: not yet needed, or plans are made without a device */
     cudnnBackendDescriptor_t dnn_device; /* describes the device in the place of a handle; tests */
