@@ -7,7 +7,7 @@
 
 /* One more whenever backend.h, collectives.h, kernel.h, update.h, task.h or this file changes its
  * layout or meaning. */
-#define MODULE_ABI UINT32_C(13)
+#define MODULE_ABI UINT32_C(14)
 
 /* The core's functions of the same words (status.h, base/report.h, base/memory.h). */
 typedef struct quern_services {
