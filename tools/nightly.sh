@@ -7,18 +7,19 @@
 #   runs     kill -9 behind every durable save of whole training runs of up to 80 updates, with
 #            QUERN_NIGHTLY_SEEDS seeds (default 10) for each number of workers
 #   cycles   10,000 trainers in one process: memory, descriptors and threads stay as they are
+#   graphs   2,000 random graphs: gradients, and fused against unfused
 #   faults   every file operation of a run that saves and resumes, by every cause
 #   fuzz     ten minutes for each fuzz target; what is new goes to build/nightly/fuzz
 #
-# Shorter: QUERN_NIGHTLY_STATES, QUERN_NIGHTLY_SEEDS, QUERN_NIGHTLY_CYCLES, QUERN_FUZZ_SECONDS (of
-# each target).
+# Shorter: QUERN_NIGHTLY_STATES, QUERN_NIGHTLY_SEEDS, QUERN_NIGHTLY_CYCLES, QUERN_NIGHTLY_GRAPHS,
+# QUERN_FUZZ_SECONDS (of each target).
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
 release=build/release/tests
 seconds=${QUERN_FUZZ_SECONDS:-600}
 parts=("$@")
-if [ ${#parts[@]} -eq 0 ]; then parts=(power kill runs cycles faults fuzz); fi
+if [ ${#parts[@]} -eq 0 ]; then parts=(power kill runs cycles graphs faults fuzz); fi
 
 part_power() {
     QUERN_TEST_STATES=${QUERN_NIGHTLY_STATES:-100000} $release/checkpoint/test_checkpoint_power
@@ -36,6 +37,11 @@ part_runs() {
 
 part_cycles() {
     QUERN_TEST_CYCLES=${QUERN_NIGHTLY_CYCLES:-10000} $release/train/test_train_cycles
+}
+
+part_graphs() {
+    QUERN_TEST_GRAPHS=${QUERN_NIGHTLY_GRAPHS:-2000} $release/graph/test_graph \
+        --gtest_filter='Random.*'
 }
 
 part_faults() { QUERN_TEST_CAUSES=all $release/train/test_train_save_faults; }
