@@ -181,11 +181,11 @@ quern_tensor *graph_apply(quern_graph *graph, int32_t builtin, quern_tensor *con
 }
 
 static bool custom_usable(const quern_op *op) {
-    const bool in_place =
-        (op->flags & (QUERN_OP_INPLACE | QUERN_OP_GRAD_INPLACE | QUERN_OP_GRAD_ON_INPUT)) != 0;
+    const bool of_first = (op->flags & (QUERN_OP_INPLACE | QUERN_OP_GRAD_INPLACE |
+                                        QUERN_OP_GRAD_ON_INPUT | QUERN_OP_CHANNELS_LAST)) != 0;
     return op->name && op->shape && op->output_count >= 1 && op->output_count <= QUERN_OUTPUT_MAX &&
            !(op->flags & (QUERN_OP_ALIAS | QUERN_OP_FUSED)) &&
-           !(in_place && op->input_count - op->optional_count < 1) &&
+           !(of_first && op->input_count - op->optional_count < 1) &&
            !((op->flags & QUERN_OP_GRAD_ALIKE) && op->input_count - op->optional_count < 2);
 }
 
@@ -195,7 +195,8 @@ quern_tensor *quern_custom(quern_graph *graph, const quern_op *op, quern_tensor 
     if (!usable && graph && graph->status == QUERN_OK)
         graph_stick(graph, quern_fail(QUERN_INVALID,
                                       "custom op: name, shape rule, 1 to %d outputs and, to work "
-                                      "in place, a first input are needed, two for GRAD_ALIKE",
+                                      "in place or CHANNELS_LAST, a first input are needed, two "
+                                      "for GRAD_ALIKE",
                                       QUERN_OUTPUT_MAX));
     graph_node *node = usable ? node_add(graph, op, -1, in, input_count, attributes) : NULL;
     for (int32_t i = 0; out && op && i < op->output_count && i < QUERN_OUTPUT_MAX; i++)
