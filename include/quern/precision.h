@@ -8,10 +8,10 @@
  *   FOLLOWS   16 bits when its values already are: element-wise ops, pools, norms, copies, softmax;
  *             a classifier's loss and its metrics read 16-bit logits and yield F32 (WIDE_OUT)
  *   the rest  F32: other losses and metrics, reductions, exp, log, pow, div, sqrt
- * Every op computes each element in F32, whatever it is stored in, and gradients of weights that
- * products and embedding read are not rounded to 16 bits at all. Products read 16-bit copies of the
- * parameters, which lie beside them and are renewed by the update, once a window. What an
- * application writes and reads (inputs, outputs, parameters, gradients) is F32.
+ * Every op computes each element in F32, whatever it is stored in. The gradient of a weight that
+ * only linear, matmul and embedding read, whole, is not rounded to 16 bits at all. Products read
+ * 16-bit copies of the parameters, which lie beside them and are renewed by the update, once a
+ * window. What an application writes and reads (inputs, outputs, parameters, gradients) is F32.
  *
  * F16 reaches from 6e-8 to 65504 only: small gradients need a loss scale (train.h has one that
  * finds itself). BF16 has the range of F32 and 8 bits; there rounding the copies by chance keeps

@@ -94,11 +94,11 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_program_write(quern_program *progr
                                                             const quern_tensor *tensor,
                                                             const void *host, size_t bytes);
 
-/* Issue the work and return; attempt names the random draws. Backward follows a forward over the
- * inputs as they are (else INVALID), adds to the gradients if `accumulate`, and divides by the loss
- * weight of this batch. A failure while the work runs (a label out of range is INPUT) comes once,
- * from the next function on this device that waits; what was issued behind it is dropped. After
- * DEVICE_LOST nothing on this device works any more. */
+/* Issue the work and return; attempt names the random draws. Each backward follows a forward of its
+ * own, whose values it overwrites, over the inputs as they are (else INVALID), adds to gradients
+ * if `accumulate`, and divides by the loss weight of this batch. A failure while the work runs (a
+ * label out of range is INPUT) comes once, from the next function on this device that waits; what
+ * was issued behind it is dropped. After DEVICE_LOST nothing on this device works any more. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_program_forward(quern_program *program,
                                                               int64_t attempt);
 QUERN_API QUERN_MUST_CHECK quern_status quern_program_backward(quern_program *program,

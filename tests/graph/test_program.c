@@ -186,6 +186,8 @@ TEST_CASE(Program, does_not_know_what_the_graph_got_later_and_follows_no_stale_p
     CHECK_ERROR_HAS("was added after the program was made");
     CHECK_STATUS(quern_program_read_gradient(p, later, z, sizeof z), QUERN_INVALID);
     mlp_step(&m, p, 8, z, gradient);
+    CHECK_STATUS(quern_program_backward(p, true), QUERN_INVALID);
+    CHECK_ERROR_HAS("a second backward behind one forward");
     REQUIRE_OK(quern_program_write(p, m.y, unchecked, sizeof unchecked));
     CHECK_STATUS(quern_program_backward(p, true), QUERN_INVALID);
     CHECK_ERROR_HAS("without a forward");

@@ -18,7 +18,8 @@ struct owned_blocks {
     unsigned passes; /* over the inputs at hand */
 };
 
-enum { PASS_FORWARD = 1, PASS_BACKWARD = 2 };
+/* SPENT: a backward has begun to overwrite what forward left. */
+enum { PASS_FORWARD = 1, PASS_BACKWARD = 2, PASS_SPENT = 4 };
 
 static void owned_release(quern_program *p) {
     struct owned_blocks *own = p->owned;
@@ -216,6 +217,10 @@ quern_status quern_program_backward(quern_program *p, bool accumulate) {
         return quern_fail(QUERN_INVALID, "program: backward of a program that %s",
                           p->desc.training ? "was made with no_backward" : "is not training");
     QUERN_TRY(pass_check(p, PASS_FORWARD, "backward"));
+    if (p->owned->passes & PASS_SPENT)
+        return quern_fail(QUERN_INVALID, "program: a second backward behind one forward, whose "
+                                         "values the first has overwritten");
+    p->owned->passes |= PASS_SPENT;
     QUERN_TRY(p->backend->call(stream, p->backend->tasks[TASK_seed], &p->owned->seed_args));
     QUERN_TRY(program_issue(p, accumulate ? PROGRAM_BACKWARD_FOLLOWING : PROGRAM_BACKWARD, stream));
     p->owned->passes |= PASS_BACKWARD;

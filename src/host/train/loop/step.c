@@ -207,7 +207,6 @@ quern_status quern_trainer_read(quern_trainer *t, const quern_tensor *tensor, vo
         return quern_fail(QUERN_SHAPE, "read: %s has %zu bytes, not %zu", tensor->name, expected,
                           bytes);
     if (bytes > 0 && !to) return quern_fail(QUERN_INVALID, "read: the destination is NULL");
-    if (bytes > 0 && !to) return quern_fail(QUERN_INVALID, "read: to is NULL");
     if (bytes > 0) QUERN_TRY(t->backend->copy(t->stream, to, view.data, bytes));
     return trainer_wait_stream(t);
 }
