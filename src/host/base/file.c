@@ -16,13 +16,10 @@
 
 quern_status file_fail(quern_status status, const char *operation, const char *path,
                        int64_t failure) {
-    char cause[128];
-    if (failure > 0) {
-        snprintf(cause, sizeof cause, "the operation claims %" PRId64 " bytes", failure);
-    } else if (failure < -4095 || strerror_r((int)-failure, cause, sizeof cause) != 0) {
-        snprintf(cause, sizeof cause, "error %" PRId64, -failure);
-    }
-    return quern_fail(status, "%s %s: %s", operation, path, cause);
+    if (failure > 0)
+        return quern_fail(status, "%s %s: the operation claims %" PRId64 " bytes", operation, path,
+                          failure);
+    return quern_fail(status, "%s %s: %s", operation, path, error_cause_of(failure).text);
 }
 
 bool file_failure_is_unknown(int64_t failure) {

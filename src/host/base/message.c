@@ -57,7 +57,7 @@ static quern_status fail_with(const peer *p, int64_t returned, const char *doing
         return quern_fail(QUERN_PEER_LOST, "%s: %s was silent for %.3g s", doing, p->name,
                           (double)p->timeout_ns / 1e9);
     return quern_fail(QUERN_PEER_LOST, "%s: %s is gone: %s", doing, p->name,
-                      strerror((int)-returned));
+                      error_cause_of(returned).text);
 }
 
 static int64_t move(const peer *p, char *at, size_t bytes, int64_t left, bool sending) {

@@ -1,8 +1,18 @@
-/* report.c - log lines and trace ranges, handed to the host's sinks. */
+/* report.c - causes in words; log lines and trace ranges, handed to the host's sinks. */
 #include "report.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+error_cause error_cause_of(int64_t failure) {
+    error_cause cause;
+    if (failure < -4095 || failure > 0 ||
+        strerror_r((int)-failure, cause.text, sizeof cause.text) != 0)
+        snprintf(cause.text, sizeof cause.text, "error %" PRId64, -failure);
+    return cause;
+}
 
 void log_write(const quern_host *host, quern_log_level level, const char *format, ...) {
     char line[1024];

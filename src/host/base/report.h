@@ -35,6 +35,12 @@ typedef struct error_text {
 void error_save(error_text *out);
 void error_restore(const error_text *saved);
 
+/* The system's words for a negated errno, which any thread may ask for. */
+typedef struct error_cause {
+    char text[128];
+} error_cause;
+error_cause error_cause_of(int64_t failure);
+
 void log_write(const quern_host *host, quern_log_level level, const char *format, ...)
     QUERN_PRINTF(3, 4);
 void trace_begin(const quern_host *host, const char *category, const char *name, int64_t value);

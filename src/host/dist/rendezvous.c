@@ -123,7 +123,7 @@ static quern_status accept_one(hall *h) {
     if (p.handle < 0)
         return quern_fail(QUERN_PEER_LOST, "rank 0 cannot take connections at %s:%u: %s",
                           h->r->place->address, (unsigned)h->r->place->port,
-                          strerror((int)-p.handle));
+                          error_cause_of(p.handle).text);
     return welcome(h, &p);
 }
 
@@ -156,7 +156,7 @@ static quern_status meet_at_home(const rendezvous *r, peer *peers, const collect
     h.listener = r->net->listen(r->net->self, interface_of(place->address), place->port, &port);
     if (h.listener < 0)
         return quern_fail(QUERN_INVALID, "rank 0 cannot listen at %s:%u: %s", place->address,
-                          (unsigned)place->port, strerror((int)-h.listener));
+                          (unsigned)place->port, error_cause_of(h.listener).text);
     quern_status status = QUERN_OK;
     while (status == QUERN_OK && h.there < place->size) status = accept_one(&h);
     if (status == QUERN_OK) status = give_id(&h, id);
@@ -182,7 +182,7 @@ static quern_status reach_root(const rendezvous *r, peer *p, int64_t deadline) {
     return quern_fail(QUERN_PEER_LOST,
                       "rank %d of %d: rank 0 was not reached at %s:%u in %.3g s: %s",
                       (int)place->rank, (int)place->size, place->address, (unsigned)place->port,
-                      (double)r->timeout_ns / 1e9, strerror((int)-found));
+                      (double)r->timeout_ns / 1e9, error_cause_of(found).text);
 }
 
 /* `doing` names this rank. */
