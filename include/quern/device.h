@@ -13,7 +13,8 @@ QUERN_BEGIN_C
 typedef struct quern_device quern_device;
 
 typedef enum quern_device_kind {
-    QUERN_DEVICE_BEST, /* CUDA when a usable GPU and the CUDA module exist, else CPU (logged) */
+    QUERN_DEVICE_BEST, /* CUDA when the CUDA module and a GPU that can be used exist (the first one
+                          from index on), else CPU; logged, with why not */
     QUERN_DEVICE_CPU,
     QUERN_DEVICE_CUDA,
 } quern_device_kind;
@@ -30,9 +31,10 @@ typedef struct quern_device_desc {
                                     asks for one (precision.h). The CPU does not read it. */
     bool tune;                   /* CUDA: algorithms are measured when a program is compiled, and
                                     remembered (in $QUERN_CACHE, else in quern below the user's
-                                    cache folder; set to nothing: not at all); default: the
-                                    libraries' own first choice, or what an earlier run remembered.
-                                    The CPU does not read it. */
+                                    cache folder; set to nothing: not at all), so that a later run
+                                    that tunes does not measure again; default: the libraries' own
+                                    first choice. What a checkpoint recorded goes before both. The
+                                    CPU does not read it. */
     bool trace_ops;              /* each op is waited for, so that its range in the trace is its
                                     time and has its bytes as value. Steps get slow, and nothing is
                                     captured; the results stay the same bits. */

@@ -187,11 +187,12 @@ TEST_CASE(Module, is_never_taken_from_the_working_directory) {
 
 /* A log line behind its level's digit. */
 static void keep_line(void *self, quern_log_level level, const char *sentence) {
-    snprintf(self, 200, "%d %s", (int)level, sentence);
+    const size_t length = strlen(self);
+    snprintf((char *)self + length, 400 - length, "%d %s\n", (int)level, sentence);
 }
 
 static void check_best(const char *backend, const char *words) {
-    char line[200] = "";
+    char line[400] = "";
     quern_device_desc desc = {.host.log = {keep_line, line}};
     quern_device *device;
     CHECK_STATUS(quern_fail(QUERN_INVALID, "an older failure"), QUERN_INVALID);
@@ -209,6 +210,10 @@ TEST_CASE(Device, the_best_is_cuda_when_usable_and_the_log_says_which_and_why) {
     check_best("cpu", "2 using the CPU: no usable CUDA device: the driver is too old");
     use_module("wrong_abi");
     check_best("cpu", "2 using the CPU: the CUDA module: built for abi 4000");
+    use_module("second_of_two");
+    check_best("fake", "2 a GPU is not used: fake 0 has compute capability 1.0");
+    use_module("none_of_two");
+    check_best("cpu", "2 using the CPU: another process holds the memory of the fake");
     use_module("nothing here");
     check_best("cpu", "1 using the CPU: the CUDA module cannot be loaded");
 }

@@ -216,6 +216,31 @@ TEST_CASE(Usage, devices_are_listed_and_an_absent_cuda_is_explained) {
     temporary_end(&t);
 }
 
+TEST_CASE(Usage, a_gpu_that_cannot_be_used_is_listed_with_its_reason_beside_the_others) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    static const run_setup second = {
+        .environment = {"QUERN_BACKEND_PATH=" QUERN_TEST_MODULES "/second_of_two"}};
+    static const run_setup none = {
+        .environment = {"QUERN_BACKEND_PATH=" QUERN_TEST_MODULES "/none_of_two"}};
+    const run_result *r = COMMAND_WITH(&t, &second, "devices");
+    CHECK(r->exit_code == 0);
+    CHECK_HAS(r->out, "cpu:0 ");
+    CHECK_HAS(r->out, "cuda:0  cannot be used: fake 0 has compute capability 1.0\ncuda:");
+    r = COMMAND_WITH(&t, &none, "devices", "--json");
+    CHECK(r->exit_code == 0);
+    json_t *object = fixture_json(r);
+    json_t *devices = json_object_get(object, "devices");
+    REQUIRE(json_array_size(devices) == 3);
+    CHECK_TEXT(fixture_json_text(json_array_get(devices, 1), "reason"),
+               "fake 0 has compute capability 1.0");
+    CHECK_TEXT(fixture_json_text(json_array_get(devices, 2), "kind"), "cuda");
+    CHECK(fixture_json_number(json_array_get(devices, 2), "index") == 1);
+    CHECK_HAS(fixture_json_text(json_array_get(devices, 2), "reason"), "another process");
+    json_decref(object);
+    temporary_end(&t);
+}
+
 TEST_CASE(Usage, a_yaml_file_sets_options_and_the_command_line_has_precedence) {
     temporary t;
     REQUIRE(temporary_begin(&t));

@@ -1,4 +1,4 @@
-/* devices.c - `quern devices`: what can compute here, and why nothing else can. */
+/* devices.c - `quern devices`: what can compute here, and why anything else cannot. */
 #include "commands.h"
 #include "json.h"
 
@@ -97,41 +97,52 @@ static void list_cuda(const listing *l) {
     }
 }
 
-static quern_status list_device(listing *l, quern_device_kind kind, int32_t index) {
+/* One that is there and cannot be used: too old, or its memory is taken. */
+static void write_unusable(const listing *l, quern_device_kind kind, int32_t index) {
+    const char *name = kind == QUERN_DEVICE_CUDA ? "cuda" : "cpu";
+    json j;
+    if (!l->json) {
+        fprintf(l->to, "%s:%d  cannot be used: %s\n", name, (int)index, quern_error());
+        return;
+    }
+    json_begin(&j, l->to, " ");
+    json_text(&j, "kind", name);
+    json_count(&j, "index", index);
+    json_text(&j, "reason", quern_error());
+    json_end(&j);
+}
+
+static void list_device(listing *l, quern_device_kind kind, int32_t index) {
     quern_device *device = NULL;
     quern_device_info info;
     quern_status status =
         quern_device_create(&device, &(quern_device_desc){.kind = kind, .index = index});
     if (status == QUERN_OK) status = quern_device_info_get(device, &info);
-    quern_device_destroy(device);
-    if (status != QUERN_OK) return status;
-    if (l->json && l->count > 0) fputs(", ", l->to);
-    if (l->json)
+    if (l->json && l->count++ > 0) fputs(", ", l->to);
+    if (status != QUERN_OK)
+        write_unusable(l, kind, index);
+    else if (l->json)
         write_json(l->to, &info);
     else
         write_text(l->to, &info);
-    l->count++;
-    return QUERN_OK;
+    quern_device_destroy(device);
 }
 
-static quern_status list_kind(listing *l, quern_device_kind kind, char *reason, size_t bytes) {
+static void list_kind(listing *l, quern_device_kind kind, char *reason, size_t bytes) {
     reason[0] = '\0';
     const int32_t count = quern_device_count(kind, reason, bytes);
-    quern_status status = QUERN_OK;
-    for (int32_t i = 0; i < count && status == QUERN_OK; i++) status = list_device(l, kind, i);
-    return status;
+    for (int32_t i = 0; i < count; i++) list_device(l, kind, i);
 }
 
-static quern_status list_all(listing *l) {
+static void list_all(listing *l) {
     char reason[1024];
     if (l->json) {
         fputs("{\"version\": ", l->to);
         json_write_text(l->to, quern_version());
         fputs(", \"devices\": [", l->to);
     }
-    quern_status status = list_kind(l, QUERN_DEVICE_CPU, reason, sizeof reason);
-    if (status == QUERN_OK) status = list_kind(l, QUERN_DEVICE_CUDA, reason, sizeof reason);
-    if (status != QUERN_OK) return status;
+    list_kind(l, QUERN_DEVICE_CPU, reason, sizeof reason);
+    list_kind(l, QUERN_DEVICE_CUDA, reason, sizeof reason);
     if (l->json) {
         fputs("], \"cuda_reason\": ", l->to);
         json_write_text(l->to, reason[0] ? reason : NULL);
@@ -140,7 +151,6 @@ static quern_status list_all(listing *l) {
     }
     list_cuda(l);
     if (l->json) fputs("}\n", l->to);
-    return QUERN_OK;
 }
 
 int command_devices(const options *o) {
@@ -148,10 +158,7 @@ int command_devices(const options *o) {
     quern_status status = sheet_open(&s);
     if (status != QUERN_OK) return command_fail(status);
     listing l = {.to = s.to, .json = o->json};
-    status = list_all(&l);
-    if (status == QUERN_OK)
-        status = sheet_print(&s);
-    else
-        sheet_release(&s);
+    list_all(&l);
+    status = sheet_print(&s);
     return status == QUERN_OK ? 0 : command_fail(status);
 }

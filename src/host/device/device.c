@@ -32,26 +32,12 @@ static quern_status cuda_backend(const quern_backend **out) {
     return QUERN_OK;
 }
 
-static quern_status choose_backend(const quern_backend **out, quern_device_kind kind,
-                                   const quern_host *host) {
+/* Of a kind that was asked for by name. */
+static quern_status choose_backend(const quern_backend **out, quern_device_kind kind) {
     *out = &quern_backend_cpu;
-    switch (kind) {
-    case QUERN_DEVICE_CPU: return QUERN_OK;
-    case QUERN_DEVICE_CUDA: return cuda_backend(out);
-    case QUERN_DEVICE_BEST: break;
-    default: return quern_fail(QUERN_INVALID, "device kind %d does not exist", (int)kind);
-    }
-    error_text before; /* that there is no GPU is no failure of this call */
-    error_save(&before);
-    const quern_status status = cuda_backend(out);
-    if (status == QUERN_OK)
-        log_write(host, QUERN_LOG_INFO, "using CUDA");
-    else /* a module that is installed is meant to be used */
-        log_write(host, module_is_there() ? QUERN_LOG_WARNING : QUERN_LOG_INFO, "using the CPU: %s",
-                  quern_error());
-    if (status != QUERN_OK) *out = &quern_backend_cpu;
-    error_restore(&before);
-    return QUERN_OK;
+    if (kind == QUERN_DEVICE_CPU) return QUERN_OK;
+    if (kind == QUERN_DEVICE_CUDA) return cuda_backend(out);
+    return quern_fail(QUERN_INVALID, "device kind %d does not exist", (int)kind);
 }
 
 static quern_status check_desc(const quern_device_desc *desc) {
@@ -81,25 +67,74 @@ static quern_status check_processor(const quern_backend *backend) {
     return QUERN_OK;
 }
 
-static quern_status open_backend(quern_device *d, const quern_device_desc *desc) {
-    QUERN_TRY(choose_backend(&d->backend, desc->kind, &d->host));
-    QUERN_TRY(check_processor(d->backend));
-    /* choose_backend succeeds only with a backend; the analyzer does not know that quern_fail never
-     * returns QUERN_OK, here and in destroy. */
+static void close_backend(quern_device *d) {
+    /* NOLINTBEGIN(clang-analyzer-core.NullDereference) */
+    if (d->stream != NULL) d->backend->stream_destroy(d->stream);
+    if (d->memory != NULL) d->backend->close(d->memory);
+    /* NOLINTEND(clang-analyzer-core.NullDereference) */
+    d->stream = NULL;
+    d->memory = NULL;
+}
+
+static quern_status open_parts(quern_device *d, const backend_open_desc *open) {
+    /* The analyzer does not know that quern_fail never returns QUERN_OK, here and in close. */
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
+    QUERN_TRY(d->backend->open(&d->memory, open));
+    QUERN_TRY(d->backend->info(d->memory, &d->info));
+    return d->backend->stream_create(d->memory, &d->stream, "quern");
+}
+
+static quern_status open_backend(quern_device *d, const quern_backend *backend,
+                                 const quern_device_desc *desc, int32_t index) {
+    QUERN_TRY(check_processor(backend));
+    d->backend = backend;
     if (d->host.trace.begin == quern_host_default().trace.begin)
-        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
-        trace_choose(&d->host, d->backend->kind == QUERN_BACKEND_CUDA);
+        trace_choose(&d->host, backend->kind == QUERN_BACKEND_CUDA);
     const backend_open_desc open = {
-        .index = desc->index,
+        .index = index,
         .thread_count = desc->thread_count,
         .allow_tf32 = desc->allow_tf32,
         .tune = desc->tune,
         .host = &d->host,
     };
-    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
-    QUERN_TRY(d->backend->open(&d->memory, &open));
-    QUERN_TRY(d->backend->info(d->memory, &d->info));
-    return d->backend->stream_create(d->memory, &d->stream, "quern");
+    const quern_status status = open_parts(d, &open);
+    if (status != QUERN_OK) close_backend(d);
+    return status;
+}
+
+/* The first GPU from the index on that can be used; each that cannot is named. */
+static quern_status open_cuda(quern_device *d, const quern_device_desc *desc) {
+    const quern_backend *cuda;
+    QUERN_TRY(cuda_backend(&cuda));
+    const int32_t count = cuda->count(NULL, 0);
+    if (desc->index >= count) return open_backend(d, cuda, desc, desc->index);
+    for (int32_t i = desc->index;; i++) {
+        const quern_status status = open_backend(d, cuda, desc, i);
+        if (status == QUERN_OK || status == QUERN_HOST_MEMORY || i + 1 >= count) return status;
+        log_write(&d->host, QUERN_LOG_WARNING, "a GPU is not used: %s", quern_error());
+    }
+}
+
+/* That there is no GPU is no failure of this call, nor that none can be used; it is said. */
+static quern_status open_best(quern_device *d, const quern_device_desc *desc) {
+    error_text before;
+    error_save(&before);
+    const quern_status status = open_cuda(d, desc);
+    if (status == QUERN_HOST_MEMORY) return status;
+    if (status == QUERN_OK)
+        log_write(&d->host, QUERN_LOG_INFO, "using CUDA");
+    else /* a module that is installed is meant to be used */
+        log_write(&d->host, module_is_there() ? QUERN_LOG_WARNING : QUERN_LOG_INFO,
+                  "using the CPU: %s", quern_error());
+    error_restore(&before);
+    return status == QUERN_OK ? QUERN_OK : open_backend(d, &quern_backend_cpu, desc, desc->index);
+}
+
+static quern_status open_kind(quern_device *d, const quern_device_desc *desc) {
+    const quern_backend *backend;
+    if (desc->kind == QUERN_DEVICE_BEST) return open_best(d, desc);
+    QUERN_TRY(choose_backend(&backend, desc->kind));
+    return open_backend(d, backend, desc, desc->index);
 }
 
 quern_status quern_device_create(quern_device **out, const quern_device_desc *desc) {
@@ -116,7 +151,7 @@ quern_status quern_device_create(quern_device **out, const quern_device_desc *de
     d->seed = desc->seed;
     d->allow_nondeterministic = desc->allow_nondeterministic;
     d->trace_ops = desc->trace_ops;
-    const quern_status status = open_backend(d, desc);
+    const quern_status status = open_kind(d, desc);
     if (status != QUERN_OK) {
         quern_device_destroy(d);
         return status;
@@ -127,10 +162,7 @@ quern_status quern_device_create(quern_device **out, const quern_device_desc *de
 
 void quern_device_destroy(quern_device *device) {
     if (device == NULL) return;
-    /* NOLINTBEGIN(clang-analyzer-core.NullDereference) */
-    if (device->stream != NULL) device->backend->stream_destroy(device->stream);
-    if (device->memory != NULL) device->backend->close(device->memory);
-    /* NOLINTEND(clang-analyzer-core.NullDereference) */
+    close_backend(device);
     const quern_host host = device->host;
     memory_release(&host, device, 1, sizeof *device);
 }
