@@ -121,7 +121,7 @@ TEST_CASE(Gather, makes_the_loaders_bits_for_every_pair_of_types) {
         {QUERN_F64, QUERN_F64}, {QUERN_U8, QUERN_U8},   {QUERN_U8, QUERN_I32},
         {QUERN_I32, QUERN_I32}, {QUERN_I64, QUERN_I32}, {QUERN_U8, QUERN_I64},
         {QUERN_I32, QUERN_I64}, {QUERN_I64, QUERN_I64}};
-    for (int32_t threads = 1; threads <= 2; threads++) {
+    for (int32_t threads = 1; threads <= 3; threads++) {
         begin(threads);
         for (size_t p = 0; p < sizeof pairs / sizeof pairs[0]; p++)
             for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)

@@ -105,9 +105,9 @@ TEST_CASE(Task, norm_is_the_root_of_the_sum_of_squares_for_any_thread_count) {
 }
 
 TEST_CASE(Task, average_follows_in_both_types_and_for_any_thread_count) {
-    static float values[NORM_COUNT], average[2][NORM_COUNT];
+    static float values[NORM_COUNT], average[3][NORM_COUNT];
     static double values64[NORM_COUNT], average64[NORM_COUNT];
-    for (int run = 0; run < 2; run++) {
+    for (int run = 0; run < 3; run++) {
         begin(run + 1);
         for (int64_t i = 0; i < NORM_COUNT; i++) {
             values64[i] = (double)(values[i] = (float)cos((double)i));

@@ -279,10 +279,11 @@ TEST_CASE(Update, a_constant_gradient_moves_by_the_closed_form) {
 
 TEST_CASE(Update, the_thread_count_changes_no_bit) {
     for (int kind = 0; kind < QUERN_OPTIMIZER_COUNT; kind++)
-        for (int d = 0; d < 2; d++) {
+        for (int way = 0; way < 4; way++) {
             const quern_hyper h = hyper_of((quern_optimizer_kind)kind, 0, false);
-            fixture_begin(&first, d ? QUERN_F64 : QUERN_F32, 1);
-            fixture_begin(&second, d ? QUERN_F64 : QUERN_F32, 4);
+            const quern_dtype dtype = way % 2 ? QUERN_F64 : QUERN_F32;
+            fixture_begin(&first, dtype, 1);
+            fixture_begin(&second, dtype, way < 2 ? 5 : 3);
             for (int step = 0; step < 2; step++) {
                 fixture_step(&first, (quern_optimizer_kind)kind, h, step);
                 fixture_step(&second, (quern_optimizer_kind)kind, h, step);
