@@ -185,6 +185,26 @@ TEST_CASE(History, a_file_that_is_too_short_is_appended_to_and_logged) {
     }
 }
 
+/* The checkpoint knows of the other kind only. */
+TEST_CASE(History, a_file_that_is_new_to_a_resumed_run_has_its_header) {
+    for (int csv = 0; csv < 2; csv++) {
+        temporary t;
+        REQUIRE(temporary_begin(&t));
+        for (int process = 0; process < 2; process++) {
+            world w;
+            writer f = {.csv = (process == 1) == csv};
+            REQUIRE_OK(world_open(&w, &(world_desc){0}));
+            REQUIRE_OK(run(&w, &t, &f, process == 1, process + 1));
+            world_close(&w);
+        }
+        memset(found, 0, sizeof found);
+        REQUIRE(temporary_read(&t, "history", found, sizeof found - 1) > 0);
+        const char *next = csv ? "event,step,epoch,seconds" : "{\"seed\":7}\n";
+        CHECK_SAY(strncmp(found, next, strlen(next)) == 0, "%.60s", found);
+        temporary_end(&t);
+    }
+}
+
 /* Every operation of the file fails, once and for ever, in the process that resumes. */
 TEST_CASE(History, a_disk_that_fails_is_told_with_path_and_cause) {
     static const fault_kind kinds[] = {FAULT_TRUNCATE, FAULT_INFO, FAULT_OPEN, FAULT_WRITE};

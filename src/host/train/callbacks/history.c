@@ -69,7 +69,7 @@ static quern_status resume(history *h) {
 static quern_status begin(history *h) {
     if (h->begun) return QUERN_OK;
     QUERN_TRY(cut(h));
-    return h->resumed ? QUERN_OK : h->kind->head(h);
+    return h->resumed && h->length > 0 ? QUERN_OK : h->kind->head(h);
 }
 
 /* The longest line. */
