@@ -235,7 +235,9 @@ static quern_status window_capture(quern_trainer *t, trainer_unit *unit) {
     return turn_capture(t, unit, TURN_FOLLOWING, last);
 }
 
+/* A unit whose making failed stays in the list, released. */
 static quern_status captures_make(quern_trainer *t, trainer_unit *unit) {
+    if (!unit->program) return QUERN_OK;
     const segment last = unit->kind == UNIT_TRAIN ? SEGMENT_UPDATE : SEGMENT_FORWARD;
     if (unit->kind != UNIT_WEIGH) QUERN_TRY(turn_capture(t, unit, TURN_ONLY, last));
     return t->windows ? window_capture(t, unit) : QUERN_OK;
