@@ -166,6 +166,14 @@ static int64_t largest_batch(const quern_trainer_desc *desc, int64_t full, size_
     return fits;
 }
 
+void memory_write(const quern_memory *m, char to[MEMORY_WORDS]) {
+    snprintf(to, MEMORY_WORDS,
+             "parameters %zu, gradients %zu, optimizer %zu, activations %zu with a workspace of up "
+             "to %zu, inputs %zu, their staging slots %zu, resident sets %zu",
+             m->parameter_bytes, m->gradient_bytes, m->optimizer_bytes, m->activation_bytes,
+             m->workspace_bytes, m->input_bytes, m->staging_bytes, m->data_bytes);
+}
+
 quern_status memory_explain(const quern_trainer_desc *desc) {
     const quern_device *device = desc->graph->device;
     const int64_t batch = desc->batch_size > 0 ? desc->batch_size : 64;
@@ -183,12 +191,9 @@ quern_status memory_explain(const quern_trainer_desc *desc) {
     if (fits == 0) snprintf(advice, sizeof advice, "; no batch size fits");
     if (fits > 0 && fits < batch)
         snprintf(advice, sizeof advice, "; a batch of %" PRId64 " would fit", fits);
+    char plan[MEMORY_WORDS];
+    memory_write(&m, plan);
     return error_prefix(QUERN_DEVICE_MEMORY,
-                        "the trainer needs %zu bytes with a batch of %" PRId64
-                        " (parameters %zu, gradients %zu, optimizer %zu, activations %zu with a "
-                        "workspace of up to %zu, inputs %zu, their staging slots %zu, resident "
-                        "sets %zu)%s",
-                        m.peak_bytes, batch, m.parameter_bytes, m.gradient_bytes, m.optimizer_bytes,
-                        m.activation_bytes, m.workspace_bytes, m.input_bytes, m.staging_bytes,
-                        m.data_bytes, advice);
+                        "the trainer needs %zu bytes with a batch of %" PRId64 " (%s)%s",
+                        m.peak_bytes, batch, plan, advice);
 }

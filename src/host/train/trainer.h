@@ -230,6 +230,8 @@ size_t memory_still_needed(const quern_trainer *t);
 QUERN_MUST_CHECK quern_status memory_preflight(const quern_trainer *t);
 /* DEVICE_MEMORY: puts the plan, and the largest batch that fits, before this thread's sentence. */
 quern_status memory_explain(const quern_trainer_desc *desc);
+enum { MEMORY_WORDS = 320 };
+void memory_write(const quern_memory *memory, char to[MEMORY_WORDS]);
 
 /* unit.c */
 QUERN_MUST_CHECK quern_status unit_plan(trainer_unit **out, quern_trainer *t, unit_kind kind,
@@ -303,7 +305,9 @@ void *window_held_memory(const quern_trainer *t, int32_t held, int32_t input);
 
 /* attempt.c: copies the data, issues, fires the events inside the step. `a` is copied. */
 QUERN_MUST_CHECK quern_status attempt_issue(quern_trainer *t, const attempt *a);
-/* DEVICE_LOST: puts which attempt it is known by before this thread's sentence. */
+/* Failures of the device: their sentences say where in the run they came up. */
+bool status_is_of_device(quern_status status);
+/* Puts which attempt such a failure is known by before this thread's sentence. */
 quern_status attempt_locate(const quern_trainer *t, int64_t number, quern_status status);
 /* Its units, compiled when a size first comes. */
 QUERN_MUST_CHECK quern_status attempt_units(quern_trainer *t, attempt *a);

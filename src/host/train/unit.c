@@ -324,6 +324,56 @@ trainer_unit *unit_find(const quern_trainer *t, unit_kind kind, int64_t batch_si
     return NULL;
 }
 
+/* What a program takes beside the trainer's blocks. */
+static size_t own_bytes(const quern_trainer *t, const trainer_unit *unit) {
+    const size_t arena_bytes = program_arena_bytes(unit->program);
+    const size_t input_bytes = program_input_bytes(unit->program);
+    return (arena_bytes > t->planned.activation_bytes ? arena_bytes : 0) +
+           (input_bytes > t->planned.input_bytes ? input_bytes : 0);
+}
+
+static bool unit_measure(quern_trainer *t, unit_kind kind, int64_t batch_size, size_t *out) {
+    trainer_unit *unit = NULL;
+    if (unit_plan(&unit, t, kind, batch_size) != QUERN_OK) return false;
+    *out = own_bytes(t, unit);
+    unit_release(t, unit);
+    return true;
+}
+
+/* 0: none, not even of one sample. */
+static int64_t largest_of(quern_trainer *t, unit_kind kind, int64_t too_large, size_t room) {
+    int64_t fits = 0;
+    while (too_large - fits > 1) {
+        const int64_t middle = fits + (too_large - fits) / 2;
+        size_t bytes;
+        if (unit_measure(t, kind, middle, &bytes) && bytes <= room)
+            fits = middle;
+        else
+            too_large = middle;
+    }
+    return fits;
+}
+
+/* Puts the plan, and the largest batch for which there is room, before this thread's sentence. */
+static quern_status unit_explain(quern_trainer *t, unit_kind kind, int64_t batch_size) {
+    error_text text;
+    quern_device_info info = {0};
+    size_t bytes = 0;
+    int64_t fits = 0;
+    char plan[MEMORY_WORDS];
+    error_save(&text);
+    const bool known = unit_measure(t, kind, batch_size, &bytes);
+    if (known && t->backend->info(t->device->memory, &info) == QUERN_OK)
+        fits = largest_of(t, kind, batch_size, (size_t)info.memory_free_bytes);
+    error_restore(&text);
+    if (!known) return QUERN_DEVICE_MEMORY;
+    memory_write(&t->planned, plan);
+    return error_prefix(QUERN_DEVICE_MEMORY,
+                        "a program for a batch of %" PRId64 " needs %zu bytes beside the trainer's "
+                        "%zu (%s); a batch of %" PRId64 " would fit",
+                        batch_size, bytes, t->planned.peak_bytes, plan, fits);
+}
+
 quern_status unit_get(trainer_unit **out, quern_trainer *t, unit_kind kind, int64_t batch_size) {
     static const char *const names[] = {"training", "the weight of a window", "evaluation",
                                         "prediction"};
@@ -342,7 +392,7 @@ quern_status unit_get(trainer_unit **out, quern_trainer *t, unit_kind kind, int6
         error_save(&text);
         unit_release(t, unit);
         error_restore(&text);
-        return status;
+        return status == QUERN_DEVICE_MEMORY ? unit_explain(t, kind, batch_size) : status;
     }
     *out = unit;
     return algorithms_note(t);

@@ -17,6 +17,8 @@ extern "C" {
 #include "fault.h"
 #include "table.h"
 
+#define CUDA_SENTENCE_BYTES 1024
+
 const quern_services *cuda_services(void);
 /* quern_fail(status, format, …) of the core. */
 #define cuda_fail(...) cuda_services()->fail(__VA_ARGS__)
@@ -26,6 +28,10 @@ const quern_services *cuda_services(void);
  * the device as lost: every later call on it returns the same failure. */
 QUERN_MUST_CHECK quern_status cuda_check(backend_device *device, cudaError_t code, const char *call,
                                          const char *what);
+/* The same for a call of a library, whose code already has a status: "call failed with code (words)
+ * in what on CUDA device 0 (name)". */
+quern_status cuda_device_fail(backend_device *device, quern_status status, const char *call,
+                              int code, const char *words, const char *what);
 /* In a kernel function: CUDA_CALL(args->stream, cudaMemsetAsync, (to, 0, bytes, stream)). */
 #define CUDA_CALL(stream, name, arguments)                                                         \
     cuda_check(cuda_stream_device(stream), cuda_driver.name arguments, #name,                      \
@@ -49,6 +55,21 @@ bool cuda_device_allows_tf32(const backend_device *device);
 bool cuda_device_tunes(const backend_device *device);
 /* The algorithm record in use; NULL: none. */
 backend_record *cuda_device_record(const backend_device *device);
+
+/* For teardown, which returns nothing: TORN_DOWN_AS(device, a check of one call). A failure goes to
+ * the log, and this thread's sentence stays what it was. */
+#define TORN_DOWN_AS(device, check)                                                                \
+    do {                                                                                           \
+        cuda_teardown teardown_;                                                                   \
+        cuda_teardown_begin(&teardown_, device);                                                   \
+        cuda_teardown_end(&teardown_, device, check);                                              \
+    } while (0)
+typedef struct cuda_teardown {
+    bool was_lost;
+    char sentence[CUDA_SENTENCE_BYTES];
+} cuda_teardown;
+void cuda_teardown_begin(cuda_teardown *teardown, backend_device *device);
+void cuda_teardown_end(const cuda_teardown *teardown, backend_device *device, quern_status status);
 
 /* What a file of this folder keeps for a device: made at its first use, dropped when the device
  * closes, the last first. */

@@ -21,8 +21,15 @@ static void run(dim3 grid, dim3 block, size_t shared_bytes, void **arguments) {
 static const fake_kernel graph_kernel = {
     FAKE_KERNEL_MAGIC, "a graph of cuDNN", 1, {sizeof(fake_cudnn_run)}, run};
 
+static cudnnStatus_t failure(void) {
+    return fake_library_is_lost(&fake_cudnn.library)
+               ? CUDNN_STATUS_EXECUTION_FAILED
+               : CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED;
+}
+
 static cudnnStatus_t set_stream(cudnnHandle_t handle, cudaStream_t stream) {
     if (handle == NULL) return CUDNN_STATUS_BAD_PARAM;
+    if (fake_library_enter(&fake_cudnn.library)) return failure();
     current = stream;
     return CUDNN_STATUS_SUCCESS;
 }
@@ -31,6 +38,7 @@ static cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan
                              cudnnBackendDescriptor_t pack) {
     fake_cudnn_run r;
     if (handle == NULL) return CUDNN_STATUS_BAD_PARAM;
+    if (fake_library_enter(&fake_cudnn.library)) return failure();
     const cudnnStatus_t status = fake_cudnn_describe(plan, pack, &r);
     if (status != CUDNN_STATUS_SUCCESS) return status;
     void *arguments[] = {&r};

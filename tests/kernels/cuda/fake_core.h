@@ -10,5 +10,7 @@ const quern_backend *fake_core_open(void);
 const quern_services *fake_core_services(void);
 const quern_backend *quern_cuda_open(uint32_t abi, uint64_t op_table_hash,
                                      const quern_services *services);
+const module_tools *quern_cuda_tools(uint32_t abi, uint64_t op_table_hash,
+                                     const quern_services *services);
 
 #endif

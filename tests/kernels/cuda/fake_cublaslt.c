@@ -34,8 +34,8 @@ void fake_cublaslt_begin(void) {
 }
 
 static cublasStatus_t failure(void) {
-    return fake_cublaslt.library.out_of_memory ? CUBLAS_STATUS_ALLOC_FAILED
-                                               : CUBLAS_STATUS_EXECUTION_FAILED;
+    return fake_library_is_lost(&fake_cublaslt.library) ? CUBLAS_STATUS_EXECUTION_FAILED
+                                                        : CUBLAS_STATUS_ALLOC_FAILED;
 }
 #define ENTER()                                                                                    \
     if (fake_library_enter(&fake_cublaslt.library)) return failure()
@@ -47,12 +47,13 @@ static void *object_create(size_t bytes) {
     return object;
 }
 
-/* Destroying counts no call: teardown ignores failures, and must work after every one. */
+/* Destroying counts among no calls: it must work after every failure; its own are only noted. */
 static cublasStatus_t object_destroy(void *object) {
     if (object == NULL) fake_library_misuse(&fake_cublaslt.library, "destroying nothing");
     free(object);
     fake_cublaslt.library.live--;
-    return CUBLAS_STATUS_SUCCESS;
+    return fake_library_leave(&fake_cublaslt.library) ? CUBLAS_STATUS_INTERNAL_ERROR
+                                                      : CUBLAS_STATUS_SUCCESS;
 }
 
 static cublasStatus_t create(cublasLtHandle_t *handle) {

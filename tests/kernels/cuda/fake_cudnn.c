@@ -30,11 +30,17 @@ typedef struct descriptor {
 void fake_cudnn_begin(void) { fake_cudnn = (fake_cudnn_state){.version = 91900}; }
 
 static cudnnStatus_t failure(void) {
-    return fake_cudnn.library.out_of_memory ? CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED
-                                            : CUDNN_STATUS_EXECUTION_FAILED;
+    return fake_library_is_lost(&fake_cudnn.library)
+               ? CUDNN_STATUS_EXECUTION_FAILED
+               : CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED;
 }
 #define ENTER()                                                                                    \
     if (fake_library_enter(&fake_cudnn.library)) return failure()
+
+static cudnnStatus_t torn_down(void) {
+    return fake_library_leave(&fake_cudnn.library) ? CUDNN_STATUS_INTERNAL_ERROR
+                                                   : CUDNN_STATUS_SUCCESS;
+}
 
 static descriptor *of(cudnnBackendDescriptor_t d) { return (descriptor *)d; }
 
@@ -48,7 +54,7 @@ static cudnnStatus_t create(cudnnHandle_t *handle) {
 static cudnnStatus_t destroy(cudnnHandle_t handle) {
     free(handle);
     fake_cudnn.library.live--;
-    return CUDNN_STATUS_SUCCESS;
+    return torn_down();
 }
 
 static cudnnStatus_t set_stream(cudnnHandle_t handle, cudaStream_t stream) {
@@ -81,7 +87,7 @@ static cudnnStatus_t descriptor_destroy(cudnnBackendDescriptor_t d) {
     if (d == NULL) fake_library_misuse(&fake_cudnn.library, "destroying nothing");
     free(d);
     fake_cudnn.library.live--;
-    return CUDNN_STATUS_SUCCESS;
+    return torn_down();
 }
 
 static const attribute *get(const descriptor *d, int name) {

@@ -249,13 +249,6 @@ static cudaError_t memset_async(void *to, int value, size_t bytes, cudaStream_t 
     return fake_leave(cudaSuccess);
 }
 
-static cudaError_t func_set_attribute(const void *function, enum cudaFuncAttribute attribute,
-                                      int value) {
-    ENTER(cudaFuncSetAttribute);
-    (void)function, (void)attribute, (void)value;
-    return fake_leave(cudaSuccess);
-}
-
 static const fake_kernel *kernel_of(const void *function) {
     uint64_t magic;
     memcpy(&magic, function, sizeof magic);
@@ -423,7 +416,6 @@ const cuda_driver_table cuda_driver = {
     .cudaEventQuery = event_query,
     .cudaMemcpyAsync = memcpy_async,
     .cudaMemsetAsync = memset_async,
-    .cudaFuncSetAttribute = func_set_attribute,
     .cudaLaunchKernel = launch_kernel,
     .cudaStreamBeginCapture = begin_capture,
     .cudaStreamEndCapture = end_capture,

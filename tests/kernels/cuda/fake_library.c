@@ -5,12 +5,27 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-bool fake_library_enter(fake_library *l) {
-    l->calls++;
-    const bool fails =
-        l->fail_at > 0 && (l->calls == l->fail_at || (l->for_ever && l->calls > l->fail_at));
+static bool is_planned(fake_library *l, int64_t n) {
+    const bool fails = l->fail_at > 0 && (n == l->fail_at || (l->for_ever && n > l->fail_at));
     l->fired += fails;
     return fails;
+}
+
+bool fake_library_enter(fake_library *l) {
+    l->calls++;
+    if (l->forbidden) fake_library_misuse(l, "a call of the library after the device was lost");
+    return !l->teardown && is_planned(l, l->calls);
+}
+
+bool fake_library_is_lost(const fake_library *l) {
+    if (l->out_of_memory) return false;
+    if (l->when_lost != NULL) l->when_lost();
+    return true;
+}
+
+bool fake_library_leave(fake_library *l) {
+    l->teardowns++;
+    return l->teardown && is_planned(l, l->teardowns);
 }
 
 void fake_library_misuse(fake_library *l, const char *format, ...) {

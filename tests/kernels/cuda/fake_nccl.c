@@ -20,6 +20,11 @@ void fake_nccl_begin(void) {
 
 static fake_library *own(void) { return &fake_nccl.library; }
 
+static ncclResult_t failure(void) {
+    if (fake_nccl.code == ncclUnhandledCudaError) (void)fake_library_is_lost(own());
+    return fake_nccl.code;
+}
+
 static void note(const char *call) {
     snprintf(fake_nccl.last_call, sizeof fake_nccl.last_call, "%s", call);
 }
@@ -41,7 +46,7 @@ static ncclResult_t get_version(int *version) {
 }
 
 static ncclResult_t get_unique_id(ncclUniqueId *out) {
-    if (fake_library_enter(own())) return fake_nccl.code;
+    if (fake_library_enter(own())) return failure();
     for (int i = 0; i < NCCL_UNIQUE_ID_BYTES; i++) out->internal[i] = (char)(i + 1);
     return ncclSuccess;
 }
@@ -58,7 +63,7 @@ static const char *get_last_error(ncclComm_t c) {
 static ncclResult_t init(ncclComm_t *out, int size, ncclUniqueId id, int rank,
                          ncclConfig_t *config) {
     *out = NULL;
-    if (fake_library_enter(own())) return fake_nccl.code;
+    if (fake_library_enter(own())) return failure();
     if (rank < 0 || rank >= size) fake_library_misuse(own(), "rank %d of %d", rank, size);
     fake_nccl.blocking = config->blocking;
     memcpy(fake_nccl.last_id, id.internal, sizeof fake_nccl.last_id);
@@ -74,7 +79,7 @@ static ncclResult_t init(ncclComm_t *out, int size, ncclUniqueId id, int rank,
 
 static ncclResult_t finalize(ncclComm_t c) {
     if (!is_alive(c, "ncclCommFinalize")) return ncclInvalidArgument;
-    if (fake_library_enter(own())) return fake_nccl.code;
+    if (fake_library_enter(own())) return failure();
     if (c->finalized) fake_library_misuse(own(), "finalized twice");
     c->finalized = true;
     fake_nccl.finalizes++;
@@ -89,7 +94,7 @@ static ncclResult_t release(ncclComm_t c) {
 
 static ncclResult_t destroy(ncclComm_t c) {
     if (!is_alive(c, "ncclCommDestroy")) return ncclInvalidArgument;
-    if (fake_library_enter(own())) return fake_nccl.code;
+    if (fake_library_enter(own())) return failure();
     if (!c->finalized) fake_library_misuse(own(), "destroyed before it was finalized");
     fake_nccl.destroys++;
     return release(c);
@@ -103,7 +108,7 @@ static ncclResult_t abort_all(ncclComm_t c) {
 
 static ncclResult_t get_async_error(ncclComm_t c, ncclResult_t *out) {
     if (!is_alive(c, "ncclCommGetAsyncError")) return ncclInvalidArgument;
-    if (fake_library_enter(own())) return fake_nccl.code;
+    if (fake_library_enter(own())) return failure();
     *out = fake_nccl.found;
     if (*out != ncclSuccess || c->looks == 0) return ncclSuccess;
     if (c->looks > 0) c->looks--;
@@ -112,14 +117,15 @@ static ncclResult_t get_async_error(ncclComm_t c, ncclResult_t *out) {
 }
 
 static ncclResult_t group_start(void) {
-    if (fake_library_enter(own())) return fake_nccl.code;
+    if (fake_library_enter(own())) return failure();
     fake_nccl.depth++;
     return ncclSuccess;
 }
 
 static ncclResult_t group_end(void) {
     if (fake_nccl.depth-- <= 0) fake_library_misuse(own(), "a group that was not opened ends");
-    return fake_library_enter(own()) ? fake_nccl.code : ncclSuccess;
+    if (own()->forbidden) return fake_nccl.code; /* what was opened has to be closed */
+    return fake_library_enter(own()) ? failure() : ncclSuccess;
 }
 
 static void run_copy(dim3 grid, dim3 block, size_t shared_bytes, void **arguments) {
@@ -145,7 +151,7 @@ static ncclResult_t collect(const char *call, const void *in, void *out, size_t 
                             ncclDataType_t type, int reduction, int root, ncclComm_t c,
                             cudaStream_t stream) {
     if (!is_alive(c, call)) return ncclInvalidArgument;
-    if (fake_library_enter(own())) return fake_nccl.code;
+    if (fake_library_enter(own())) return failure();
     note(call);
     fake_nccl.last_type = (int)type, fake_nccl.last_reduction = reduction;
     fake_nccl.last_root = root, fake_nccl.last_count = count;

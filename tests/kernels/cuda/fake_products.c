@@ -5,6 +5,7 @@
 #include "fake_parts.h"
 
 #include "fake_cublaslt.h"
+#include "fake_products.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ typedef struct product_call {
 } product_call;
 
 static cublaslt_table inner;
+int64_t fake_products_wrong;
 
 static void describe(unsigned char to[DESCRIPTION_BYTES], const void *descriptor) {
     const size_t bytes = malloc_usable_size((void *)(uintptr_t)descriptor);
@@ -35,11 +37,19 @@ static void run(dim3 grid, dim3 block, size_t shared_bytes, void **arguments) {
     (void)grid, (void)block, (void)shared_bytes;
     product_call *p = arguments[0];
     void *layouts[4] = {p->layouts[0], p->layouts[1], p->layouts[2], p->layouts[3]};
+    const fake_library kept = fake_cublaslt.library;
+    fake_cublaslt.library.fail_at =
+        0; /* the call was made, and failed or not, when it was issued */
+    fake_cublaslt.library.forbidden = false;
     const cublasStatus_t status =
         inner.cublasLtMatmul(p->handle, (cublasLtMatmulDesc_t)(void *)p->operation, &p->alpha, p->a,
                              layouts[0], p->b, layouts[1], &p->beta, p->c, layouts[2], p->d,
                              layouts[3], &p->algorithm, p->workspace, p->workspace_bytes, NULL);
+    fake_cublaslt.library.calls = kept.calls;
+    fake_cublaslt.library.fail_at = kept.fail_at;
+    fake_cublaslt.library.forbidden = kept.forbidden;
     if (status != CUBLAS_STATUS_SUCCESS) fake_misuse("a product that cuBLASLt refuses");
+    if (fake_products_wrong > 0 && --fake_products_wrong == 0) *(float *)p->d += 1000;
 }
 
 static const fake_kernel product_kernel = {
@@ -59,6 +69,9 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t opera
                       .workspace = workspace,
                       .algorithm = *algorithm,
                       .workspace_bytes = bytes};
+    if (fake_library_enter(&fake_cublaslt.library))
+        return fake_library_is_lost(&fake_cublaslt.library) ? CUBLAS_STATUS_EXECUTION_FAILED
+                                                            : CUBLAS_STATUS_ALLOC_FAILED;
     describe(p.operation, operation);
     describe(p.layouts[0], a_layout);
     describe(p.layouts[1], b_layout);

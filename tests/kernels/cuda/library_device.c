@@ -36,6 +36,7 @@ void library_device_begin(const library_device_desc *desc) {
     device.tune = desc->tune;
     device.memory_bytes = desc->memory_bytes;
     device.record = desc->record;
+    atomic_store(&device.lost, 0);
     live = 0;
 }
 
@@ -80,16 +81,16 @@ void cuda_device_slot_set(backend_device *d, cuda_slot slot, void *value,
     d->slots[slot].drop = drop;
 }
 
-quern_status device_enter(backend_device *d, int *previous) {
-    *previous = d->index;
-    return QUERN_OK;
+static cudaError_t fake_get_device(int *index) {
+    *index = device.index;
+    return cudaSuccess;
 }
-void device_leave(const backend_device *d, int previous) { (void)d, (void)previous; }
 
-quern_status cuda_check(backend_device *d, cudaError_t code, const char *call, const char *what) {
-    (void)d, (void)what;
-    return code == cudaSuccess ? QUERN_OK
-                               : quern_fail(QUERN_DEVICE_MEMORY, "%s: %d", call, (int)code);
+static cudaError_t fake_get_last_error(void) { return cudaSuccess; }
+
+static const char *fake_error_name(cudaError_t code) {
+    (void)code;
+    return "a CUDA error";
 }
 
 static cudaError_t fake_malloc(void **pointer, size_t bytes) {
@@ -117,6 +118,10 @@ static cudaError_t fake_synchronize(cudaStream_t stream) {
 }
 
 const cuda_driver_table cuda_driver = {
+    .cudaGetDevice = fake_get_device,
+    .cudaGetLastError = fake_get_last_error,
+    .cudaGetErrorName = fake_error_name,
+    .cudaGetErrorString = fake_error_name,
     .cudaMalloc = fake_malloc,
     .cudaFree = fake_free,
     .cudaMemsetAsync = fake_memset,

@@ -66,6 +66,11 @@ static void stream_name(cudaStream_t stream, const char *name) {
     note("stream %s\n", name);
 }
 
+static void thread_name(uint32_t thread, const char *name) {
+    (void)thread;
+    note("thread %s\n", name);
+}
+
 static void put(const NvtxExportTableCallbacks *callbacks, NvtxCallbackModule module, unsigned slot,
                 void (*function)(void)) {
     NvtxFunctionTable table;
@@ -86,6 +91,7 @@ int InitializeInjectionNvtx2(NvtxGetExportTableFunc_t get_export_table) {
     PUT(DomainRangePushEx, range_push);
     PUT(DomainRangePop, range_pop);
 #undef PUT
+    put(callbacks, NVTX_CB_MODULE_CORE, NVTX_CBID_CORE_NameOsThreadA, (void (*)(void))thread_name);
     put(callbacks, NVTX_CB_MODULE_CUDART, NVTX_CBID_CUDART_NameCudaStreamA,
         (void (*)(void))stream_name);
     return 1;

@@ -2,6 +2,7 @@
 #include "quern_test.h"
 
 #include "fake_core.h"
+#include "nvtx_seen.h"
 #include "kernels/cuda/device/architecture.h"
 #include "kernels/cuda/device/driver_release.h"
 #include "support/temporary.h"
@@ -44,6 +45,42 @@ TEST_CASE(CudaInfo, kernels_run_where_their_machine_code_or_their_ptx_does) {
                   "built for \"%s\", on %d: %d, %d", cases[i].built, cases[i].capability,
                   (int)covered, (int)from_ptx);
     }
+}
+
+TEST_CASE(CudaInfo, the_profiler_is_started_and_stopped_and_a_refusal_is_told) {
+    const module_tools *tools =
+        quern_cuda_tools(MODULE_ABI, module_op_table_hash(), fake_core_services());
+    REQUIRE(tools != NULL);
+    fake_begin();
+    CHECK_OK(tools->profiler(true));
+    CHECK(fake.count[FAKE_cudaProfilerStart] == 1 && fake.count[FAKE_cudaProfilerStop] == 0);
+    CHECK_OK(tools->profiler(false));
+    CHECK(fake.count[FAKE_cudaProfilerStart] == 1 && fake.count[FAKE_cudaProfilerStop] == 1);
+    fake.fault[FAKE_cudaProfilerStart].at = fake.fault[FAKE_cudaProfilerStop].at = 2;
+    fake.fault[FAKE_cudaProfilerStart].code = cudaErrorNotSupported;
+    fake.fault[FAKE_cudaProfilerStop].code = cudaErrorInvalidValue;
+    CHECK_STATUS(tools->profiler(true), QUERN_UNSUPPORTED);
+    CHECK_ERROR_HAS("cudaProfilerStart failed with 801 (cudaErrorNotSupported");
+    CHECK_STATUS(tools->profiler(false), QUERN_UNSUPPORTED);
+    CHECK_ERROR_HAS("cudaProfilerStop failed with 1 (cudaErrorInvalidValue");
+    fake_begin();
+}
+
+/* The injected profiler is attached to this executable. */
+TEST_CASE(CudaInfo, streams_have_the_names_that_they_were_made_with) {
+    const quern_backend *cuda = fake_core_open();
+    const quern_host host = quern_host_default();
+    const backend_open_desc desc = {.host = &host};
+    backend_device *device;
+    quern_stream *streams[2];
+    fake_begin();
+    REQUIRE_OK(cuda->open(&device, &desc));
+    REQUIRE_OK(cuda->stream_create(device, &streams[0], "quern"));
+    REQUIRE_OK(cuda->stream_create(device, &streams[1], "quern-copy"));
+    CHECK(nvtx_seen_count("stream quern\n") == 1);
+    CHECK(nvtx_seen_count("stream quern-copy\n") == 1);
+    for (int i = 0; i < 2; i++) cuda->stream_destroy(streams[i]);
+    cuda->close(device);
 }
 
 TEST_CASE(CudaInfo, the_drivers_release_is_read_from_what_it_writes) {

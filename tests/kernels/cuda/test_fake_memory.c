@@ -135,6 +135,34 @@ TEST_CASE(FakeMemory, what_recorded_steps_take_is_told) {
     }
 }
 
+/* A set that is longer than any batch so far, evaluated by the caller. */
+TEST_CASE(FakeMemory, a_batch_size_that_comes_later_and_does_not_fit_is_refused_with_its_plan) {
+    world w;
+    quern_scalar scalars[4];
+    int32_t count;
+    int fits = 0;
+    REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true, .train_length = 4, .valid_length = 58}));
+    w.desc.batch_size = 58; /* which the training set, of one batch of 4, does not come to */
+    w.desc.valid = NULL;
+    w.desc.resident = QUERN_RESIDENT_OFF;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    REQUIRE_OK(quern_trainer_fit(w.trainer, NULL));
+    const size_t whole = fake.memory_bytes;
+    fake.memory_bytes = fake_memory_used() + 64;
+    CHECK_STATUS(quern_trainer_evaluate(w.trainer, w.valid, scalars, 4, &count),
+                 QUERN_DEVICE_MEMORY);
+    CHECK_ERROR_HAS("a program for a batch of 58 needs ");
+    CHECK_ERROR_HAS(" (parameters ");
+    CHECK_ERROR_HAS("(cudaMalloc)");
+    const char *advice = strstr(quern_error(), "; a batch of ");
+    CHECK_SAY(advice != NULL && sscanf(advice, "; a batch of %d would fit", &fits) == 1 &&
+                  fits >= 4 && fits < 58,
+              "%s", quern_error());
+    fake.memory_bytes = whole;
+    CHECK_OK(quern_trainer_evaluate(w.trainer, w.valid, scalars, 4, &count));
+    world_close(&w);
+}
+
 /* Every further call but teardown is a misuse that ends the executable with a failure. */
 TEST_CASE(FakeMemory, a_lost_device_is_said_with_call_code_op_step_and_device) {
     static const struct {

@@ -2,42 +2,27 @@
  * training run on the CPU. */
 #include "quern_test.h"
 
-#include "nvtx_injection.h"
+#include "nvtx_seen.h"
+#include "support/temporary.h"
 #include "train/world.h"
 #include <quern/profile.h>
 
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Before anything of NVTX is called: it looks once. */
-__attribute__((constructor)) static void attach(void) {
-    setenv("NVTX_INJECTION64_PATH", QUERN_TEST_INJECTION, 1);
+__attribute__((constructor)) static void find_module(void) {
     setenv("QUERN_BACKEND_PATH", QUERN_TEST_MODULE_DIR, 1);
 }
 
-static const char *notes(void) {
-    void *library = dlopen(QUERN_TEST_INJECTION, RTLD_NOW | RTLD_NOLOAD);
-    if (library == NULL) return "the module never looked for a profiler";
-    void *symbol = dlsym(library, NVTX_NOTES_ENTRY);
-    nvtx_notes_entry entry;
-    memcpy(&entry, &symbol, sizeof entry);
-    dlclose(library);
-    return entry();
-}
-
-static int count(const char *text, const char *part) {
-    int n = 0;
-    for (const char *at = strstr(text, part); at != NULL; at = strstr(at + 1, part)) n++;
-    return n;
-}
-
-static quern_status train_a_little(void) {
+static quern_status train_a_little(const char *folder) {
     world w;
     quern_status status = world_open(&w, &(world_desc){.valid_length = -1});
     if (status != QUERN_OK) return status;
     w.desc.step_limit = 3;
+    w.desc.worker_count = 1;
+    w.desc.save.directory = folder;
+    w.desc.save.every = 1;
     status = quern_trainer_create(&w.trainer, &w.desc);
     quern_result result;
     if (status == QUERN_OK) status = quern_trainer_fit(w.trainer, &result);
@@ -46,18 +31,54 @@ static quern_status train_a_little(void) {
 }
 
 TEST_CASE(Nvtx, shows_the_steps_and_ops_of_a_run_without_a_gpu) {
-    REQUIRE_OK(train_a_little());
-    const char *seen = notes();
-    CHECK(count(seen, "domain quern\n") == 1);
+    temporary folder;
+    REQUIRE(temporary_begin(&folder));
+    REQUIRE_OK(train_a_little(folder.path));
+    temporary_end(&folder);
+    const char *seen = nvtx_seen();
+    CHECK(nvtx_seen_count("domain quern\n") == 1);
     CHECK_HAS(seen, " train\n");
     CHECK_HAS(seen, "string step\n");
     CHECK_HAS(seen, "registered step 0\n");
     CHECK_HAS(seen, "registered step 2\n");
     CHECK_HAS(seen, "registered fc1");
-    CHECK(count(seen, "string step\n") == 1); /* registered once, then found again */
-    CHECK(count(seen, "push ") == count(seen, "pop\n"));
-    CHECK(count(seen, "push ") > 10);
-    CHECK(count(seen, " text ") == 0);
+    CHECK(nvtx_seen_count("string step\n") == 1); /* registered once, then found again */
+    CHECK(nvtx_seen_count("push ") == nvtx_seen_count("pop\n"));
+    CHECK(nvtx_seen_count("push ") > 10);
+    CHECK(nvtx_seen_count(" text ") == 0);
+}
+
+/* The number under which the profiler was told of a category; 0: it was not. */
+static int category_of(const char *name) {
+    char line[80];
+    for (int n = 1; n < 32; n++) {
+        snprintf(line, sizeof line, "category %d %s\n", n, name);
+        if (strstr(nvtx_seen(), line) != NULL) return n;
+    }
+    return 0;
+}
+
+TEST_CASE(Nvtx, puts_each_range_of_a_run_into_its_category_and_names_the_threads) {
+    static const char *const ranges[][2] = {{"train", "step"},  {"train", "save"},
+                                            {"forward", "fc1"}, {"backward", "fc1"},
+                                            {"data", "fill"},   {"checkpoint", "write"}};
+    static const char *const threads[] = {"main", "quern-save", "quern-load"};
+    temporary folder;
+    REQUIRE(temporary_begin(&folder));
+    REQUIRE_OK(train_a_little(folder.path));
+    temporary_end(&folder);
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        char line[80];
+        const int category = category_of(ranges[i][0]);
+        snprintf(line, sizeof line, "push %d registered %s", category, ranges[i][1]);
+        CHECK_SAY(category > 0 && strstr(nvtx_seen(), line) != NULL, "no %s in category %s",
+                  ranges[i][1], ranges[i][0]);
+    }
+    for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
+        char line[80];
+        snprintf(line, sizeof line, "thread %s", threads[i]);
+        CHECK_SAY(strstr(nvtx_seen(), line) != NULL, "no thread is named %s", threads[i]);
+    }
 }
 
 TEST_CASE(Nvtx, the_sink_can_be_asked_for_and_names_too_long_go_as_text) {
@@ -68,9 +89,9 @@ TEST_CASE(Nvtx, the_sink_can_be_asked_for_and_names_too_long_go_as_text) {
     name[sizeof name - 1] = 0;
     sink.begin(sink.self, "a category", name, 42);
     sink.end(sink.self);
-    CHECK_HAS(notes(), "a category\n");
-    CHECK_HAS(notes(), "text nnnn");
-    CHECK_HAS(notes(), "nnn 42\npop\n");
+    CHECK_HAS(nvtx_seen(), "a category\n");
+    CHECK_HAS(nvtx_seen(), "text nnnn");
+    CHECK_HAS(nvtx_seen(), "nnn 42\npop\n");
     CHECK_STATUS(quern_trace_nvtx(NULL), QUERN_INVALID);
 }
 
@@ -83,8 +104,8 @@ TEST_CASE(Nvtx, more_names_than_the_table_holds_are_still_shown) {
         sink.begin(sink.self, "many", names[i], i);
         sink.end(sink.self);
     }
-    CHECK_HAS(notes(), "registered name 7 7\n");
-    CHECK_HAS(notes(), "text name 1699 1699\n");
+    CHECK_HAS(nvtx_seen(), "registered name 7 7\n");
+    CHECK_HAS(nvtx_seen(), "text name 1699 1699\n");
 }
 
 /* The trace of an application that has one of its own is left alone. */
@@ -98,7 +119,7 @@ TEST_CASE(Nvtx, does_not_replace_the_applications_own_sink) {
     int ranges = 0;
     world w;
     quern_host host = {.trace = {.begin = own_begin, .end = own_end, .self = &ranges}};
-    const int before = count(notes(), "push ");
+    const int before = nvtx_seen_count("push ");
     REQUIRE_OK(world_open(&w, &(world_desc){.valid_length = -1, .host = host}));
     w.desc.step_limit = 1;
     REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
@@ -106,7 +127,7 @@ TEST_CASE(Nvtx, does_not_replace_the_applications_own_sink) {
     CHECK_OK(quern_trainer_fit(w.trainer, &result));
     world_close(&w);
     CHECK(ranges > 5);
-    CHECK(count(notes(), "push ") == before);
+    CHECK(nvtx_seen_count("push ") == before);
 }
 
 /* Without a driver the profiler's calls have nobody to go to: they say so. */

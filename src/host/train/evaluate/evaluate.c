@@ -181,7 +181,12 @@ quern_status eval_feed_bind(quern_trainer *t, const quern_dataset *dataset) {
     return QUERN_OK;
 }
 
-quern_status evaluation_run(quern_trainer *t, const set_pass *e, double *values) {
+static quern_status evaluation_locate(const quern_trainer *t, quern_status status) {
+    if (!status_is_of_device(status)) return status;
+    return error_prefix(status, "evaluation behind step %" PRId64, t->step);
+}
+
+static quern_status set_evaluate(quern_trainer *t, const set_pass *e, double *values) {
     const size_t bytes = (size_t)t->eval_sum_count * sizeof(double);
     feed *resident = resident_feed(t, e->dataset);
     if (!resident) QUERN_TRY(eval_feed_bind(t, e->dataset));
@@ -197,6 +202,10 @@ quern_status evaluation_run(quern_trainer *t, const set_pass *e, double *values)
     QUERN_TRY(sums_read(t, values));
     if (s.cut) values_forget(t, values);
     return QUERN_OK;
+}
+
+quern_status evaluation_run(quern_trainer *t, const set_pass *e, double *values) {
+    return evaluation_locate(t, set_evaluate(t, e, values));
 }
 
 static quern_status check_outside(quern_trainer *t, const quern_dataset *dataset,

@@ -128,13 +128,18 @@ size_t feed_input_bytes(const feed *f, int32_t input, const trainer_unit *unit) 
     return view.data ? (size_t)view.count * quern_dtype_bytes(view.dtype) : 0;
 }
 
+quern_status feed_input_check(const feed *f, int32_t input, quern_status status) {
+    if (status == QUERN_OK) return QUERN_OK;
+    return error_prefix(status, "input %s", f->tensors[input]->name);
+}
+
 quern_status feed_copy(quern_trainer *t, const feed *f, const void *const *data,
                        const trainer_unit *unit) {
     for (int32_t i = 0; i < f->input_count; i++) {
         const size_t bytes = feed_input_bytes(f, i, unit);
         if (bytes == 0 || !data[i]) continue;
         void *const to = program_view(unit->program, f->tensors[i]).data;
-        QUERN_TRY(t->backend->copy(t->stream, to, data[i], bytes));
+        QUERN_TRY(feed_input_check(f, i, t->backend->copy(t->stream, to, data[i], bytes)));
     }
     return QUERN_OK;
 }

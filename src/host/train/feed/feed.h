@@ -53,6 +53,8 @@ QUERN_MUST_CHECK quern_status feed_create(quern_trainer *t, feed *out, const fee
 void feed_release(quern_trainer *t, feed *f);
 /* Of one of its inputs in the unit's program; 0 when that does not read it. */
 size_t feed_input_bytes(const feed *f, int32_t input, const trainer_unit *unit);
+/* OK, or the failure of a copy of it, which then names the input. */
+quern_status feed_input_check(const feed *f, int32_t input, quern_status status);
 /* A batch in pinned memory into the unit's inputs, in the steps' order: by the copy stream, where
  * there is one. */
 QUERN_MUST_CHECK quern_status feed_put(quern_trainer *t, const feed *f, const void *const *data,

@@ -80,7 +80,8 @@ static quern_status host_to_slot(quern_trainer *t, const feed *f, upload_slot *s
     for (int32_t i = 0; i < f->input_count; i++) {
         const size_t bytes = feed_input_bytes(f, i, unit);
         if (bytes == 0) continue;
-        QUERN_TRY(t->backend->copy(t->upload.stream, slot->block + f->offsets[i], data[i], bytes));
+        QUERN_TRY(feed_input_check(
+            f, i, t->backend->copy(t->upload.stream, slot->block + f->offsets[i], data[i], bytes)));
     }
     return t->backend->event_record(slot->uploaded, t->upload.stream);
 }
@@ -110,8 +111,10 @@ void upload_settle(quern_trainer *t) {
     if (u->issued == 0) return;
     error_text text;
     error_save(&text);
+    /* Of a copy that failed the compute stream has heard by an event, and told. */
     const quern_status rest = device_wait_stream(t->device, u->stream);
-    (void)rest; /* the compute stream has heard of it by an event, and told */
+    if (rest != QUERN_OK && rest != QUERN_DEVICE_LOST)
+        log_write(t->host, QUERN_LOG_WARNING, "the copy stream: %s", quern_error());
     error_restore(&text);
     for (int32_t i = 0; i < UPLOAD_SLOTS; i++) u->slots[i].used = false;
     u->issued = 0;

@@ -118,8 +118,13 @@ quern_status attempt_units(quern_trainer *t, attempt *a) {
     return QUERN_OK;
 }
 
+bool status_is_of_device(quern_status status) {
+    return status == QUERN_DEVICE_LOST || status == QUERN_DEVICE_MEMORY ||
+           status == QUERN_PEER_LOST || status == QUERN_INTERNAL || status == QUERN_UNSUPPORTED;
+}
+
 quern_status attempt_locate(const quern_trainer *t, int64_t number, quern_status status) {
-    if (status != QUERN_DEVICE_LOST) return status;
+    if (!status_is_of_device(status)) return status;
     return error_prefix(status, "attempt %" PRId64 ", behind step %" PRId64, number, t->step);
 }
 

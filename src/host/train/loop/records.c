@@ -53,7 +53,7 @@ static quern_status record_take(quern_trainer *t, attempt *a, task_record *recor
     if (status != QUERN_OK) return attempt_locate(t, number, status);
     if (t->lost != QUERN_OK) {
         error_restore(&t->lost_text);
-        return t->lost;
+        return attempt_locate(t, number, t->lost);
     }
     return quern_fail(QUERN_INPUT,
                       "attempt %" PRId64 " was lost to a failure of the device that "
@@ -265,7 +265,9 @@ static quern_status metrics_read(quern_trainer *t) {
 
 quern_status records_log(quern_trainer *t) {
     QUERN_ENSURE(t->in_flight_count == 0);
-    QUERN_TRY(metrics_read(t));
+    const quern_status read = metrics_read(t);
+    if (status_is_of_device(read)) return error_prefix(read, "log of step %" PRId64, t->step);
+    QUERN_TRY(read);
     const int64_t now = trainer_now(t);
     const double rate =
         trainer_rate(t->since_log.samples, now - t->log_begin_ns - t->log_evaluate_ns);

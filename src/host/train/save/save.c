@@ -209,7 +209,8 @@ quern_status save_run(quern_trainer *t) {
     trace_end(t->host);
     if (status != QUERN_OK) {
         checkpoint_writer_drop(t->save->writer, snapshot);
-        return status;
+        if (!status_is_of_device(status)) return status;
+        return error_prefix(status, "saving step %" PRId64, t->step);
     }
     counters_fill(t, &snapshot->content);
     snapshot->content.algorithms = t->save->algorithms;

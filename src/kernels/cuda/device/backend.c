@@ -88,7 +88,7 @@ static quern_status check_architecture(const backend_device *d) {
 
 static quern_status describe(backend_device *d) {
     struct cudaDeviceProp p;
-    QUERN_TRY(CHECKED(d, cudaGetDeviceProperties, (&p, d->index)));
+    QUERN_TRY(CHECKED(d, "opening it", cudaGetDeviceProperties, (&p, d->index)));
     snprintf(d->name, sizeof d->name, "%.*s", (int)sizeof d->name - 1, p.name);
     write_uuid(d->uuid, sizeof d->uuid, &p.uuid);
     snprintf(d->pci, sizeof d->pci, "%08x:%02x:%02x.0", (unsigned)p.pciDomainID,
@@ -146,7 +146,8 @@ static quern_status memory_info(backend_device *d, int64_t *free_bytes, int64_t 
     int previous;
     size_t free = 0, total = 0;
     quern_status status = device_enter(d, &previous);
-    if (status == QUERN_OK) status = CHECKED(d, cudaMemGetInfo, (&free, &total));
+    if (status == QUERN_OK)
+        status = CHECKED(d, "asking for its memory", cudaMemGetInfo, (&free, &total));
     device_leave(d, previous);
     *free_bytes = (int64_t)free;
     *total_bytes = (int64_t)total;
@@ -165,7 +166,7 @@ static quern_status device_info(backend_device *d, quern_device_info *out) {
     memcpy(out->pci, d->pci, sizeof out->pci);
     const quern_status status = memory_info(d, &out->memory_free_bytes, &out->memory_bytes);
     if (status != QUERN_DEVICE_MEMORY) return status;
-    char sentence[SENTENCE_BYTES];
+    char sentence[CUDA_SENTENCE_BYTES];
     snprintf(sentence, sizeof sentence, "%s", cuda_services()->error());
     return cuda_fail(status, "%s: another process may hold its memory (nvidia-smi shows it)",
                      sentence);
@@ -181,9 +182,16 @@ static quern_status say_memory(backend_device *d, size_t bytes) {
                      (int)d->index, d->name, bytes, (long long)free, (long long)total);
 }
 
+static quern_status check_allocation(backend_device *d, cudaError_t code, const char *call,
+                                     size_t bytes) {
+    char what[64];
+    snprintf(what, sizeof what, "an allocation of %zu bytes", bytes);
+    return cuda_check(d, code, call, what);
+}
+
 static quern_status allocate_here(backend_device *d, void **out, size_t bytes) {
     const cudaError_t code = cuda_driver.cudaMalloc(out, bytes);
-    if (code != cudaErrorMemoryAllocation) return cuda_check(d, code, "cudaMalloc", NULL);
+    if (code != cudaErrorMemoryAllocation) return check_allocation(d, code, "cudaMalloc", bytes);
     IGNORED(cudaGetLastError, ());
     return say_memory(d, bytes);
 }
@@ -207,7 +215,7 @@ static void release(backend_device *d, void *pointer, size_t bytes) {
 /* Pinned memory is the host's. */
 static quern_status pin_here(backend_device *d, void **out, size_t bytes) {
     const cudaError_t code = cuda_driver.cudaHostAlloc(out, bytes, cudaHostAllocPortable);
-    if (code != cudaErrorMemoryAllocation) return cuda_check(d, code, "cudaHostAlloc", NULL);
+    if (code != cudaErrorMemoryAllocation) return check_allocation(d, code, "cudaHostAlloc", bytes);
     IGNORED(cudaGetLastError, ());
     return cuda_fail(QUERN_HOST_MEMORY,
                      "no pinned memory for CUDA device %d (%s): cudaHostAlloc of %zu bytes failed",

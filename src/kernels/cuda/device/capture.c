@@ -9,8 +9,8 @@ static quern_status begin_capture(quern_stream *s) {
     int previous;
     quern_status status = device_enter(s->device, &previous);
     if (status == QUERN_OK)
-        status = CHECKED(s->device, cudaStreamBeginCapture,
-                         (s->handle, cudaStreamCaptureModeThreadLocal));
+        status = STREAM_CHECKED(s, "beginning to record a step", cudaStreamBeginCapture,
+                                (s->handle, cudaStreamCaptureModeThreadLocal));
     device_leave(s->device, previous);
     return status;
 }
@@ -33,9 +33,11 @@ static quern_status make_executable(backend_capture *c, quern_stream *s, cudaGra
     int previous;
     quern_status status = device_enter(c->device, &previous);
     if (status == QUERN_OK)
-        status = CHECKED(c->device, cudaGraphInstantiate, (&c->executable, graph, 0));
+        status = STREAM_CHECKED(s, "making a recorded step", cudaGraphInstantiate,
+                                (&c->executable, graph, 0));
     if (status == QUERN_OK)
-        status = CHECKED(c->device, cudaGraphUpload, (c->executable, s->handle));
+        status = STREAM_CHECKED(s, "making a recorded step", cudaGraphUpload,
+                                (c->executable, s->handle));
     device_leave(c->device, previous);
     return status;
 }
@@ -47,7 +49,7 @@ static quern_status end_capture(quern_stream *s, backend_capture *c) {
     cudaGraph_t graph = NULL;
     QUERN_TRY(device_status(s->device));
     const cudaError_t code = cuda_driver.cudaStreamEndCapture(s->handle, &graph);
-    quern_status status = cuda_check(s->device, code, "cudaStreamEndCapture", NULL);
+    quern_status status = stream_check(s, code, "cudaStreamEndCapture", "recording a step");
     const quern_status recorded = cuda_stream_take_failure(s);
     if (recorded != QUERN_OK) status = recorded;
     if (status == QUERN_OK) status = make_executable(c, s, graph);
@@ -62,6 +64,7 @@ quern_status cuda_capture_end(quern_stream *s, backend_capture **out) {
         return cuda_fail(QUERN_INVALID, "ending a capture on a stream that captures nothing");
     s->recording = NULL;
     const quern_status status = end_capture(s, c);
+    stream_note_nothing(s);
     if (status == QUERN_OK)
         *out = c;
     else
@@ -85,8 +88,9 @@ quern_status cuda_capture_launch(backend_capture *c, quern_stream *s) {
     if (atomic_load(&s->status) != QUERN_OK) return device_status(s->device);
     quern_status status = device_enter(s->device, &previous);
     if (status == QUERN_OK)
-        status =
-            cuda_stream_fail(s, CHECKED(s->device, cudaGraphLaunch, (c->executable, s->handle)));
+        status = cuda_stream_fail(
+            s, STREAM_CHECKED(s, "a recorded step", cudaGraphLaunch, (c->executable, s->handle)));
+    stream_note(s, NULL);
     device_leave(s->device, previous);
     return status;
 }

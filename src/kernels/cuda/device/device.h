@@ -7,8 +7,6 @@
 
 #include <stdatomic.h>
 
-#define SENTENCE_BYTES 1024
-
 struct backend_device {
     const quern_host *host;
     int32_t index;
@@ -23,7 +21,7 @@ struct backend_device {
     } slots[CUDA_SLOT_COUNT];
     /* 0 until CUDA has refused work for good, 1 while the sentence is written, then 2 */
     atomic_int lost;
-    char lost_sentence[SENTENCE_BYTES];
+    char lost_sentence[CUDA_SENTENCE_BYTES];
 };
 
 struct quern_stream {
@@ -31,12 +29,16 @@ struct quern_stream {
     backend_device *device;
     cudaStream_t handle;
     char name[32];
-    quern_kernel_function last; /* the last kernel function issued, for sentences */
+    /* what was issued last, for sentences: a kernel function or, that being NULL, a recorded step;
+     * and behind that */
+    quern_kernel_function last;
+    bool last_recorded;
+    const char *last_copy;      /* NULL: nothing */
     backend_capture *recording; /* not NULL: between capture_begin and capture_end */
     cuda_fault *fault;          /* pinned */
     /* the first failure since the last wait; its sentence is written before it */
     _Atomic(quern_status) status;
-    char sentence[SENTENCE_BYTES];
+    char sentence[CUDA_SENTENCE_BYTES];
 };
 
 struct backend_event {
@@ -44,7 +46,7 @@ struct backend_event {
     cudaEvent_t handle;
     quern_stream *stream; /* that recorded it last; NULL: never recorded */
     quern_status status;  /* of that stream, as far as it was known by then */
-    char sentence[SENTENCE_BYTES];
+    char sentence[CUDA_SENTENCE_BYTES];
 };
 
 struct backend_capture {
@@ -59,12 +61,11 @@ void device_leave(const backend_device *device, int previous);
 /* OK, or DEVICE_LOST with the sentence of the call that lost it. */
 QUERN_MUST_CHECK quern_status device_status(backend_device *device);
 
-/* CHECKED(device, cudaMalloc, (&p, bytes)): one call of the table, checked. */
-#define CHECKED(device, name, arguments) cuda_check(device, cuda_driver.name arguments, #name, NULL)
-/* For teardown, which returns nothing: a failure goes to the log, and this thread's sentence stays
- * what it was. */
-#define TORN_DOWN(device, name, arguments) device_note(device, cuda_driver.name arguments, #name)
-void device_note(backend_device *device, cudaError_t code, const char *call);
+/* CHECKED(device, "what is being done", cudaMalloc, (&p, bytes)): a call of the table, checked. */
+#define CHECKED(device, what, name, arguments)                                                     \
+    cuda_check(device, cuda_driver.name arguments, #name, what)
+#define TORN_DOWN(device, name, arguments)                                                         \
+    TORN_DOWN_AS(device, CHECKED(device, "teardown", name, arguments))
 /* For calls whose answer changes nothing. */
 #define IGNORED(name, arguments) ((void)cuda_driver.name arguments)
 
@@ -80,6 +81,17 @@ quern_status cuda_copy(quern_stream *stream, void *to, const void *from, size_t 
 quern_status cuda_fill(quern_stream *stream, void *to, int value, size_t bytes);
 /* INVALID, naming the operation, between capture_begin and capture_end. */
 quern_status cuda_stream_refuse_recording(const quern_stream *stream, const char *operation);
+/* CHECKED for a stream's own calls: says "…, stream compute". */
+#define STREAM_CHECKED(stream, what, name, arguments)                                              \
+    stream_check(stream, cuda_driver.name arguments, #name, what)
+QUERN_MUST_CHECK quern_status stream_check(const quern_stream *stream, cudaError_t code,
+                                           const char *call, const char *what);
+/* Of a call that has waited for the stream: its failure is of what was issued last, or of something
+ * before that. */
+QUERN_MUST_CHECK quern_status stream_check_waited(const quern_stream *stream, cudaError_t code,
+                                                  const char *call);
+void stream_note(quern_stream *stream, quern_kernel_function function); /* NULL: a recorded step */
+void stream_note_nothing(quern_stream *stream); /* what was issued was only recorded */
 /* Keeps the sentence that is this thread's last failure; what follows on the stream is dropped. */
 quern_status cuda_stream_fail(quern_stream *stream, quern_status status);
 /* Returns the stream's failure once; then the stream is well again, unless the device is lost. */

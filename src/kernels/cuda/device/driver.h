@@ -42,7 +42,6 @@ extern "C" {
     X(cudaMemcpyAsync, (void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,        \
                         cudaStream_t stream))                                                      \
     X(cudaMemsetAsync, (void *to, int value, size_t bytes, cudaStream_t stream))                   \
-    X(cudaFuncSetAttribute, (const void *function, enum cudaFuncAttribute attribute, int value))   \
     X(cudaLaunchKernel, (const void *function, dim3 grid, dim3 block, void **arguments,            \
                          size_t shared_bytes, cudaStream_t stream))                                \
     X(cudaStreamBeginCapture, (cudaStream_t stream, enum cudaStreamCaptureMode mode))              \

@@ -13,7 +13,8 @@ quern_status cuda_event_create(backend_device *device, backend_event **out) {
     e->device = device;
     quern_status status = device_enter(device, &previous);
     if (status == QUERN_OK)
-        status = CHECKED(device, cudaEventCreateWithFlags, (&e->handle, cudaEventDisableTiming));
+        status = CHECKED(device, "making an event", cudaEventCreateWithFlags,
+                         (&e->handle, cudaEventDisableTiming));
     device_leave(device, previous);
     if (status == QUERN_OK)
         *out = e;
@@ -39,7 +40,8 @@ quern_status cuda_event_record(backend_event *e, quern_stream *s) {
     int previous;
     QUERN_TRY(cuda_stream_refuse_recording(s, "recording an event"));
     quern_status status = device_enter(e->device, &previous);
-    if (status == QUERN_OK) status = CHECKED(e->device, cudaEventRecord, (e->handle, s->handle));
+    if (status == QUERN_OK)
+        status = STREAM_CHECKED(s, "recording an event", cudaEventRecord, (e->handle, s->handle));
     device_leave(e->device, previous);
     if (status != QUERN_OK) return cuda_stream_fail(s, status);
     e->stream = s;
@@ -60,8 +62,8 @@ quern_status cuda_event_wait(backend_event *e) {
     if (e->stream == NULL) return QUERN_OK;
     quern_status status = device_enter(e->device, &previous);
     if (status == QUERN_OK)
-        status = cuda_check(e->device, cuda_driver.cudaEventSynchronize(e->handle),
-                            "cudaEventSynchronize", cuda_stream_doing(e->stream));
+        status = stream_check_waited(e->stream, cuda_driver.cudaEventSynchronize(e->handle),
+                                     "cudaEventSynchronize");
     device_leave(e->device, previous);
     return status == QUERN_OK ? event_status(e) : status;
 }
@@ -76,15 +78,15 @@ quern_status cuda_event_query(backend_event *e, bool *out_done) {
         IGNORED(cudaGetLastError, ());
         return QUERN_OK;
     }
-    return cuda_check(e->device, code, "cudaEventQuery", cuda_stream_doing(e->stream));
+    return stream_check_waited(e->stream, code, "cudaEventQuery");
 }
 
 static quern_status wait_for(quern_stream *s, cudaEvent_t event) {
     int previous;
     quern_status status = device_enter(s->device, &previous);
     if (status == QUERN_OK)
-        status =
-            cuda_stream_fail(s, CHECKED(s->device, cudaStreamWaitEvent, (s->handle, event, 0)));
+        status = cuda_stream_fail(s, STREAM_CHECKED(s, "waiting for an event", cudaStreamWaitEvent,
+                                                    (s->handle, event, 0)));
     device_leave(s->device, previous);
     return status;
 }

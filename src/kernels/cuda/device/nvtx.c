@@ -4,13 +4,16 @@
  * Without a tool in the process NVTX answers NULL for the domain, and a range costs a call and a
  * comparison. With one, names are registered at their first use and found again by their text:
  * a table of fixed size, because nothing may be allocated during training; what does not fit any
- * more is handed over as plain text. */
+ * more is handed over as plain text. Threads are named at their first ranges. */
+#define _GNU_SOURCE /* pthread_getname_np */
 #include "nvtx.h"
 
 #include <nvtx3/nvToolsExt.h>
 #include <nvtx3/nvToolsExtCudaRt.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { NAME_SLOTS = 2048, NAMES_MAX = 1536, NAME_BYTES = 64, CATEGORIES_MAX = 31 };
 
@@ -63,10 +66,26 @@ static uint32_t category_of(const char *text) {
     return nvtx.category_count;
 }
 
+/* A thread has the name that the core gave it, which may come just after its first range: so the
+ * first few look. The thread of the process itself has the program's, which says nothing. */
+static void name_thread(void) {
+    static _Thread_local int looks = 8;
+    static _Thread_local char known[16];
+    char name[16] = "main";
+    if (looks == 0) return;
+    looks--;
+    const pid_t thread = (pid_t)syscall(SYS_gettid);
+    if (thread != getpid() && pthread_getname_np(pthread_self(), name, sizeof name) != 0) return;
+    if (strcmp(name, known) == 0) return;
+    memcpy(known, name, sizeof known);
+    nvtxNameOsThreadA((uint32_t)thread, name);
+}
+
 static void begin_range(void *self, const char *category, const char *name, int64_t value) {
     (void)self;
     if (nvtx.domain == NULL) return;
     nvtxEventAttributes_t range = {.version = NVTX_VERSION, .size = NVTX_EVENT_ATTRIB_STRUCT_SIZE};
+    name_thread();
     pthread_mutex_lock(&nvtx.lock);
     range.category = category_of(category);
     range.message.registered = registered(name);

@@ -53,29 +53,40 @@ static void device_lose(backend_device *device) {
     atomic_store(&device->lost, 2);
 }
 
-quern_status cuda_check(backend_device *device, cudaError_t code, const char *call,
-                        const char *what) {
-    if (code == cudaSuccess) return QUERN_OK;
-    const quern_status status = meaning_of(code);
+quern_status cuda_device_fail(backend_device *device, quern_status status, const char *call,
+                              int code, const char *words, const char *what) {
     const bool has_what = what != NULL && what[0] != 0;
-    const quern_status said =
-        cuda_fail(status, "%s failed with %d (%s: %s)%s%s on CUDA device %d (%s)", call, (int)code,
-                  cuda_driver.cudaGetErrorName(code), cuda_driver.cudaGetErrorString(code),
-                  has_what ? " in " : "", has_what ? what : "", (int)device->index, device->name);
-    if (status == QUERN_DEVICE_LOST)
-        device_lose(device);
-    else
-        IGNORED(cudaGetLastError, ()); /* else the next check of a launch would find it */
-    return said;
+    (void)cuda_fail(status, "%s failed with %d (%.400s)%s%.400s on CUDA device %d%s%s%s", call,
+                    code, words, has_what ? " in " : "", has_what ? what : "", (int)device->index,
+                    device->name[0] != 0 ? " (" : "", device->name,
+                    device->name[0] != 0 ? ")" : "");
+    if (status == QUERN_DEVICE_LOST) device_lose(device);
+    return status;
 }
 
-void device_note(backend_device *device, cudaError_t code, const char *call) {
-    char before[SENTENCE_BYTES];
-    if (code == cudaSuccess || atomic_load(&device->lost) != 0) return; /* or it is known */
-    snprintf(before, sizeof before, "%s", cuda_services()->error());
-    const quern_status status = cuda_check(device, code, call, NULL);
-    cuda_services()->log(device->host, QUERN_LOG_WARNING, "%s", cuda_services()->error());
-    (void)cuda_fail(status, "%s", before);
+quern_status cuda_check(backend_device *device, cudaError_t code, const char *call,
+                        const char *what) {
+    char words[256];
+    if (code == cudaSuccess) return QUERN_OK;
+    const quern_status status = meaning_of(code);
+    snprintf(words, sizeof words, "%s: %s", cuda_driver.cudaGetErrorName(code),
+             cuda_driver.cudaGetErrorString(code));
+    if (status != QUERN_DEVICE_LOST)
+        IGNORED(cudaGetLastError, ()); /* else the next check of a launch would find it */
+    return cuda_device_fail(device, status, call, (int)code, words, what);
+}
+
+void cuda_teardown_begin(cuda_teardown *teardown, backend_device *device) {
+    teardown->was_lost = atomic_load(&device->lost) != 0;
+    snprintf(teardown->sentence, sizeof teardown->sentence, "%s", cuda_services()->error());
+}
+
+/* What a device that was lost before says to its teardown is known. */
+void cuda_teardown_end(const cuda_teardown *teardown, backend_device *device, quern_status status) {
+    if (status == QUERN_OK) return;
+    if (!teardown->was_lost)
+        cuda_services()->log(device->host, QUERN_LOG_WARNING, "%s", cuda_services()->error());
+    (void)cuda_fail(status, "%s", teardown->sentence);
 }
 
 quern_status device_status(backend_device *device) {
@@ -86,9 +97,9 @@ quern_status device_status(backend_device *device) {
 quern_status device_enter(backend_device *device, int *previous) {
     *previous = device->index;
     QUERN_TRY(device_status(device));
-    QUERN_TRY(CHECKED(device, cudaGetDevice, (previous)));
+    QUERN_TRY(CHECKED(device, "making it current", cudaGetDevice, (previous)));
     if (*previous == device->index) return QUERN_OK;
-    return CHECKED(device, cudaSetDevice, (device->index));
+    return CHECKED(device, "making it current", cudaSetDevice, (device->index));
 }
 
 void device_leave(const backend_device *device, int previous) {

@@ -18,7 +18,6 @@ cuda_fault *cuda_stream_fault(const quern_stream *s) { return s->fault; }
 
 /* The name of a kernel function, found by looking through the tables: only failures need it. */
 static const char *function_name(quern_kernel_function f) {
-    if (f == NULL) return "";
 #define QUERN_OP(name, desc, in, out, reads, flags, shape, formula)                                \
     if (cuda_kernels[QUERN_OP_ID_##name] != NULL) {                                                \
         if (f == cuda_kernels[QUERN_OP_ID_##name]->forward) return #name " forward";               \
@@ -41,7 +40,39 @@ static const char *function_name(quern_kernel_function f) {
     return "an op of the application";
 }
 
-const char *cuda_stream_doing(const quern_stream *s) { return function_name(s->last); }
+const char *cuda_stream_doing(const quern_stream *s) {
+    if (s->last != NULL) return function_name(s->last);
+    return s->last_recorded ? "a recorded step" : "";
+}
+
+void stream_note(quern_stream *s, quern_kernel_function function) {
+    s->last = function;
+    s->last_recorded = function == NULL;
+    s->last_copy = NULL;
+}
+
+void stream_note_nothing(quern_stream *s) {
+    stream_note(s, NULL);
+    s->last_recorded = false;
+}
+
+quern_status stream_check(const quern_stream *s, cudaError_t code, const char *call,
+                          const char *what) {
+    char whole[240];
+    if (code == cudaSuccess) return QUERN_OK;
+    snprintf(whole, sizeof whole, "%s, stream %s,", what, s->name);
+    return cuda_check(s->device, code, call, whole);
+}
+
+quern_status stream_check_waited(const quern_stream *s, cudaError_t code, const char *call) {
+    char what[128];
+    if (code == cudaSuccess) return QUERN_OK;
+    const char *last = cuda_stream_doing(s), *copy = s->last_copy != NULL ? s->last_copy : "";
+    const bool both = last[0] != 0 && copy[0] != 0, none = last[0] == 0 && copy[0] == 0;
+    snprintf(what, sizeof what, "%s%s%s%s", none ? "waiting" : "or before ", last,
+             both ? " and " : "", copy);
+    return stream_check(s, code, call, what);
+}
 
 quern_status cuda_stream_refuse_recording(const quern_stream *s, const char *operation) {
     if (s->recording == NULL) return QUERN_OK;
@@ -87,8 +118,8 @@ static quern_status wait_for_device(quern_stream *s) {
     int previous;
     quern_status status = device_enter(s->device, &previous);
     if (status == QUERN_OK)
-        status = cuda_check(s->device, cuda_driver.cudaStreamSynchronize(s->handle),
-                            "cudaStreamSynchronize", cuda_stream_doing(s));
+        status = stream_check_waited(s, cuda_driver.cudaStreamSynchronize(s->handle),
+                                     "cudaStreamSynchronize");
     device_leave(s->device, previous);
     return status;
 }
@@ -119,7 +150,7 @@ quern_status cuda_call(quern_stream *s, quern_kernel_function function,
     bool dropped;
     quern_status status = begin_issue(s, &previous, &dropped);
     if (status == QUERN_OK && !dropped) {
-        s->last = function;
+        if (function != NULL) stream_note(s, function);
         status = function != NULL
                      ? function(args)
                      : cuda_fail(QUERN_UNSUPPORTED, "this task or update rule has no CUDA kernel");
@@ -129,14 +160,24 @@ quern_status cuda_call(quern_stream *s, quern_kernel_function function,
     return status;
 }
 
+static quern_status check_bytes(quern_stream *s, cudaError_t code, const char *call,
+                                const char *what, size_t bytes) {
+    char whole[64];
+    s->last_copy = what;
+    if (code == cudaSuccess) return QUERN_OK;
+    snprintf(whole, sizeof whole, "%s of %zu bytes", what, bytes);
+    return cuda_stream_fail(s, stream_check(s, code, call, whole));
+}
+
 quern_status cuda_copy(quern_stream *s, void *to, const void *from, size_t bytes) {
     int previous;
     bool dropped;
     if (bytes == 0) return QUERN_OK;
     quern_status status = begin_issue(s, &previous, &dropped);
     if (status == QUERN_OK && !dropped)
-        status = cuda_stream_fail(s, CHECKED(s->device, cudaMemcpyAsync,
-                                             (to, from, bytes, cudaMemcpyDefault, s->handle)));
+        status = check_bytes(
+            s, cuda_driver.cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, s->handle),
+            "cudaMemcpyAsync", "a copy", bytes);
     device_leave(s->device, previous);
     return status;
 }
@@ -147,8 +188,8 @@ quern_status cuda_fill(quern_stream *s, void *to, int value, size_t bytes) {
     if (bytes == 0) return QUERN_OK;
     quern_status status = begin_issue(s, &previous, &dropped);
     if (status == QUERN_OK && !dropped)
-        status =
-            cuda_stream_fail(s, CHECKED(s->device, cudaMemsetAsync, (to, value, bytes, s->handle)));
+        status = check_bytes(s, cuda_driver.cudaMemsetAsync(to, value, bytes, s->handle),
+                             "cudaMemsetAsync", "a fill", bytes);
     device_leave(s->device, previous);
     return status;
 }
@@ -160,10 +201,12 @@ static void stream_free(quern_stream *s) {
 }
 
 static quern_status stream_fill(quern_stream *s) {
-    QUERN_TRY(CHECKED(s->device, cudaStreamCreateWithFlags, (&s->handle, cudaStreamNonBlocking)));
+    QUERN_TRY(STREAM_CHECKED(s, "making it", cudaStreamCreateWithFlags,
+                             (&s->handle, cudaStreamNonBlocking)));
     nvtx_name_stream(s->handle, s->name);
     void *fault = NULL;
-    QUERN_TRY(CHECKED(s->device, cudaHostAlloc, (&fault, sizeof *s->fault, cudaHostAllocMapped)));
+    QUERN_TRY(STREAM_CHECKED(s, "making it", cudaHostAlloc,
+                             (&fault, sizeof *s->fault, cudaHostAllocMapped)));
     s->fault = memset(fault, 0, sizeof *s->fault);
     return QUERN_OK;
 }

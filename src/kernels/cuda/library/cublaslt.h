@@ -29,8 +29,13 @@ typedef struct cublaslt_table {
 /* Fills the table. UNSUPPORTED when the library or one of the functions is missing. */
 QUERN_MUST_CHECK quern_status cublaslt_open(cublaslt_table *out);
 
-/* OK, or a status and "what: call: name (number)". */
-QUERN_MUST_CHECK quern_status cublaslt_check(const cublaslt_table *table, cublasStatus_t code,
-                                             const char *call, const char *what);
+/* OK, or a status with a sentence, as cuda_check gives it. */
+QUERN_MUST_CHECK quern_status cublaslt_check(backend_device *device, const cublaslt_table *table,
+                                             cublasStatus_t code, const char *call,
+                                             const char *what);
+/* The same for a question: that the library cannot do something is an answer. */
+QUERN_MUST_CHECK quern_status cublaslt_ask(backend_device *device, const cublaslt_table *table,
+                                           cublasStatus_t code, const char *call, const char *what,
+                                           bool *yes);
 
 #endif

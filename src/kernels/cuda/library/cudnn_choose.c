@@ -3,29 +3,39 @@
 
 enum { CONFIGURATIONS = 64, NOTES = CUDNN_NUMERICAL_NOTE_TYPE_COUNT };
 
+static bool breaks_promise(cudnnBackendNumericalNote_t note, const cudnn_plan_desc *desc) {
+    return note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
+           (note == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC && desc->deterministic) ||
+           (note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS && desc->no_tensor_cores) ||
+           (note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && desc->no_tensor_cores);
+}
+
+/* An engine without notes gives a count of 0, and so would a refusal: here the two differ. */
+static quern_status read_notes(cuda_libraries *l, cudnn_node engine,
+                               cudnnBackendNumericalNote_t notes[NOTES], int64_t *count,
+                               const char *what, bool *read) {
+    *count = 0;
+    const cudnnStatus_t code = l->dnn.cudnnBackendGetAttribute(
+        engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, NOTES, count, notes);
+    return cudnn_ask(l->owner, &l->dnn, code, "cudnnBackendGetAttribute", what, read);
+}
+
 /* Whether the engine of a configuration keeps what the caller asked for. */
-static bool keeps_promises(cuda_libraries *l, cudnn_node configuration,
-                           const cudnn_plan_desc *desc) {
-    cudnn_node engine = NULL;
+static quern_status keeps_promises(cuda_libraries *l, cudnn_node configuration,
+                                   const cudnn_plan_desc *desc, const char *what, bool *kept) {
+    cudnn_node engine;
     cudnnBackendNumericalNote_t notes[NOTES];
     int64_t count = 0;
-    bool kept = l->dnn.cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) ==
-                CUDNN_STATUS_SUCCESS;
-    if (!kept) return false;
-    kept = l->dnn.cudnnBackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE,
-                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count,
-                                           &engine) == CUDNN_STATUS_SUCCESS &&
-           l->dnn.cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
-                                           CUDNN_TYPE_NUMERICAL_NOTE, NOTES, &count,
-                                           notes) == CUDNN_STATUS_SUCCESS &&
-           count <= NOTES;
-    for (int64_t i = 0; kept && i < count; i++)
-        kept = !(notes[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
-                 (notes[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC && desc->deterministic) ||
-                 (notes[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS && desc->no_tensor_cores) ||
-                 (notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && desc->no_tensor_cores));
+    QUERN_TRY(cudnn_make(l, CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine, what));
+    quern_status status = cudnn_get(l, configuration, CUDNN_ATTR_ENGINECFG_ENGINE,
+                                    CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &engine, what);
+    *kept = count == 1;
+    if (status == QUERN_OK && *kept) status = read_notes(l, engine, notes, &count, what, kept);
+    *kept = *kept && count <= NOTES;
+    for (int64_t i = 0; status == QUERN_OK && *kept && i < count; i++)
+        *kept = !breaks_promise(notes[i], desc);
     cudnn_unmake(l, engine);
-    return kept;
+    return status;
 }
 
 /* Takes the configuration if it gives a plan whose scratch is within the limit. */
@@ -35,7 +45,8 @@ static quern_status try_configuration(cudnn_plan *p, cudnn_node configuration, c
     QUERN_TRY(cudnn_make_plan(l, &plan, what));
     quern_status status = cudnn_set(l, plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
                                     CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &configuration, what);
-    const bool planned = status == QUERN_OK && cudnn_finalise(l, plan);
+    bool planned = false;
+    if (status == QUERN_OK) status = cudnn_finalise(l, plan, what, &planned);
     if (planned) status = cudnn_read_scratch(l, plan, &p->scratch_bytes, what);
     if (planned && status == QUERN_OK && p->scratch_bytes <= l->dnn_limit)
         p->plan = plan;
@@ -46,9 +57,11 @@ static quern_status try_configuration(cudnn_plan *p, cudnn_node configuration, c
 
 static quern_status try_all(cudnn_plan *p, cudnn_node *configurations, int64_t count,
                             const cudnn_plan_desc *desc, const char *what) {
-    for (int64_t i = 0; i < count && p->plan == NULL; i++)
-        if (keeps_promises(p->libraries, configurations[i], desc))
-            QUERN_TRY(try_configuration(p, configurations[i], what));
+    for (int64_t i = 0; i < count && p->plan == NULL; i++) {
+        bool kept;
+        QUERN_TRY(keeps_promises(p->libraries, configurations[i], desc, what, &kept));
+        if (kept) QUERN_TRY(try_configuration(p, configurations[i], what));
+    }
     return QUERN_OK;
 }
 
@@ -57,10 +70,8 @@ static quern_status propose(cuda_libraries *l, cudnn_node heuristic, cudnn_node 
                             int64_t *count, const char *what) {
     for (int64_t i = 0; i < CONFIGURATIONS; i++)
         QUERN_TRY(cudnn_make(l, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &out[i], what));
-    if (l->dnn.cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                        CUDNN_TYPE_BACKEND_DESCRIPTOR, CONFIGURATIONS, count,
-                                        out) != CUDNN_STATUS_SUCCESS)
-        *count = 0;
+    QUERN_TRY(cudnn_get(l, heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                        CONFIGURATIONS, count, out, what));
     if (*count > CONFIGURATIONS) *count = CONFIGURATIONS;
     return QUERN_OK;
 }
@@ -79,8 +90,9 @@ static quern_status try_mode(cudnn_plan *p, cudnn_node graph, cudnnBackendHeurMo
     if (status == QUERN_OK && l->dnn_device != NULL)
         status = cudnn_set(l, heuristic, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP,
                            CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &l->dnn_device, what);
-    if (status == QUERN_OK && cudnn_finalise(l, heuristic))
-        status = propose(l, heuristic, configurations, &count, what);
+    bool asked = false;
+    if (status == QUERN_OK) status = cudnn_finalise(l, heuristic, what, &asked);
+    if (status == QUERN_OK && asked) status = propose(l, heuristic, configurations, &count, what);
     if (status == QUERN_OK) status = try_all(p, configurations, count, desc, what);
     for (int64_t i = CONFIGURATIONS - 1; i >= 0; i--) cudnn_unmake(l, configurations[i]);
     cudnn_unmake(l, heuristic);
@@ -97,8 +109,8 @@ static quern_status make_graph(cudnn_graph *g, cudnn_node *out) {
         status = cudnn_set(l, *out, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1,
                            &l->dnn_handle, g->key);
     if (status == QUERN_OK)
-        status =
-            cudnn_check(&l->dnn, l->dnn.cudnnBackendFinalize(*out), "cudnnBackendFinalize", g->key);
+        status = cudnn_check(l->owner, &l->dnn, l->dnn.cudnnBackendFinalize(*out),
+                             "cudnnBackendFinalize", g->key);
     if (status == QUERN_OK) return QUERN_OK;
     cudnn_unmake(l, *out);
     *out = NULL;

@@ -20,7 +20,8 @@ static void say(cudnn_graph *g, const char *format, ...) {
 }
 
 static bool check(cudnn_graph *g, cudnnStatus_t code, const char *call) {
-    if (g->status == QUERN_OK) g->status = cudnn_check(&g->libraries->dnn, code, call, g->key);
+    if (g->status == QUERN_OK)
+        g->status = cudnn_check(g->libraries->owner, &g->libraries->dnn, code, call, g->key);
     return g->status == QUERN_OK;
 }
 
@@ -31,7 +32,7 @@ void cudnn_graph_begin(cudnn_graph *g, cuda_libraries *libraries, const char *op
 
 void cudnn_graph_end(cudnn_graph *g) {
     for (int32_t i = g->descriptor_count - 1; i >= 0; i--)
-        (void)g->libraries->dnn.cudnnBackendDestroyDescriptor(g->descriptors[i]);
+        TORN_DOWN_DNN(g->libraries, cudnnBackendDestroyDescriptor, (g->descriptors[i]));
     g->descriptor_count = 0;
 }
 

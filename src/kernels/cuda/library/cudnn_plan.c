@@ -14,22 +14,36 @@ quern_status cudnn_make(cuda_libraries *l, cudnnBackendDescriptorType_t type, cu
     const cudnnStatus_t code = l->dnn.cudnnBackendCreateDescriptor(type, out);
     if (code == CUDNN_STATUS_SUCCESS) return QUERN_OK;
     *out = NULL;
-    return cudnn_check(&l->dnn, code, "cudnnBackendCreateDescriptor", what);
+    return cudnn_check(l->owner, &l->dnn, code, "cudnnBackendCreateDescriptor", what);
 }
 
 void cudnn_unmake(cuda_libraries *l, cudnn_node node) {
-    if (node != NULL) (void)l->dnn.cudnnBackendDestroyDescriptor(node);
+    if (node != NULL) TORN_DOWN_DNN(l, cudnnBackendDestroyDescriptor, (node));
 }
 
 quern_status cudnn_set(cuda_libraries *l, cudnn_node node, cudnnBackendAttributeName_t name,
                        cudnnBackendAttributeType_t type, int64_t count, const void *values,
                        const char *what) {
-    return cudnn_check(&l->dnn, l->dnn.cudnnBackendSetAttribute(node, name, type, count, values),
+    return cudnn_check(l->owner, &l->dnn,
+                       l->dnn.cudnnBackendSetAttribute(node, name, type, count, values),
                        "cudnnBackendSetAttribute", what);
 }
 
-bool cudnn_finalise(cuda_libraries *l, cudnn_node node) {
-    return l->dnn.cudnnBackendFinalize(node) == CUDNN_STATUS_SUCCESS;
+quern_status cudnn_get(cuda_libraries *l, cudnn_node node, cudnnBackendAttributeName_t name,
+                       cudnnBackendAttributeType_t type, int64_t most, int64_t *count, void *values,
+                       const char *what) {
+    bool got;
+    *count = 0;
+    const cudnnStatus_t code =
+        l->dnn.cudnnBackendGetAttribute(node, name, type, most, count, values);
+    QUERN_TRY(cudnn_ask(l->owner, &l->dnn, code, "cudnnBackendGetAttribute", what, &got));
+    if (!got || *count < 0) *count = 0;
+    return QUERN_OK;
+}
+
+quern_status cudnn_finalise(cuda_libraries *l, cudnn_node node, const char *what, bool *finalised) {
+    return cudnn_ask(l->owner, &l->dnn, l->dnn.cudnnBackendFinalize(node), "cudnnBackendFinalize",
+                     what, finalised);
 }
 
 quern_status cudnn_make_plan(cuda_libraries *l, cudnn_node *out, const char *what) {
@@ -49,7 +63,7 @@ quern_status cudnn_read_scratch(cuda_libraries *l, cudnn_node plan, size_t *byte
                                 const char *what) {
     int64_t size = 0, count = 0;
     QUERN_TRY(
-        cudnn_check(&l->dnn,
+        cudnn_check(l->owner, &l->dnn,
                     l->dnn.cudnnBackendGetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
                                                     CUDNN_TYPE_INT64, 1, &count, &size),
                     "cudnnBackendGetAttribute", what));
@@ -57,17 +71,22 @@ quern_status cudnn_read_scratch(cuda_libraries *l, cudnn_node plan, size_t *byte
     return QUERN_OK;
 }
 
+static quern_status read_text(cuda_libraries *l, cudnn_node plan, const char *text, size_t bytes,
+                              const char *what, bool *read) {
+    const cudnnStatus_t code = l->dnn.cudnnBackendSetAttribute(
+        plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)bytes, text);
+    QUERN_TRY(cudnn_ask(l->owner, &l->dnn, code, "cudnnBackendSetAttribute", what, read));
+    return *read ? cudnn_finalise(l, plan, what, read) : QUERN_OK;
+}
+
 /* A plan from its text, if the library still accepts that; else p->plan stays NULL. */
 static quern_status load(cudnn_plan *p, const char *text, size_t bytes, const char *what) {
     cuda_libraries *l = p->libraries;
     cudnn_node plan;
+    bool loaded = false;
     QUERN_TRY(cudnn_make_plan(l, &plan, what));
-    quern_status status = QUERN_OK;
-    const bool loaded = l->dnn.cudnnBackendSetAttribute(
-                            plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
-                            (int64_t)bytes, text) == CUDNN_STATUS_SUCCESS &&
-                        cudnn_finalise(l, plan);
-    if (loaded) status = cudnn_read_scratch(l, plan, &p->scratch_bytes, what);
+    quern_status status = read_text(l, plan, text, bytes, what, &loaded);
+    if (loaded && status == QUERN_OK) status = cudnn_read_scratch(l, plan, &p->scratch_bytes, what);
     if (loaded && status == QUERN_OK && p->scratch_bytes <= l->dnn_limit)
         p->plan = plan;
     else
@@ -89,29 +108,29 @@ static quern_status recall(cudnn_plan *p, const char *key, const char *what) {
     return status;
 }
 
+static quern_status get_text(const cudnn_plan *p, int64_t most, int64_t *count, char *text) {
+    return cudnn_get(p->libraries, p->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
+                     CUDNN_TYPE_CHAR, most, count, text, p->op);
+}
+
 /* The plan's text in memory of `bytes`; NULL, QUERN_OK: not every engine can be written down. */
 static quern_status write_down(const cudnn_plan *p, char **out, int64_t *bytes, size_t *length) {
     const cuda_libraries *l = p->libraries;
-    int64_t needed = 0, written = 0;
+    int64_t needed, written;
     *out = NULL;
-    if (l->dnn.cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
-                                        CUDNN_TYPE_CHAR, 0, &needed,
-                                        NULL) != CUDNN_STATUS_SUCCESS ||
-        needed <= 0 || needed >= INT32_MAX)
-        return QUERN_OK;
+    QUERN_TRY(get_text(p, 0, &needed, NULL));
+    if (needed == 0 || needed >= INT32_MAX) return QUERN_OK;
     *bytes = needed + 1;
     QUERN_TRY(cuda_services()->allocate(l->host, out, *bytes, 1, "a plan's text"));
-    if (l->dnn.cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
-                                        CUDNN_TYPE_CHAR, needed, &written,
-                                        *out) == CUDNN_STATUS_SUCCESS &&
-        written > 0 && written <= needed) {
+    const quern_status status = get_text(p, needed, &written, *out);
+    if (status == QUERN_OK && written > 0 && written <= needed) {
         *length = strnlen(*out, (size_t)written);
         (*out)[*length] = 0;
         return QUERN_OK;
     }
     cuda_services()->release(l->host, *out, *bytes, 1);
     *out = NULL;
-    return QUERN_OK;
+    return status;
 }
 
 /* Remembered on disk and in the record. */
@@ -211,8 +230,8 @@ static quern_status pack(cudnn_plan *p, const cudnn_plan_run_desc *run) {
         status = cudnn_set(l, p->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1,
                            &run->scratch, p->op);
     if (status == QUERN_OK)
-        status = cudnn_check(&l->dnn, l->dnn.cudnnBackendFinalize(p->pack), "cudnnBackendFinalize",
-                             p->op);
+        status = cudnn_check(l->owner, &l->dnn, l->dnn.cudnnBackendFinalize(p->pack),
+                             "cudnnBackendFinalize", p->op);
     p->packed = *run;
     if (status == QUERN_OK) return QUERN_OK;
     cudnn_unmake(l, p->pack);
@@ -223,9 +242,10 @@ static quern_status pack(cudnn_plan *p, const cudnn_plan_run_desc *run) {
 quern_status cudnn_plan_run(cudnn_plan *p, const cudnn_plan_run_desc *run) {
     cuda_libraries *l = p->libraries;
     if (!is_packed(p, run)) QUERN_TRY(pack(p, run));
-    QUERN_TRY(cudnn_check(&l->dnn,
+    QUERN_TRY(cudnn_check(l->owner, &l->dnn,
                           l->dnn.cudnnSetStream(l->dnn_handle, cuda_stream_handle(run->stream)),
                           "cudnnSetStream", p->op));
-    return cudnn_check(&l->dnn, l->dnn.cudnnBackendExecute(l->dnn_handle, p->plan, p->pack),
+    return cudnn_check(l->owner, &l->dnn,
+                       l->dnn.cudnnBackendExecute(l->dnn_handle, p->plan, p->pack),
                        "cudnnBackendExecute", p->op);
 }

@@ -26,7 +26,13 @@ QUERN_MUST_CHECK quern_status cudnn_set(cuda_libraries *libraries, cudnn_node no
                                         cudnnBackendAttributeType_t type, int64_t count,
                                         const void *values, const char *what);
 /* Runs the library's checks, and its compiler. A refusal is an answer. */
-bool cudnn_finalise(cuda_libraries *libraries, cudnn_node node);
+QUERN_MUST_CHECK quern_status cudnn_finalise(cuda_libraries *libraries, cudnn_node node,
+                                             const char *what, bool *finalised);
+/* Reads up to `most` values of an attribute; *count 0: a refusal, which is an answer too. */
+QUERN_MUST_CHECK quern_status cudnn_get(cuda_libraries *libraries, cudnn_node node,
+                                        cudnnBackendAttributeName_t name,
+                                        cudnnBackendAttributeType_t type, int64_t most,
+                                        int64_t *count, void *values, const char *what);
 QUERN_MUST_CHECK quern_status cudnn_read_scratch(cuda_libraries *libraries, cudnn_node plan,
                                                  size_t *bytes, const char *what);
 

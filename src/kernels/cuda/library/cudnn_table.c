@@ -1,5 +1,7 @@
 #include "cudnn_table.h"
 
+#include <stdio.h>
+
 /* Hundreds stand for kinds: 2xxx a bad parameter, 3xxx not supported, 4xxx internal, 5xxx on the
  * device. */
 static quern_status status_of(cudnnStatus_t code) {
@@ -9,6 +11,7 @@ static quern_status status_of(cudnnStatus_t code) {
         code == CUDNN_STATUS_SERIALIZATION_VERSION_MISMATCH ||
         code == CUDNN_STATUS_SUBLIBRARY_LOADING_FAILED)
         return QUERN_UNSUPPORTED;
+    if (code == CUDNN_STATUS_SUCCESS) return QUERN_OK;
     switch ((int)code / 1000) {
     case 1: return QUERN_DEVICE_LOST; /* not initialized */
     case 3: return QUERN_UNSUPPORTED;
@@ -17,11 +20,21 @@ static quern_status status_of(cudnnStatus_t code) {
     }
 }
 
-quern_status cudnn_check(const cudnn_table *table, cudnnStatus_t code, const char *call,
-                         const char *what) {
-    if (code == CUDNN_STATUS_SUCCESS) return QUERN_OK;
-    char words[400] = "";
-    table->cudnnGetLastErrorString(words, sizeof words);
-    return cuda_fail(status_of(code), "%s: %s: %s (%d)%s%s", what, call,
-                     table->cudnnGetErrorString(code), (int)code, words[0] != 0 ? ": " : "", words);
+quern_status cudnn_check(backend_device *device, const cudnn_table *table, cudnnStatus_t code,
+                         const char *call, const char *what) {
+    char own[300] = "", words[400];
+    const quern_status status = status_of(code);
+    if (status == QUERN_OK) return QUERN_OK;
+    table->cudnnGetLastErrorString(own, sizeof own);
+    snprintf(words, sizeof words, "%s%s%s", table->cudnnGetErrorString(code),
+             own[0] != 0 ? ": " : "", own);
+    return cuda_device_fail(device, status, call, (int)code, words, what);
+}
+
+quern_status cudnn_ask(backend_device *device, const cudnn_table *table, cudnnStatus_t code,
+                       const char *call, const char *what, bool *yes) {
+    const quern_status status = status_of(code);
+    *yes = status == QUERN_OK;
+    if (status == QUERN_UNSUPPORTED || status == QUERN_INTERNAL) return QUERN_OK;
+    return cudnn_check(device, table, code, call, what);
 }

@@ -25,8 +25,12 @@ typedef struct cudnn_table {
 /* Fills the table. UNSUPPORTED when the library or one of the functions is missing. */
 QUERN_MUST_CHECK quern_status cudnn_open(cudnn_table *out);
 
-/* OK, or a status and "what: call: name (number): the library's own words". */
-QUERN_MUST_CHECK quern_status cudnn_check(const cudnn_table *table, cudnnStatus_t code,
-                                          const char *call, const char *what);
+/* OK, or a status with a sentence, as cuda_check gives it, and the library's own words. */
+QUERN_MUST_CHECK quern_status cudnn_check(backend_device *device, const cudnn_table *table,
+                                          cudnnStatus_t code, const char *call, const char *what);
+/* The same for a question: that the library cannot do something is an answer. */
+QUERN_MUST_CHECK quern_status cudnn_ask(backend_device *device, const cudnn_table *table,
+                                        cudnnStatus_t code, const char *call, const char *what,
+                                        bool *yes);
 
 #endif

@@ -19,9 +19,9 @@ static void find_folder(char *out, size_t bytes) {
 static void drop(backend_device *device, void *value) {
     cuda_libraries *l = value;
     (void)device;
-    if (l->blas_handle != NULL) (void)l->blas.cublasLtDestroy(l->blas_handle);
-    if (l->dnn_handle != NULL) (void)l->dnn.cudnnDestroy(l->dnn_handle);
-    if (l->dnn_device != NULL) (void)l->dnn.cudnnBackendDestroyDescriptor(l->dnn_device);
+    if (l->blas_handle != NULL) TORN_DOWN_BLAS(l, cublasLtDestroy, (l->blas_handle));
+    if (l->dnn_handle != NULL) TORN_DOWN_DNN(l, cudnnDestroy, (l->dnn_handle));
+    if (l->dnn_device != NULL) TORN_DOWN_DNN(l, cudnnBackendDestroyDescriptor, (l->dnn_device));
     algorithm_cache_clear(&l->algorithms, l->host);
     cuda_services()->release(l->host, l, 1, sizeof *l);
 }
@@ -42,6 +42,7 @@ quern_status libraries_of(cuda_libraries **out, const quern_stream *stream) {
     }
     QUERN_TRY(cuda_services()->allocate(host, &l, 1, sizeof *l, "the CUDA libraries"));
     l->host = host;
+    l->owner = device;
     l->allow_tf32 = cuda_device_allows_tf32(device);
     l->tune = cuda_device_tunes(device);
     l->record = cuda_device_record(device);
@@ -58,9 +59,9 @@ quern_status libraries_need_blas(cuda_libraries *l) {
     if (l->blas_handle != NULL) return QUERN_OK;
     QUERN_TRY(cublaslt_open(&l->blas));
     const cublasStatus_t code = l->blas.cublasLtCreate(&l->blas_handle);
-    if (code == CUBLAS_STATUS_SUCCESS) return algorithm_cache_load(l);
+    if (code == CUBLAS_STATUS_SUCCESS) return l->tune ? algorithm_cache_load(l) : QUERN_OK;
     l->blas_handle = NULL;
-    return cublaslt_check(&l->blas, code, "cublasLtCreate", l->device);
+    return cublaslt_check(l->owner, &l->blas, code, "cublasLtCreate", NULL);
 }
 
 static quern_status open_dnn(cuda_libraries *l) {
@@ -72,7 +73,7 @@ static quern_status open_dnn(cuda_libraries *l) {
     const cudnnStatus_t code = l->dnn.cudnnCreate(&l->dnn_handle);
     if (code == CUDNN_STATUS_SUCCESS) return QUERN_OK;
     l->dnn_handle = NULL;
-    return cudnn_check(&l->dnn, code, "cudnnCreate", l->device);
+    return cudnn_check(l->owner, &l->dnn, code, "cudnnCreate", NULL);
 }
 
 quern_status libraries_find_dnn(cuda_libraries *l, bool *there) {

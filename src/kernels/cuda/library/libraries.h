@@ -17,6 +17,7 @@ enum { LIBRARY_WORKSPACE_SHARE = 16 };
 
 typedef struct cuda_libraries {
     const quern_host *host;
+    backend_device *owner;
     char device[128];  /* part of every key: "NVIDIA H200 sm_90" */
     char folder[1024]; /* of remembered algorithms and plans; "": nothing is remembered on disk */
     bool allow_tf32, tune;
@@ -44,6 +45,14 @@ QUERN_MUST_CHECK quern_status libraries_need_blas(cuda_libraries *libraries);
 /* *there: the table and the handle are. Not there: cuDNN cannot be loaded, or is too old, and that
  * has been said. */
 QUERN_MUST_CHECK quern_status libraries_find_dnn(cuda_libraries *libraries, bool *there);
+/* For teardown: TORN_DOWN_BLAS(libraries, cublasLtDestroy, (handle)). */
+#define TORN_DOWN_BLAS(l, name, arguments)                                                         \
+    TORN_DOWN_AS((l)->owner,                                                                       \
+                 cublaslt_check((l)->owner, &(l)->blas, (l)->blas.name arguments, #name, NULL))
+#define TORN_DOWN_DNN(l, name, arguments)                                                          \
+    TORN_DOWN_AS((l)->owner,                                                                       \
+                 cudnn_check((l)->owner, &(l)->dnn, (l)->dnn.name arguments, #name, NULL))
+
 /* Warns, the first time, that convolutions are computed by the kernels of conv2d_direct.h. */
 void libraries_tell_direct(cuda_libraries *libraries, const char *why);
 

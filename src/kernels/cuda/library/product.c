@@ -69,8 +69,8 @@ static bool type_of(const cuda_libraries *l, const product_desc *d, type_row *ou
 }
 
 #define BLAS_TRY(p, name, arguments)                                                               \
-    QUERN_TRY(cublaslt_check(&(p)->libraries->blas, (p)->libraries->blas.name arguments, #name,    \
-                             (p)->what))
+    QUERN_TRY(cublaslt_check((p)->libraries->owner, &(p)->libraries->blas,                         \
+                             (p)->libraries->blas.name arguments, #name, (p)->what))
 
 static quern_status set_operation(product *p, cublasLtMatmulDescAttributes_t attribute,
                                   const void *value, size_t bytes) {
@@ -162,11 +162,11 @@ quern_status product_create(product **out, quern_stream *stream, const product_d
 
 void product_destroy(product *p) {
     if (p == NULL) return;
-    const cublaslt_table *blas = &p->libraries->blas;
-    if (p->result != NULL) (void)blas->cublasLtMatrixLayoutDestroy(p->result);
-    if (p->second != NULL) (void)blas->cublasLtMatrixLayoutDestroy(p->second);
-    if (p->first != NULL) (void)blas->cublasLtMatrixLayoutDestroy(p->first);
-    if (p->operation != NULL) (void)blas->cublasLtMatmulDescDestroy(p->operation);
+    cuda_libraries *l = p->libraries;
+    if (p->result != NULL) TORN_DOWN_BLAS(l, cublasLtMatrixLayoutDestroy, (p->result));
+    if (p->second != NULL) TORN_DOWN_BLAS(l, cublasLtMatrixLayoutDestroy, (p->second));
+    if (p->first != NULL) TORN_DOWN_BLAS(l, cublasLtMatrixLayoutDestroy, (p->first));
+    if (p->operation != NULL) TORN_DOWN_BLAS(l, cublasLtMatmulDescDestroy, (p->operation));
     cuda_services()->release(p->libraries->host, p, 1, sizeof *p);
 }
 

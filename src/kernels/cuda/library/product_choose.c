@@ -10,8 +10,8 @@
 enum { PROPOSAL_MAX = 16 };
 
 #define BLAS_TRY(p, name, arguments)                                                               \
-    QUERN_TRY(cublaslt_check(&(p)->libraries->blas, (p)->libraries->blas.name arguments, #name,    \
-                             (p)->what))
+    QUERN_TRY(cublaslt_check((p)->libraries->owner, &(p)->libraries->blas,                         \
+                             (p)->libraries->blas.name arguments, #name, (p)->what))
 
 /* Shape, layouts, types, epilogue; library version and device are the file's. */
 static void product_key(const product *p, product_alignment alignment, char *to, size_t bytes) {
@@ -69,9 +69,10 @@ static quern_status ask(product *p, cublasLtMatmulPreference_t preference,
         p->libraries->blas_handle, p->operation, p->first, p->second, p->result, p->result,
         preference, PROPOSAL_MAX, results, &got);
     *count = 0;
-    if (code == CUBLAS_STATUS_NOT_SUPPORTED || code == CUBLAS_STATUS_INVALID_VALUE) return QUERN_OK;
-    QUERN_TRY(cublaslt_check(&p->libraries->blas, code, "cublasLtMatmulAlgoGetHeuristic", p->what));
-    for (int i = 0; i < got; i++)
+    bool answered;
+    QUERN_TRY(cublaslt_ask(p->libraries->owner, &p->libraries->blas, code,
+                           "cublasLtMatmulAlgoGetHeuristic", p->what, &answered));
+    for (int i = 0; answered && i < got; i++)
         if (results[i].state == CUBLAS_STATUS_SUCCESS &&
             results[i].workspaceSize <= LIBRARY_WORKSPACE_LIMIT)
             proposals[(*count)++] =
@@ -85,50 +86,58 @@ static quern_status propose(product *p, product_alignment alignment,
     BLAS_TRY(p, cublasLtMatmulPreferenceCreate, (&preference));
     quern_status status = set_preference(p, preference, alignment);
     if (status == QUERN_OK) status = ask(p, preference, proposals, count);
-    (void)p->libraries->blas.cublasLtMatmulPreferenceDestroy(preference);
+    TORN_DOWN_BLAS(p->libraries, cublasLtMatmulPreferenceDestroy, (preference));
     return status;
 }
 
-/* An algorithm of another run is used if the library still accepts it for this product. */
-static bool accept(product *p, const cublasLtMatmulAlgo_t *kept, product_choice *out) {
+/* An algorithm of another run is used if the library still accepts it for this product: then
+ * out->found. */
+static quern_status accept(product *p, const cublasLtMatmulAlgo_t *kept, product_choice *out) {
     cublasLtMatmulHeuristicResult_t result;
+    bool accepted;
     const cublasStatus_t code = p->libraries->blas.cublasLtMatmulAlgoCheck(
         p->libraries->blas_handle, p->operation, p->first, p->second, p->result, p->result, kept,
         &result);
-    if (code != CUBLAS_STATUS_SUCCESS || result.workspaceSize > LIBRARY_WORKSPACE_LIMIT)
-        return false;
-    *out = (product_choice){*kept, result.workspaceSize, true};
-    return true;
+    QUERN_TRY(cublaslt_ask(p->libraries->owner, &p->libraries->blas, code,
+                           "cublasLtMatmulAlgoCheck", p->what, &accepted));
+    if (accepted && result.workspaceSize <= LIBRARY_WORKSPACE_LIMIT)
+        *out = (product_choice){*kept, result.workspaceSize, true};
+    return QUERN_OK;
 }
 
-static bool recall(product *p, const char *key, product_choice *out) {
+static quern_status recall(product *p, const char *key, product_choice *out) {
     const cublasLtMatmulAlgo_t *kept = algorithm_cache_find(&p->libraries->algorithms, key);
-    if (kept == NULL) return false;
-    const bool accepted = accept(p, kept, out);
-    if (!accepted)
+    if (kept == NULL) return QUERN_OK;
+    QUERN_TRY(accept(p, kept, out));
+    if (!out->found)
         libraries_tell_unusable(p->libraries, "a remembered algorithm", "cuBLASLt refuses it");
-    return accepted;
+    return QUERN_OK;
 }
 
-/* What the record says; false: nothing that the library accepts. */
-static bool follow_record(product *p, const char *key, product_choice *out) {
+/* What the record says; *followed: that the library accepts it, or that there is nothing. */
+static quern_status follow_record(product *p, const char *key, product_choice *out,
+                                  bool *followed) {
     cublasLtMatmulAlgo_t algorithm;
     const char *text = algorithm_record_find(p->libraries->record, key);
-    if (text == NULL) return false;
-    if (strcmp(text, RECORD_NONE) == 0) return p->desc.epilogue != PRODUCT_PLAIN;
-    if (strlen(text) == ALGORITHM_TEXT && algorithm_text_read(text, &algorithm) &&
-        accept(p, &algorithm, out))
-        return true;
-    libraries_tell_unusable(p->libraries, "the algorithm record", "cuBLASLt refuses what it says");
-    return false;
+    *followed = text != NULL && strcmp(text, RECORD_NONE) == 0 && p->desc.epilogue != PRODUCT_PLAIN;
+    if (text == NULL || strcmp(text, RECORD_NONE) == 0) return QUERN_OK;
+    if (strlen(text) == ALGORITHM_TEXT && algorithm_text_read(text, &algorithm))
+        QUERN_TRY(accept(p, &algorithm, out));
+    *followed = out->found;
+    if (!out->found)
+        libraries_tell_unusable(p->libraries, "the algorithm record",
+                                "cuBLASLt refuses what it says");
+    return QUERN_OK;
 }
 
-/* The remembered one; else the fastest, which is then remembered; else the first proposal. */
+/* With tuning the remembered one, else the fastest, which is then remembered; without, the first
+ * proposal, never a timing. */
 static quern_status find(product *p, quern_stream *stream, product_alignment alignment,
                          const char *key) {
     product_choice proposals[PROPOSAL_MAX];
     int count = 0, fastest = 0;
-    if (recall(p, key, &p->choices[alignment])) return QUERN_OK;
+    if (p->libraries->tune) QUERN_TRY(recall(p, key, &p->choices[alignment]));
+    if (p->choices[alignment].found) return QUERN_OK;
     QUERN_TRY(propose(p, alignment, proposals, &count));
     if (count == 0) return QUERN_OK;
     const bool measured = p->libraries->tune && alignment == PRODUCT_ALIGNED;
@@ -144,8 +153,9 @@ static quern_status choose(product *p, quern_stream *stream, product_alignment a
     product_key(p, alignment, key, sizeof key);
     record_key(p, key, recorded, sizeof recorded);
     QUERN_TRY(set_stand_ins(p, alignment));
-    if (!follow_record(p, recorded, &p->choices[alignment]))
-        QUERN_TRY(find(p, stream, alignment, key));
+    bool followed;
+    QUERN_TRY(follow_record(p, recorded, &p->choices[alignment], &followed));
+    if (!followed) QUERN_TRY(find(p, stream, alignment, key));
     if (p->choices[alignment].found) {
         algorithm_text_write(&p->choices[alignment].algorithm, text);
         text[ALGORITHM_TEXT] = 0;

@@ -1,6 +1,7 @@
 /* product_measure.c - times the proposals for a product on this device, on memory of its own.
  * Only when tuning was asked for: what is fastest differs from run to run, so a run that measures
  * is reproducible only through what it remembers. */
+#include "../device/device.h"
 #include "product_parts.h"
 
 enum { MEASURE_RUNS = 10, MEASURE_ROUNDS = 3 };
@@ -11,8 +12,9 @@ typedef struct trial {
 } trial;
 
 static void trial_end(trial *t) {
+    backend_device *device = cuda_stream_device(t->run.stream);
     for (int i = 0; i < 6; i++)
-        if (t->memory[i] != NULL) (void)cuda_driver.cudaFree(t->memory[i]);
+        if (t->memory[i] != NULL) TORN_DOWN(device, cudaFree, (t->memory[i]));
 }
 
 static quern_status trial_begin(trial *t, const product *p, quern_stream *stream, size_t scratch) {

@@ -30,11 +30,14 @@ static quern_status look(collective_group *g, const char *call, const char *what
     ncclResult_t found = ncclSuccess;
     *done = true;
     if (g->status != QUERN_OK) return say_again(g);
+    QUERN_TRY(keep(g, device_status(g->device)));
     const ncclResult_t asked = g->nccl.ncclCommGetAsyncError(g->communicator, &found);
     if (asked != ncclSuccess)
-        return keep(g, nccl_check(&g->nccl, g->communicator, asked, "ncclCommGetAsyncError", what));
+        return keep(g, nccl_check(g->device, &g->nccl, g->communicator, asked,
+                                  "ncclCommGetAsyncError", what));
     *done = found != ncclInProgress;
-    return *done ? keep(g, nccl_check(&g->nccl, g->communicator, found, call, what)) : QUERN_OK;
+    return *done ? keep(g, nccl_check(g->device, &g->nccl, g->communicator, found, call, what))
+                 : QUERN_OK;
 }
 
 static quern_status look_again(collective_group *g, int64_t deadline, const char *call,
@@ -42,8 +45,10 @@ static quern_status look_again(collective_group *g, int64_t deadline, const char
     pthread_mutex_lock(&g->lock);
     quern_status status = look(g, call, what, done);
     if (status == QUERN_OK && !*done && now_of(g) > deadline)
-        status = keep(g, cuda_fail(QUERN_PEER_LOST, "%s: %s is not done after %.3g s", what, call,
-                                   (double)g->timeout_ns / 1e9));
+        status = keep(g, cuda_fail(QUERN_PEER_LOST,
+                                   "%s: %s is not done after %.3g s on CUDA device %d (%s)", what,
+                                   call, (double)g->timeout_ns / 1e9,
+                                   (int)cuda_device_index(g->device), cuda_device_name(g->device)));
     pthread_mutex_unlock(&g->lock);
     return status;
 }
@@ -55,7 +60,7 @@ quern_status nccl_settle(collective_group *g, ncclResult_t code, const char *cal
         pthread_mutex_lock(&g->lock);
         quern_status status = say_again(g); /* an abort may have been the reason */
         if (status == QUERN_OK)
-            status = keep(g, nccl_check(&g->nccl, g->communicator, code, call, what));
+            status = keep(g, nccl_check(g->device, &g->nccl, g->communicator, code, call, what));
         pthread_mutex_unlock(&g->lock);
         return status;
     }
@@ -79,9 +84,8 @@ quern_status nccl_group_status(collective_group *g) {
 static quern_status cuda_identify(backend_device *device, collective_id *out) {
     nccl_table nccl;
     ncclUniqueId id;
-    (void)device;
     QUERN_TRY(nccl_open(&nccl));
-    QUERN_TRY(nccl_check(&nccl, NULL, nccl.ncclGetUniqueId(&id), "ncclGetUniqueId",
+    QUERN_TRY(nccl_check(device, &nccl, NULL, nccl.ncclGetUniqueId(&id), "ncclGetUniqueId",
                          "making the id of a world"));
     _Static_assert(sizeof id == sizeof out->bytes, "an id of NCCL's is what ranks exchange");
     memcpy(out->bytes, &id, sizeof id);
@@ -90,16 +94,15 @@ static quern_status cuda_identify(backend_device *device, collective_id *out) {
 
 static quern_status make_communicator(collective_group *g, const collective_join *desc) {
     ncclUniqueId id;
-    char what[200];
+    char what[64];
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     memcpy(&id, desc->id.bytes, sizeof id);
-    snprintf(what, sizeof what, "rank %d of %d joins on CUDA device %d (%.100s)", (int)g->rank,
-             (int)g->size, (int)cuda_device_index(g->device), cuda_device_name(g->device));
+    snprintf(what, sizeof what, "rank %d of %d, joining", (int)g->rank, (int)g->size);
     const ncclResult_t code =
         g->nccl.ncclCommInitRankConfig(&g->communicator, g->size, id, g->rank, &config);
     if (code != ncclSuccess && code != ncclInProgress)
-        return nccl_check(&g->nccl, NULL, code, "ncclCommInitRankConfig", what);
+        return nccl_check(g->device, &g->nccl, NULL, code, "ncclCommInitRankConfig", what);
     return nccl_settle(g, code, "ncclCommInitRankConfig", what);
 }
 
@@ -107,7 +110,9 @@ static quern_status join_here(collective_group *g, const collective_join *desc) 
     int previous;
     QUERN_TRY(nccl_open(&g->nccl));
     quern_status status = device_enter(g->device, &previous);
-    if (status == QUERN_OK) status = CHECKED(g->device, cudaMalloc, (&g->token, sizeof(int32_t)));
+    if (status == QUERN_OK)
+        status = CHECKED(g->device, "joining a group of ranks", cudaMalloc,
+                         (&g->token, sizeof(int32_t)));
     if (status == QUERN_OK) status = make_communicator(g, desc);
     device_leave(g->device, previous);
     return status;
@@ -116,7 +121,10 @@ static quern_status join_here(collective_group *g, const collective_join *desc) 
 /* What is under way on this rank ends; the streams go on without its result. */
 static void cuda_abort(collective_group *g) {
     pthread_mutex_lock(&g->lock);
-    if (g->communicator != NULL) (void)g->nccl.ncclCommAbort(g->communicator);
+    if (g->communicator != NULL)
+        TORN_DOWN_AS(g->device,
+                     nccl_check(g->device, &g->nccl, NULL, g->nccl.ncclCommAbort(g->communicator),
+                                "ncclCommAbort", "leaving"));
     g->communicator = NULL;
     if (g->status == QUERN_OK) {
         g->status = QUERN_PEER_LOST;
@@ -126,18 +134,24 @@ static void cuda_abort(collective_group *g) {
     pthread_mutex_unlock(&g->lock);
 }
 
-/* In order while all is well: finalizing lets issued work run to its end. */
+/* In order: finalizing lets issued work run to its end. */
+static quern_status part_in_order(collective_group *g) {
+    QUERN_TRY(device_status(g->device));
+    QUERN_TRY(
+        nccl_settle(g, g->nccl.ncclCommFinalize(g->communicator), "ncclCommFinalize", "leaving"));
+    QUERN_TRY(nccl_check(g->device, &g->nccl, NULL, g->nccl.ncclCommDestroy(g->communicator),
+                         "ncclCommDestroy", "leaving"));
+    g->communicator = NULL;
+    return QUERN_OK;
+}
+
 static void part(collective_group *g) {
-    if (g->status == QUERN_OK && g->communicator != NULL &&
-        nccl_settle(g, g->nccl.ncclCommFinalize(g->communicator), "ncclCommFinalize", "leaving") ==
-            QUERN_OK &&
-        g->nccl.ncclCommDestroy(g->communicator) == ncclSuccess)
-        g->communicator = NULL;
+    if (g->status == QUERN_OK && g->communicator != NULL) TORN_DOWN_AS(g->device, part_in_order(g));
     cuda_abort(g);
 }
 
 static void cuda_leave(collective_group *g) {
-    char before[SENTENCE_BYTES];
+    char before[CUDA_SENTENCE_BYTES];
     int previous;
     if (g == NULL) return;
     snprintf(before, sizeof before, "%s", cuda_services()->error());

@@ -24,7 +24,7 @@ struct collective_group {
     ncclComm_t communicator; /* NULL: aborted, or never made */
     /* the first failure, under the lock */
     quern_status status;
-    char sentence[SENTENCE_BYTES];
+    char sentence[CUDA_SENTENCE_BYTES];
 };
 
 /* OK once NCCL has nothing left to do on the host after a call that returned `code`; else the

@@ -1,5 +1,7 @@
 #include "nccl_table.h"
 
+#include <stdio.h>
+
 /* What NCCL cannot do because of the network or of another rank, and what it did not foresee, ends
  * the group: another rank is as good as gone. */
 static quern_status status_of(ncclResult_t code) {
@@ -11,12 +13,13 @@ static quern_status status_of(ncclResult_t code) {
     }
 }
 
-quern_status nccl_check(const nccl_table *table, ncclComm_t communicator, ncclResult_t code,
-                        const char *call, const char *what) {
+quern_status nccl_check(backend_device *device, const nccl_table *table, ncclComm_t communicator,
+                        ncclResult_t code, const char *call, const char *what) {
+    char words[400];
     if (code == ncclSuccess) return QUERN_OK;
-    const char *words = table->ncclGetLastError(communicator);
-    const bool has_words = words != NULL && words[0] != 0;
-    return cuda_fail(status_of(code), "%s: %s: %s (%d)%s%.400s", what, call,
-                     table->ncclGetErrorString(code), (int)code, has_words ? ": " : "",
-                     has_words ? words : "");
+    const char *own = table->ncclGetLastError(communicator);
+    const bool has_own = own != NULL && own[0] != 0;
+    snprintf(words, sizeof words, "%s%s%.300s", table->ncclGetErrorString(code),
+             has_own ? ": " : "", has_own ? own : "");
+    return cuda_device_fail(device, status_of(code), call, (int)code, words, what);
 }

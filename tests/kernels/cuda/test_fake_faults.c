@@ -1,0 +1,236 @@
+/* The n-th call of CUDA, of cuBLASLt and of cuDNN fails while a trainer is made, trains, evaluates,
+ * saves and is destroyed: a status, a sentence with everything in it, nothing left behind, and
+ * after a lost device no call but teardown. */
+#include "fault_run.h"
+#include "quern_test.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const fault_run_desc dense = {0}, images = {.images = true};
+
+/* All of the first ones, then ever wider apart: some calls are made thousands of times. */
+static int64_t next(int64_t n) { return n < 24 ? n + 1 : n + n / 3; }
+
+/* These end in a status of their own, or in none: what they fail at is not needed. */
+static bool may_go_unnoticed(fake_call call) {
+    return call == FAKE_cudaGetLastError || call == FAKE_cudaSetDevice;
+}
+
+static bool is_destroying(fake_call call) {
+    return call == FAKE_cudaFree || call == FAKE_cudaFreeHost || call == FAKE_cudaStreamDestroy ||
+           call == FAKE_cudaEventDestroy || call == FAKE_cudaGraphDestroy ||
+           call == FAKE_cudaGraphExecDestroy;
+}
+
+static bool was_logged(const fault_run *r, const char *word) {
+    for (int i = 0; i < r->warning_count; i++)
+        if (strstr(r->warnings[i], word) != NULL) return true;
+    return false;
+}
+
+static void check_cuda(const fault_run_desc *d, const fault_run *r) {
+    const char *name = fake_call_name(d->call);
+    if (may_go_unnoticed(d->call)) return;
+    /* a library launches too, and says so in its own words */
+    const bool told =
+        strstr(r->sentence, name) != NULL ||
+        (d->call == FAKE_cudaLaunchKernel && strstr(r->sentence, "cublasLtMatmul failed") != NULL);
+    const bool logged = was_logged(r, name);
+    if (is_destroying(d->call))
+        CHECK_SAY(r->status == QUERN_OK && logged, "%s: not logged: %s", name, r->sentence);
+    else if (r->status == QUERN_OK) /* a wait behind which nothing is read any more */
+        CHECK_SAY(d->call == FAKE_cudaStreamSynchronize, "%s: nobody was told", name);
+    else
+        CHECK_SAY(told, "%s is not in: %s", name, r->sentence);
+}
+
+static void say_where(const fault_run_desc *d) {
+    if (quern_test_failed())
+        CHECK_SAY(false, "in %s, call %d, code %d, %s, %s", fake_call_name(d->call),
+                  (int)d->fault.at, (int)d->fault.code, d->fault.for_ever ? "for ever" : "once",
+                  d->no_capture ? "eager" : "captured");
+}
+
+/* How many of them came to bear. */
+static int64_t fail_each(fault_run_desc d) {
+    int64_t fired = 0;
+    for (d.fault.at = 1; !quern_test_failed(); d.fault.at = next(d.fault.at)) {
+        fault_run r;
+        fault_run_do(&r, &d);
+        if (!r.fired) {
+            CHECK_SAY(r.status == QUERN_OK && r.step == 10, "%s", r.sentence);
+            break;
+        }
+        check_cuda(&d, &r);
+        say_where(&d);
+        fired++;
+    }
+    return fired;
+}
+
+/* Asked only where there is no device, and of the profiler: test_cuda_module. */
+static bool is_not_of_training(int call) {
+    return call == FAKE_cudaDriverGetVersion || call == FAKE_cudaRuntimeGetVersion ||
+           call == FAKE_cudaProfilerStart || call == FAKE_cudaProfilerStop;
+}
+
+static void fail_every_call(cudaError_t code, bool for_ever) {
+    for (int call = 0; call < FAKE_CALL_COUNT; call++) {
+        fault_run_desc d = dense;
+        d.call = (fake_call)call;
+        d.fault = (fake_fault){.code = code, .for_ever = for_ever};
+        d.elsewhere = call == FAKE_cudaSetDevice;
+        d.no_capture = call == FAKE_cudaMemsetAsync || call == FAKE_cudaLaunchKernel;
+        const int64_t fired = fail_each(d);
+        if (quern_test_failed()) return;
+        CHECK_SAY((fired > 0) != is_not_of_training(call), "%s failed %d times",
+                  fake_call_name(d.call), (int)fired);
+    }
+}
+
+TEST_CASE(FakeFaults, any_call_may_lose_the_device_once) {
+    fail_every_call(cudaErrorIllegalAddress, false);
+}
+TEST_CASE(FakeFaults, any_call_may_be_refused_once) {
+    fail_every_call(cudaErrorInvalidValue, false);
+}
+TEST_CASE(FakeFaults, any_call_may_be_refused_for_ever) {
+    fail_every_call(cudaErrorInvalidValue, true);
+}
+
+static void fail_library(fake_library *library, bool no_loss, bool for_ever, bool no_capture) {
+    fault_run_desc d = images;
+    d.library = library;
+    d.no_loss = no_loss;
+    d.fault.for_ever = for_ever;
+    d.no_capture = no_capture;
+    int64_t fired = 0;
+    for (d.fault.at = 1; !quern_test_failed(); d.fault.at = next(d.fault.at), fired++) {
+        fault_run r;
+        fault_run_do(&r, &d);
+        if (!r.fired) break;
+        CHECK_SAY(r.status == QUERN_DEVICE_LOST || (no_loss && r.status != QUERN_OK) ||
+                      strstr(r.sentence, "cannot be loaded: planned") != NULL,
+                  "call %d of a library: %s", (int)d.fault.at, r.sentence);
+        if (r.status == QUERN_DEVICE_LOST)
+            CHECK_SAY(strstr(r.sentence, " on CUDA device 0 (Fake H200)") != NULL, "%s",
+                      r.sentence);
+    }
+    CHECK_SAY(fired > 30, "only %d calls failed", (int)fired);
+}
+
+/* The misuse that fault_run_do finds is any call that follows. */
+TEST_CASE(FakeFaults, no_call_follows_a_device_lost_in_a_library) {
+    for (int no_capture = 0; no_capture < 2; no_capture++) {
+        fail_library(&fake_cublaslt.library, false, false, no_capture != 0);
+        fail_library(&fake_cudnn.library, false, false, no_capture != 0);
+    }
+}
+
+TEST_CASE(FakeFaults, memory_that_a_library_lacks_is_told) {
+    for (int for_ever = 0; for_ever < 2; for_ever++) {
+        fail_library(&fake_cublaslt.library, true, for_ever != 0, false);
+        fail_library(&fake_cudnn.library, true, for_ever != 0, false);
+    }
+}
+
+static void fail_teardown(fault_run_desc d, const char *words) {
+    fault_run r;
+    fault_run_do(&r, &d);
+    CHECK_STATUS(r.status, QUERN_OK);
+    CHECK_SAY(r.fired && r.warning_count == 1, "call %d: %d warnings", (int)d.fault.at,
+              r.warning_count);
+    CHECK_SAY(was_logged(&r, words) && was_logged(&r, "on CUDA device 0 (Fake H200)"),
+              "call %d: %s", (int)d.fault.at, r.warnings[0]);
+}
+
+/* The first, one in the middle, the last: the handle. */
+TEST_CASE(FakeFaults, a_librarys_failing_teardown_is_logged) {
+    const struct {
+        fake_library *library;
+        const char *any, *last;
+    } cases[] = {
+        {&fake_cublaslt.library, "cublasLtMat", "cublasLtDestroy failed with 14 "},
+        {&fake_cudnn.library, "cudnnBackendDestroyDescriptor failed", "cudnnDestroy failed with "}};
+    for (size_t i = 0; i < 2; i++) {
+        fault_run r;
+        fault_run_desc d = images;
+        d.library = cases[i].library;
+        d.teardown = true;
+        fault_run_do(&r, &d); /* nothing is planned: to count them */
+        const int64_t count = r.teardowns;
+        CHECK_SAY(r.status == QUERN_OK && count > 10, "%d teardowns", (int)count);
+        const int64_t at[] = {1, count / 2, count};
+        for (int k = 0; k < 3 && !quern_test_failed(); k++) {
+            d.fault.at = at[k];
+            fail_teardown(d, k == 2 ? cases[i].last : cases[i].any);
+        }
+    }
+}
+
+/* Call, code, op, step, device: one kind of call a row. */
+static const struct {
+    fault_run_desc run; /* from where the fit begins */
+    quern_status status;
+    const char *words[4];
+} sentences[] = {
+    {{.call = FAKE_cudaGraphLaunch, .fault = {.at = 1, .code = cudaErrorIllegalAddress}},
+     QUERN_DEVICE_LOST,
+     {"attempt 0, behind step 0: cudaGraphLaunch failed with 700 (cudaErrorIllegalAddress",
+      "in a recorded step, stream quern,"}},
+    {{.call = FAKE_cudaGraphLaunch, .fault = {.at = 4, .code = cudaErrorInvalidValue}},
+     QUERN_INTERNAL,
+     {"cudaGraphLaunch failed with 1 (cudaErrorInvalidValue", "in a recorded step, stream quern,"}},
+    {{.call = FAKE_cudaMemcpyAsync, .fault = {.at = 2, .code = cudaErrorInvalidValue}},
+     QUERN_INTERNAL,
+     {"attempt 0, behind step 0: input label: cudaMemcpyAsync failed with 1 (cuda",
+      "in a copy of 16 bytes, stream quern-copy,"}},
+    {{.call = FAKE_cudaEventRecord, .fault = {.at = 1, .code = cudaErrorIllegalAddress}},
+     QUERN_DEVICE_LOST,
+     {"attempt ", "cudaEventRecord failed with 700 (", "in recording an event, stream quern"}},
+    {{.call = FAKE_cudaStreamWaitEvent, .fault = {.at = 1, .code = cudaErrorNotSupported}},
+     QUERN_UNSUPPORTED,
+     {"attempt ", "cudaStreamWaitEvent failed with 801 (cudaErrorNotSupported",
+      "in waiting for an event, stream quern"}},
+    {{.call = FAKE_cudaEventSynchronize, .fault = {.at = 1, .code = cudaErrorIllegalAddress}},
+     QUERN_DEVICE_LOST,
+     {"attempt ", "cudaEventSynchronize failed with 700 (", "in or before a recorded step",
+      "stream quern,"}},
+    {{.call = FAKE_cudaStreamSynchronize, .fault = {.at = 3, .code = cudaErrorIllegalAddress}},
+     QUERN_DEVICE_LOST,
+     {"saving step 2: ", "cudaStreamSynchronize failed with 700 (", "in or before a recorded step",
+      "stream quern,"}},
+    {{.call = FAKE_cudaLaunchKernel,
+      .fault = {.at = 1, .code = cudaErrorInvalidValue},
+      .no_capture = true},
+     QUERN_INTERNAL,
+     {"attempt 0, behind step 0: cudaLaunchKernel failed with 1 (", "in the task open"}},
+    {{.call = FAKE_cudaMemsetAsync,
+      .fault = {.at = 3, .code = cudaErrorIllegalAddress},
+      .no_capture = true},
+     QUERN_DEVICE_LOST,
+     {"log of step ", "cudaMemsetAsync failed with 700 (", "in a fill of "}},
+    {{.library = &fake_cublaslt.library, .images = true, .no_capture = true, .fault = {.at = 1}},
+     QUERN_DEVICE_LOST,
+     {"attempt 0, behind step 0: dense1.linear (linear): cublasLtMatmul", "failed with 13 (",
+      "in linear: product F32"}},
+    {{.library = &fake_cudnn.library, .images = true, .no_capture = true, .fault = {.at = 5}},
+     QUERN_DEVICE_LOST,
+     {"attempt 0, behind step 0: conv1.conv2d (conv2d): cudnn",
+      "failed with 5000 (CUDNN_STATUS_EXECUTION_FAILED: the double's words)", "in conv2d"}},
+};
+
+TEST_CASE(FakeFaults, each_kind_of_call_says_call_code_op_step_and_device) {
+    for (size_t i = 0; i < sizeof sentences / sizeof *sentences; i++) {
+        fault_run r;
+        fault_run_desc d = sentences[i].run;
+        d.from_fit = true;
+        fault_run_do(&r, &d);
+        CHECK_STATUS(r.status, sentences[i].status);
+        for (int k = 0; k < 4 && sentences[i].words[k] != NULL; k++)
+            CHECK_HAS(r.sentence, sentences[i].words[k]);
+        CHECK_HAS(r.sentence, "step ");
+        CHECK_HAS(r.sentence, "on CUDA device 0 (Fake H200)");
+    }
+}
