@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <quern/quern.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -132,7 +133,7 @@ static void net_close(net *n) {
 /* Everything that an application can read, one after another. */
 typedef struct answer {
     float values[ROOM];
-    const char *names[64];
+    char names[64][48]; /* the graph's own end with it */
     int64_t ends[64];
     int32_t count;
 } answer;
@@ -144,7 +145,7 @@ static float *answer_next(answer *out, const quern_tensor *t, int64_t *count) {
     for (int32_t i = 0; i < shape.rank; i++)
         *count *= shape.dim[i] < 0 ? shape.dim[i] / QUERN_B * BATCH : shape.dim[i];
     if (out->count == 64 || begin + *count > ROOM) abort();
-    out->names[out->count] = quern_tensor_name(t);
+    snprintf(out->names[out->count], sizeof out->names[0], "%s", quern_tensor_name(t));
     out->ends[out->count++] = begin + *count;
     return out->values + begin;
 }
