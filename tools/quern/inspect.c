@@ -157,18 +157,35 @@ static quern_status inspect(FILE *to, const place *p, bool as_json, quern_status
     return status;
 }
 
+/* Where nothing was printed yet, the object that says why. */
+static int fail(const options *o, quern_status status) {
+    sheet s;
+    json j;
+    if (o->json && sheet_open(&s) == QUERN_OK) {
+        json_begin(&j, s.to, " ");
+        json_text(&j, "status", command_status_name(status));
+        json_text(&j, "reason", quern_error());
+        json_end(&j);
+        fputc('\n', s.to);
+        const quern_status printed = sheet_print(&s);
+        if (printed != QUERN_OK) status = printed;
+    }
+    return command_fail(status);
+}
+
 /* A list without a usable checkpoint is a result as well: it is printed, the exit code tells. */
 int command_inspect(const options *o) {
     place p;
     sheet s;
     quern_status usable = QUERN_OK, status = place_find(&p, o->path);
     if (status == QUERN_OK) status = sheet_open(&s);
-    if (status != QUERN_OK) return command_fail(status);
+    if (status != QUERN_OK) return fail(o, status);
     status = inspect(s.to, &p, o->json, &usable);
-    if (status == QUERN_OK)
-        status = sheet_print(&s);
-    else
+    if (status != QUERN_OK) {
         sheet_release(&s);
+        return fail(o, status);
+    }
+    status = sheet_print(&s);
     if (status == QUERN_OK && usable != QUERN_OK)
         status = quern_fail(usable, "%s: no checkpoint there that a run could go on from",
                             p.checkpoints);

@@ -11,6 +11,8 @@ static inline bool size_multiply(size_t a, size_t b, size_t *out) {
     return !__builtin_mul_overflow(a, b, out);
 }
 
+static inline size_t size_larger(size_t a, size_t b) { return a > b ? a : b; }
+
 static inline bool size_add(size_t a, size_t b, size_t *out) {
     return !__builtin_add_overflow(a, b, out);
 }

@@ -174,6 +174,13 @@ void memory_write(const quern_memory *m, char to[MEMORY_WORDS]) {
              m->workspace_bytes, m->input_bytes, m->staging_bytes, m->data_bytes);
 }
 
+void memory_advise(int64_t fits, int64_t batch, char to[MEMORY_ADVICE]) {
+    to[0] = 0;
+    if (fits == 0) snprintf(to, MEMORY_ADVICE, "; no batch size fits");
+    if (fits > 0 && fits < batch)
+        snprintf(to, MEMORY_ADVICE, "; a batch of %" PRId64 " would fit", fits);
+}
+
 quern_status memory_explain(const quern_trainer_desc *desc) {
     const quern_device *device = desc->graph->device;
     const int64_t batch = desc->batch_size > 0 ? desc->batch_size : 64;
@@ -187,11 +194,8 @@ quern_status memory_explain(const quern_trainer_desc *desc) {
         fits = largest_batch(desc, batch, (size_t)info.memory_free_bytes);
     error_restore(&text);
     if (!known) return QUERN_DEVICE_MEMORY;
-    char advice[80] = "";
-    if (fits == 0) snprintf(advice, sizeof advice, "; no batch size fits");
-    if (fits > 0 && fits < batch)
-        snprintf(advice, sizeof advice, "; a batch of %" PRId64 " would fit", fits);
-    char plan[MEMORY_WORDS];
+    char plan[MEMORY_WORDS], advice[MEMORY_ADVICE];
+    memory_advise(fits, batch, advice);
     memory_write(&m, plan);
     return error_prefix(QUERN_DEVICE_MEMORY,
                         "the trainer needs %zu bytes with a batch of %" PRId64 " (%s)%s",

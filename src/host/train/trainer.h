@@ -230,8 +230,10 @@ size_t memory_still_needed(const quern_trainer *t);
 QUERN_MUST_CHECK quern_status memory_preflight(const quern_trainer *t);
 /* DEVICE_MEMORY: puts the plan, and the largest batch that fits, before this thread's sentence. */
 quern_status memory_explain(const quern_trainer_desc *desc);
-enum { MEMORY_WORDS = 320 };
+enum { MEMORY_WORDS = 320, MEMORY_ADVICE = 80 };
 void memory_write(const quern_memory *memory, char to[MEMORY_WORDS]);
+/* "; a batch of … would fit", "; no batch size fits", or "" where `batch` itself does. */
+void memory_advise(int64_t fits, int64_t batch, char to[MEMORY_ADVICE]);
 
 /* unit.c */
 QUERN_MUST_CHECK quern_status unit_plan(trainer_unit **out, quern_trainer *t, unit_kind kind,

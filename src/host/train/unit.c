@@ -359,8 +359,8 @@ static quern_status unit_explain(quern_trainer *t, unit_kind kind, int64_t batch
     error_text text;
     quern_device_info info = {0};
     size_t bytes = 0;
-    int64_t fits = 0;
-    char plan[MEMORY_WORDS];
+    int64_t fits = batch_size;
+    char plan[MEMORY_WORDS], advice[MEMORY_ADVICE];
     error_save(&text);
     const bool known = unit_measure(t, kind, batch_size, &bytes);
     if (known && t->backend->info(t->device->memory, &info) == QUERN_OK)
@@ -368,10 +368,11 @@ static quern_status unit_explain(quern_trainer *t, unit_kind kind, int64_t batch
     error_restore(&text);
     if (!known) return QUERN_DEVICE_MEMORY;
     memory_write(&t->planned, plan);
+    memory_advise(fits, batch_size, advice);
     return error_prefix(QUERN_DEVICE_MEMORY,
                         "a program for a batch of %" PRId64 " needs %zu bytes beside the trainer's "
-                        "%zu (%s); a batch of %" PRId64 " would fit",
-                        batch_size, bytes, t->planned.peak_bytes, plan, fits);
+                        "%zu (%s)%s",
+                        batch_size, bytes, t->planned.peak_bytes, plan, advice);
 }
 
 quern_status unit_get(trainer_unit **out, quern_trainer *t, unit_kind kind, int64_t batch_size) {

@@ -33,8 +33,6 @@ static void parts_make(parts *p, const quern_kernel_args *args) {
     p->add.grad_in = p->add.grad_out = p->norm.grad_in = p->norm.grad_out = NULL;
 }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 static bool gradient_bytes(const quern_kernel_args *args, size_t *out) {
     const quern_view *sum = &args->out[0];
     return count_bytes(sum->count, quern_dtype_bytes(sum->dtype), out) && size_align(*out, out);
@@ -52,10 +50,11 @@ static quern_status plan(quern_kernel_plan *plan) {
     QUERN_TRY(cpu_kernels[QUERN_OP_ID_add]->plan(&add));
     QUERN_TRY(cpu_kernels[QUERN_OP_ID_layer_norm]->plan(&norm));
     plan->saved_bytes = norm.saved_bytes;
-    plan->forward_scratch_bytes = larger(add.forward_scratch_bytes, norm.forward_scratch_bytes);
+    plan->forward_scratch_bytes =
+        size_larger(add.forward_scratch_bytes, norm.forward_scratch_bytes);
     if (!plan->backward) return QUERN_OK;
     if (gradient_bytes(plan->args, &bytes) &&
-        size_add(bytes, larger(add.backward_scratch_bytes, norm.backward_scratch_bytes),
+        size_add(bytes, size_larger(add.backward_scratch_bytes, norm.backward_scratch_bytes),
                  &plan->backward_scratch_bytes))
         return QUERN_OK;
     return quern_fail(QUERN_SHAPE, "the sum's gradient has more bytes than fit");

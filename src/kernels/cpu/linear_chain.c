@@ -43,8 +43,6 @@ static bool add_aligned(size_t *to, size_t bytes) {
     return size_align(bytes, &bytes) && size_add(*to, bytes, to);
 }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 /* wanted: bits of the fused op's inputs. */
 static quern_status make_plans(links *l, linear_chain ops, bool backward, uint32_t wanted) {
     const uint32_t of_first = wanted & ((UINT32_C(1) << FIRST_INPUTS) - 1);
@@ -72,9 +70,9 @@ static quern_status links_make(links *l, const quern_kernel_args *args, linear_c
     l->backward_scratch_bytes = backward ? l->h_bytes : 0;
     l->fits = l->fits &&
               add_aligned(&l->forward_scratch_bytes,
-                          larger(a->forward_scratch_bytes, b->forward_scratch_bytes)) &&
+                          size_larger(a->forward_scratch_bytes, b->forward_scratch_bytes)) &&
               add_aligned(&l->backward_scratch_bytes,
-                          larger(a->backward_scratch_bytes, b->backward_scratch_bytes));
+                          size_larger(a->backward_scratch_bytes, b->backward_scratch_bytes));
     return QUERN_OK;
 }
 
@@ -111,8 +109,8 @@ quern_status linear_chain_forward(const quern_kernel_args *args, linear_chain op
     links_bind(&l, args, saved);
     const size_t behind =
         saved ? 0
-              : l.forward_scratch_bytes -
-                    larger(l.first_plan.forward_scratch_bytes, l.second_plan.forward_scratch_bytes);
+              : l.forward_scratch_bytes - size_larger(l.first_plan.forward_scratch_bytes,
+                                                      l.second_plan.forward_scratch_bytes);
     l.first.scratch = l.second.scratch = scratch_behind(args->scratch, behind);
     QUERN_TRY(cpu_kernels[ops.first]->forward(&l.first));
     return cpu_kernels[ops.second]->forward(&l.second);

@@ -12,6 +12,7 @@
  * keeps our promises (cudnn_plan.h), or a pointer is not on 16 bytes, or there is no library,
  * conv2d_direct.h computes it.
  * Deterministic: yes where it is asked for: only such engines are taken. */
+#include "../../host/base/size.h"
 #include "library/algorithm_record.h"
 #include "conv2d_direct.h"
 #include "library/cudnn_plan.h"
@@ -170,17 +171,16 @@ static void drop(void *plan) {
     cuda_services()->release(c->libraries->host, c, 1, sizeof *c);
 }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 static void declare_scratch(const conv2d *c, quern_kernel_plan *plan) {
-    plan->forward_scratch_bytes = larger(cudnn_plan_scratch_bytes(c->with_bias),
-                                         cudnn_plan_scratch_bytes(c->passes[CONV2D_FORWARD][0]));
+    plan->forward_scratch_bytes =
+        size_larger(cudnn_plan_scratch_bytes(c->with_bias),
+                    cudnn_plan_scratch_bytes(c->passes[CONV2D_FORWARD][0]));
     if (!plan->backward) return;
     plan->backward_scratch_bytes = conv2d_sum_scratch(&c->shape);
     for (int i = CONV2D_DATA; i < CONV2D_PASSES; i++)
         for (int k = 0; k < 2; k++)
-            plan->backward_scratch_bytes =
-                larger(plan->backward_scratch_bytes, cudnn_plan_scratch_bytes(c->passes[i][k]));
+            plan->backward_scratch_bytes = size_larger(plan->backward_scratch_bytes,
+                                                       cudnn_plan_scratch_bytes(c->passes[i][k]));
 }
 
 static quern_status plan(quern_kernel_plan *plan) {

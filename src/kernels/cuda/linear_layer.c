@@ -1,5 +1,7 @@
 #include "linear_layer.h"
 
+#include "../../host/base/size.h"
+
 #include "gelu.h"
 #include "rows.h"
 
@@ -57,8 +59,6 @@ static quern_status plan_forward(linear_layer *l, quern_stream *stream, const pr
     return try_forward(l, stream, like, PRODUCT_PLAIN);
 }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 /* Whether the gradient of x, W or b is F32 beside 16 bits. */
 static bool is_wide(const linear_layer *l, int which) { return (l->desc.wide >> which & 1) != 0; }
 
@@ -76,9 +76,10 @@ static quern_status plan_backward(linear_layer *l, quern_stream *stream, const p
     d.epilogue = PRODUCT_BIAS_GRADIENT;
     if (want->gw && want->gb && is_wide(l, 1) == is_wide(l, 2))
         QUERN_TRY(product_create(&l->gw_and_gb, stream, &d));
-    const size_t gw = larger(product_scratch_bytes(l->gw), product_scratch_bytes(l->gw_and_gb));
+    const size_t gw =
+        size_larger(product_scratch_bytes(l->gw), product_scratch_bytes(l->gw_and_gb));
     const size_t sums = want->gb ? rows_sum_scratch(l->y) : 0;
-    l->backward_scratch_bytes = larger(larger(product_scratch_bytes(l->gx), gw), sums);
+    l->backward_scratch_bytes = size_larger(size_larger(product_scratch_bytes(l->gx), gw), sums);
     return QUERN_OK;
 }
 

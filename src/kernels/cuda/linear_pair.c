@@ -79,13 +79,11 @@ static quern_status plan_products(linear_pair *p, const quern_kernel_plan *plan,
     return linear_layer_create(&p->next, plan->args->stream, &next);
 }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 /* Saved, or without a backward pass in scratch: h, then what is before f. */
 static bool declare_memory(linear_pair *p, quern_kernel_plan *plan) {
     int64_t count = 0;
-    size_t between = 0, forward = larger(linear_layer_forward_scratch(p->first),
-                                         linear_layer_forward_scratch(p->next));
+    size_t between = 0, forward = size_larger(linear_layer_forward_scratch(p->first),
+                                              linear_layer_forward_scratch(p->next));
     if (!count_multiply(p->hidden.rows, p->hidden.columns, &count) ||
         !count_bytes(count, cuda_dtype_bytes(p->hidden.dtype), &p->hidden_bytes) ||
         !size_align_to(p->hidden_bytes, QUERN_SCRATCH_ALIGNMENT, &p->hidden_bytes) ||
@@ -95,10 +93,10 @@ static bool declare_memory(linear_pair *p, quern_kernel_plan *plan) {
     plan->forward_scratch_bytes = forward;
     if (!plan->backward) return size_add(p->hidden_bytes, forward, &plan->forward_scratch_bytes);
     const size_t slope =
-        larger(product_scratch_bytes(p->slope), product_scratch_bytes(p->slope_and_gb));
-    const size_t layers =
-        larger(linear_layer_backward_scratch(p->first), linear_layer_backward_scratch(p->next));
-    return size_add(p->hidden_bytes, larger(slope, layers), &plan->backward_scratch_bytes);
+        size_larger(product_scratch_bytes(p->slope), product_scratch_bytes(p->slope_and_gb));
+    const size_t layers = size_larger(linear_layer_backward_scratch(p->first),
+                                      linear_layer_backward_scratch(p->next));
+    return size_add(p->hidden_bytes, size_larger(slope, layers), &plan->backward_scratch_bytes);
 }
 
 quern_status linear_pair_plan(quern_kernel_plan *plan, const char *op,
