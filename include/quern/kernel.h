@@ -94,12 +94,15 @@ typedef struct quern_kernel_args {
     quern_stream *stream;
 } quern_kernel_args;
 
-/* plan() reads `args` (data NULL), `backward`, `wanted` and `wide`, and writes the rest. */
+/* plan() reads `args` (data NULL) and what follows up to `saved_bytes`, and writes the rest. */
 typedef struct quern_kernel_plan {
     const quern_kernel_args *args;
-    bool backward;   /* there will be a backward pass */
-    uint32_t wanted; /* bit i: it may be asked for the gradient of in[i] */
-    uint32_t wide;   /* bit i: which will be F32, though in[i] is of 16 bits */
+    bool backward;    /* there will be a backward pass */
+    uint32_t wanted;  /* bit i: it may be asked for the gradient of in[i] */
+    uint32_t wide;    /* bit i: which will be F32, though in[i] is of 16 bits */
+    size_t alignment; /* every view's data will begin on a multiple of so many bytes: 16, or less
+                         where a view begins within another's memory; 0: not known */
+    bool bytes_only;  /* it will not run: its bytes are asked for, nothing is worth measuring */
     size_t saved_bytes;
     size_t forward_scratch_bytes, backward_scratch_bytes;
     void *plan;

@@ -259,7 +259,7 @@ static quern_status plan_kernel(op_world *w) {
     args.out = out;
     args.grad_in = grad_in;
     args.grad_out = grad_out;
-    w->plan = (quern_kernel_plan){.args = &args};
+    w->plan = (quern_kernel_plan){.args = &args, .alignment = w->session->unaligned ? 0 : 16};
     for (int32_t i = 0; i < w->input_count; i++)
         if (world_differentiable(w, i)) {
             w->plan.backward = true;

@@ -22,7 +22,8 @@ enum {
     RANDOM_AUGMENT = 2,
     RANDOM_INIT = 3,
     RANDOM_SYNTHETIC = 4,
-    RANDOM_ROUND = 5, /* attempt: the number of the update */
+    RANDOM_ROUND = 5,   /* attempt: the number of the update */
+    RANDOM_MEASURE = 6, /* operands of what is timed */
     RANDOM_NODE_FIRST = 256,
 };
 

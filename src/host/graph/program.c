@@ -72,11 +72,29 @@ static quern_status forward_append(quern_program *p) {
     return QUERN_OK;
 }
 
+/* Roots begin on 16 bytes at least (parameters.c, plan.c), what is a part of one anywhere in it. */
+static void alignment_lower(const quern_program *p, const quern_tensor *t, size_t *alignment) {
+    const tensor_plan *plan = plan_of(p, t);
+    const size_t at = (size_t)plan->root_offset * quern_dtype_bytes(plan->view.dtype);
+    while (at % *alignment != 0) *alignment /= 2;
+}
+
+static size_t node_alignment(const quern_program *p, const planned_node *n) {
+    size_t alignment = 16;
+    for (int32_t i = 0; i < n->input_count; i++)
+        if (n->in[i]) alignment_lower(p, n->in[i], &alignment);
+    for (int32_t o = 0; o < n->op->output_count; o++) alignment_lower(p, n->out[o], &alignment);
+    return alignment;
+}
+
 /* The kernels say what they need, and build their plans. */
-static quern_status kernels_plan(quern_program *p) {
+static quern_status kernels_plan(quern_program *p, bool bytes_only) {
     for (int32_t i = 0; i < p->forward_count; i++) {
         planned_node *n = &p->nodes[p->steps[i].node - p->nodes];
-        quern_kernel_plan plan = {.args = &p->steps[i].args, .backward = n->backward};
+        quern_kernel_plan plan = {.args = &p->steps[i].args,
+                                  .backward = n->backward,
+                                  .alignment = node_alignment(p, n),
+                                  .bytes_only = bytes_only};
         for (int32_t k = 0; n->backward && k < n->input_count; k++)
             if (n->in[k] && input_differentiable(n, k) && plan_of(p, n->in[k])->depends) {
                 plan.wanted |= UINT32_C(1) << k;
@@ -122,18 +140,18 @@ static quern_status desc_check(const quern_program_desc *d) {
     return check_precision(d);
 }
 
-static quern_status passes_run(quern_program *p) {
+static quern_status passes_run(quern_program *p, bool bytes_only) {
     QUERN_TRY(program_select(p));
     if (!p->desc.no_fusion) QUERN_TRY(program_fuse(p));
     QUERN_TRY(program_assign_precision(p));
     QUERN_TRY(program_assign_layout(p));
     QUERN_TRY(forward_append(p));
     if (has_backward(p)) QUERN_TRY(program_differentiate(p));
-    QUERN_TRY(kernels_plan(p));
+    QUERN_TRY(kernels_plan(p, bytes_only));
     return program_place(p);
 }
 
-quern_status program_plan(quern_program **out, const quern_program_desc *desc) {
+quern_status program_plan(quern_program **out, const quern_program_desc *desc, bool bytes_only) {
     *out = NULL;
     QUERN_TRY(desc_check(desc));
     quern_program *p = NULL;
@@ -146,7 +164,7 @@ quern_status program_plan(quern_program **out, const quern_program_desc *desc) {
     p->parameters = desc->parameters;
     p->memory.host = host;
     if (!p->desc.loss_weight && p->desc.loss) p->desc.loss_weight = p->desc.loss->weight;
-    const quern_status s = passes_run(p);
+    const quern_status s = passes_run(p, bytes_only);
     if (s != QUERN_OK) {
         quern_program_destroy(p);
         return s;

@@ -21,8 +21,9 @@ typedef enum program_part {
     PROGRAM_BACKWARD_FOLLOWING,
 } program_part;
 
-/* desc->parameters may have been planned only (data NULL) when just bytes are wanted. */
-QUERN_MUST_CHECK quern_status program_plan(quern_program **out, const quern_program_desc *desc);
+/* bytes_only: it will not run; then desc->parameters may have been planned only (data NULL). */
+QUERN_MUST_CHECK quern_status program_plan(quern_program **out, const quern_program_desc *desc,
+                                           bool bytes_only);
 
 size_t program_arena_bytes(const quern_program *program);
 size_t program_input_bytes(const quern_program *program);

@@ -83,7 +83,7 @@ quern_status quern_program_create(quern_program **out, const quern_program_desc 
     quern_program *p = NULL;
     if (!out) return quern_fail(QUERN_INVALID, "program: out is NULL");
     *out = NULL;
-    QUERN_TRY(program_plan(&p, desc));
+    QUERN_TRY(program_plan(&p, desc, false));
     const quern_status s = blocks_allocate(p);
     if (s != QUERN_OK) {
         error_text reason;
@@ -99,7 +99,7 @@ quern_status quern_program_create(quern_program **out, const quern_program_desc 
 
 static quern_status memory_of(quern_memory *out, const quern_program_desc *desc) {
     quern_program *p = NULL;
-    QUERN_TRY(program_plan(&p, desc));
+    QUERN_TRY(program_plan(&p, desc, true));
     const quern_parameters *v = desc->parameters;
     const size_t element = quern_dtype_bytes(v->dtype);
     quern_memory m = {.activation_bytes = p->arena_bytes,

@@ -52,7 +52,7 @@ quern_status unit_plan(trainer_unit **out, quern_trainer *t, unit_kind kind, int
     unit->kind = kind;
     unit->batch_size = batch_size;
     t->backend->record_use(t->device->memory, t->algorithms);
-    const quern_status status = program_plan(&unit->program, &desc);
+    const quern_status status = program_plan(&unit->program, &desc, !t->algorithms);
     t->backend->record_use(t->device->memory, NULL);
     if (status != QUERN_OK) return status;
     unit->next = t->units;

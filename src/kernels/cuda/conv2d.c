@@ -27,7 +27,8 @@ typedef struct conv2d {
     cuda_libraries *libraries;
     conv2d_shape shape;
     bool tf32;
-    cudnn_plan *with_bias;                /* forward, the bias in the same graph; NULL: apart */
+    quern_stream *tune_on; /* while it is planned, where that is for more than its bytes */
+    cudnn_plan *with_bias; /* forward, the bias in the same graph; NULL: apart */
     cudnn_plan *passes[CONV2D_PASSES][2]; /* overwriting, adding; NULL: directly */
 } conv2d;
 
@@ -97,7 +98,8 @@ static void build_pass(cudnn_graph *g, const conv2d_shape *s, conv2d_pass pass, 
 
 static cudnn_plan_desc limits_of(const conv2d *c, bool deterministic) {
     const bool full = c->shape.dtype == QUERN_F64 || (c->shape.dtype == QUERN_F32 && !c->tf32);
-    return (cudnn_plan_desc){.deterministic = deterministic, .no_tensor_cores = full};
+    return (cudnn_plan_desc){
+        .deterministic = deterministic, .no_tensor_cores = full, .tune_on = c->tune_on};
 }
 
 /* The first such convolution is named for all. */
@@ -191,6 +193,7 @@ static quern_status plan(quern_kernel_plan *plan) {
     QUERN_TRY(cuda_services()->allocate(l->host, &c, 1, sizeof *c, "the plan of a convolution"));
     *c = (conv2d){.libraries = l, .shape = shape_of(plan->args)};
     c->tf32 = plan->args->tf32 || l->allow_tf32;
+    c->tune_on = plan->bytes_only ? NULL : plan->args->stream;
     int previous;
     quern_status status = device_enter(device, &previous);
     if (status == QUERN_OK && !is_empty(&c->shape)) status = plan_passes(c, plan);

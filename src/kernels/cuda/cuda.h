@@ -48,6 +48,7 @@ cuda_fault *cuda_stream_fault(const quern_stream *stream);
 int32_t cuda_device_multiprocessors(const backend_device *device);
 int32_t cuda_device_capability(const backend_device *device); /* 90 for 9.0 */
 int64_t cuda_device_memory_bytes(const backend_device *device);
+int32_t cuda_device_cache_bytes(const backend_device *device); /* the second level's */
 int32_t cuda_device_index(const backend_device *device);
 const char *cuda_device_name(const backend_device *device);
 const quern_host *cuda_device_host(const backend_device *device);

@@ -27,7 +27,9 @@ static linear_layer_desc desc_of(const quern_kernel_plan *plan, const char *op,
                                .gx = (wanted & 1) != 0,
                                .gw = (wanted & 2) != 0,
                                .gb = (wanted & 4) != 0,
-                               .wide = plan->wide};
+                               .wide = plan->wide,
+                               .alignment = plan->alignment,
+                               .bytes_only = plan->bytes_only};
 }
 
 quern_status linear_activated_plan(quern_kernel_plan *plan, const char *op,

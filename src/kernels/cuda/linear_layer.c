@@ -92,7 +92,9 @@ static quern_status plan_all(linear_layer *l, quern_stream *stream) {
                                .m = d->rows,
                                .n = d->out,
                                .k = d->in,
-                               .batch = 1};
+                               .batch = 1,
+                               .alignment = d->alignment,
+                               .bytes_only = d->bytes_only};
     l->y = (rows_shape){d->dtype, d->rows, d->out};
     QUERN_TRY(plan_forward(l, stream, &like));
     return plan_backward(l, stream, &like);

@@ -22,8 +22,10 @@ typedef struct linear_layer_desc {
     /* What f's slope needs is left in `before`: u of gelu, or a bit mask of relu, if the library
      * has one (linear_layer_before_bytes is 0 where not). Of relu y says as much. */
     bool keep_before;
-    bool gx, gw, gb; /* gradients that may be asked for */
-    uint32_t wide;   /* bits 0, 1, 2: which of them are F32 beside 16 bits (kernel.h) */
+    bool gx, gw, gb;  /* gradients that may be asked for */
+    uint32_t wide;    /* bits 0, 1, 2: which of them are F32 beside 16 bits (kernel.h) */
+    size_t alignment; /* quern_kernel_plan's */
+    bool bytes_only;  /* the same */
 } linear_layer_desc;
 
 typedef struct linear_layer linear_layer;

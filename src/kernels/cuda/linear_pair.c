@@ -33,7 +33,9 @@ static linear_layer_desc first_desc(const quern_kernel_plan *plan, const char *o
                                .gx = (wanted & 1u << X) != 0,
                                .gw = (wanted & 1u << WEIGHT) != 0,
                                .gb = (wanted & 1u << BIAS) != 0,
-                               .wide = plan->wide & 7};
+                               .wide = plan->wide & 7,
+                               .alignment = plan->alignment,
+                               .bytes_only = plan->bytes_only};
 }
 
 static linear_layer_desc next_desc(const quern_kernel_plan *plan, const linear_layer_desc *first,
@@ -50,7 +52,9 @@ static linear_layer_desc next_desc(const quern_kernel_plan *plan, const linear_l
                                .gx = gx,
                                .gw = (wanted & 1u << NEXT_WEIGHT) != 0,
                                .gb = (wanted & 1u << NEXT_BIAS) != 0,
-                               .wide = plan->wide >> NEXT_WEIGHT << 1};
+                               .wide = plan->wide >> NEXT_WEIGHT << 1,
+                               .alignment = plan->alignment,
+                               .bytes_only = plan->bytes_only};
 }
 
 /* The product gy W2 with f' along, if the library has it and forward leaves what it reads. */
@@ -59,6 +63,7 @@ static quern_status plan_slope(linear_pair *p, const quern_kernel_plan *plan,
     const bool gelu = p->activation == LINEAR_GELU;
     quern_stream *stream = plan->args->stream;
     product_desc d = {.op = first->op, .dtype = first->dtype, .tf32 = first->tf32, .batch = 1};
+    d.alignment = first->alignment, d.bytes_only = first->bytes_only;
     d.m = first->rows, d.n = first->out, d.k = plan->args->in[NEXT_WEIGHT].dim[0];
     if (linear_layer_before_bytes(p->first) == 0 || (gelu && !first->gelu->tanh)) return QUERN_OK;
     d.epilogue = gelu ? PRODUCT_DGELU : PRODUCT_DRELU;

@@ -37,12 +37,14 @@ static const int64_t *last_dims(const quern_kernel_args *args, matrix which) {
     return v->dim + v->rank - 2;
 }
 
-static quern_status plan_product(product **out, const quern_kernel_args *args, factors f,
+static quern_status plan_product(product **out, const quern_kernel_plan *plan, factors f,
                                  bool wide) {
+    const quern_kernel_args *args = plan->args;
     const int64_t *a = last_dims(args, f.first.matrix), *b = last_dims(args, f.second.matrix);
     product_desc d = {.op = "matmul", .dtype = args->in[0].dtype, .batch = 1};
     d.tf32 = args->tf32;
     d.wide = wide;
+    d.alignment = plan->alignment, d.bytes_only = plan->bytes_only;
     d.transpose_a = f.first.transpose;
     d.transpose_b = f.second.transpose;
     d.m = a[d.transpose_a ? 1 : 0];
@@ -63,11 +65,11 @@ static void drop(void *plan) {
 
 static quern_status plan_all(matmul *p, const quern_kernel_plan *plan) {
     const factors forward = {{MATRIX_A, p->ta}, {MATRIX_B, p->tb}};
-    QUERN_TRY(plan_product(&p->forward, plan->args, forward, false));
+    QUERN_TRY(plan_product(&p->forward, plan, forward, false));
     if (plan->wanted & 1)
-        QUERN_TRY(plan_product(&p->ga, plan->args, factors_of_ga(p), (plan->wide & 1) != 0));
+        QUERN_TRY(plan_product(&p->ga, plan, factors_of_ga(p), (plan->wide & 1) != 0));
     if (plan->wanted & 2)
-        QUERN_TRY(plan_product(&p->gb, plan->args, factors_of_gb(p), (plan->wide & 2) != 0));
+        QUERN_TRY(plan_product(&p->gb, plan, factors_of_gb(p), (plan->wide & 2) != 0));
     return QUERN_OK;
 }
 

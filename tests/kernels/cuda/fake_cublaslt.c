@@ -169,6 +169,8 @@ static uint64_t layout_hash(const operation *o, const layout *a, const layout *b
     return hash;
 }
 
+static const int64_t taken_ns[] = {100000, 1000, 50000};
+
 static size_t workspace_of(uint64_t index) { return 1024 * (size_t)(index + 1); }
 
 /* Bits of cublasLtEpilogue_t. */
@@ -209,6 +211,10 @@ static cublasStatus_t heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t od
     const layout *d = (const layout *)(const void *)dd;
     fake_cublaslt.heuristics++;
     *count = 0;
+    if (fake_cublaslt.invalid == 1 ||
+        (fake_cublaslt.invalid == 2 && o->epilogue != CUBLASLT_EPILOGUE_DEFAULT))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (fake_cublaslt.aligned_only && p->alignment < 16) return CUBLAS_STATUS_NOT_SUPPORTED;
     if (!supported(o, d)) return CUBLAS_STATUS_NOT_SUPPORTED;
     for (int i = 0; i < wanted && i < fake_cublaslt.proposals; i++) {
         cublasLtMatmulHeuristicResult_t *r = &results[(*count)++];
@@ -356,6 +362,16 @@ static void check_call(const operation *o, const cublasLtMatmulAlgo_t *algorithm
         fake_library_misuse(l, "an epilogue without its auxiliary matrix");
 }
 
+static void note_operand(const void *pa, const layout *a) {
+    const quern_dtype dtype = dtype_of(a->type);
+    bool zero = true;
+    for (int64_t i = 0; i < 4 && i < (int64_t)(a->rows * a->columns); i++)
+        zero = zero && fake_number_read(pa, dtype, i) == 0;
+    fake_cublaslt.zeros += zero;
+    fake_cublaslt.stayed += pa == fake_cublaslt.last_a;
+    fake_cublaslt.last_a = pa;
+}
+
 static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t od, const void *alpha,
                              const void *pa, cublasLtMatrixLayout_t ad, const void *pb,
                              cublasLtMatrixLayout_t bd, const void *beta, const void *pc,
@@ -377,6 +393,8 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t od, c
         return CUBLAS_STATUS_INVALID_VALUE;
     check_call(o, algorithm, (const void *const[]){pa, pb, pd, o->bias, o->aux}, workspace, bytes);
     if (fake_cublaslt.library.misuse[0] != 0) return CUBLAS_STATUS_INVALID_VALUE;
+    if (fake_cublaslt.broken >> algorithm->data[1] & 1) return CUBLAS_STATUS_NOT_SUPPORTED;
+    note_operand(pa, a);
     memset(workspace, 0xFF, workspace_of(algorithm->data[1]));
     for (int32_t i = 0; i < d->batch; i++)
         multiply(o, factor(o, alpha), factor(o, beta), matrix_of(a, pa, o->transpose_a, i),
@@ -386,6 +404,7 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t od, c
     fake_cublaslt.epilogue_products += o->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
     fake_cublaslt.aux_products += has(o, AUX);
     fake_cublaslt.last_index = algorithm->data[1];
+    fake_cublaslt.taken_ns += taken_ns[algorithm->data[1] % 3];
     return CUBLAS_STATUS_SUCCESS;
 }
 

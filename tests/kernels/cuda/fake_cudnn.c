@@ -266,10 +266,12 @@ static int64_t propose(const descriptor *heuristic, int64_t room, void **out) {
     const int32_t first = fall_back ? FAKE_CUDNN_ENGINES - 1 : 0;
     const int32_t stop = fall_back ? FAKE_CUDNN_ENGINES : FAKE_CUDNN_ENGINES - 1;
     int64_t count = 0;
-    for (int32_t i = first; !fake_cudnn.silent && i < stop && count < room; i++) {
+    const int32_t knobs = fake_cudnn.knobs > 0 ? fake_cudnn.knobs : 1;
+    for (int32_t i = first * knobs; !fake_cudnn.silent && i < stop * knobs && count < room; i++) {
         descriptor *configuration = of(out[count++]);
         configuration->graph = heuristic->graph;
-        configuration->graph.engine = i;
+        configuration->graph.engine = i / knobs;
+        configuration->graph.knob = i % knobs;
     }
     return count;
 }
@@ -339,11 +341,14 @@ static bool is_channels_last(const fake_cudnn_tensor *t) {
 }
 
 cudnnStatus_t fake_cudnn_perform(const fake_cudnn_run *run) {
+    static const int64_t taken_ns[] = {100000, 50000, 1000};
     memset(run->scratch, 0xFF, run->scratch_bytes);
     fake_cudnn.executed++;
     fake_cudnn.last_engine = run->graph.engine;
     fake_cudnn.channels_last += is_channels_last(&run->graph.operations[0].x) &&
                                 is_channels_last(&run->graph.operations[0].y);
+    fake_cudnn.last_knob = run->graph.knob;
+    fake_cudnn.taken_ns += taken_ns[run->graph.knob % 3];
     return fake_cudnn_compute(&run->graph, run->ids, run->pointers, run->count)
                ? CUDNN_STATUS_SUCCESS
                : CUDNN_STATUS_BAD_PARAM_NULL_POINTER;
@@ -355,6 +360,7 @@ static cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan
     fake_cudnn_run run;
     if (handle == NULL) return CUDNN_STATUS_BAD_PARAM;
     const cudnnStatus_t status = fake_cudnn_describe(plan, pack, &run);
+    if (fake_cudnn.broken >> of(plan)->graph.knob & 1) return CUDNN_STATUS_NOT_SUPPORTED;
     return status == CUDNN_STATUS_SUCCESS ? fake_cudnn_perform(&run) : status;
 }
 

@@ -19,9 +19,12 @@ typedef struct fake_cudnn_state {
     uint32_t refused; /* bit i: plans of engine i cannot be finalised */
     bool silent;      /* the heuristics propose nothing */
     bool absent;      /* the library cannot be loaded */
+    int32_t knobs;    /* settings in which each engine is proposed; 0: one */
+    uint32_t broken;  /* bit i: an execution with setting i fails */
     int64_t planned, loaded, executed;
-    int32_t last_engine;   /* of the last execution */
-    int64_t channels_last; /* executions of which both images lie so */
+    int64_t taken_ns;               /* by all executions: setting 2 is the fastest, 1 the next */
+    int32_t last_engine, last_knob; /* of the last execution */
+    int64_t channels_last;          /* executions of which both images lie so */
     size_t version;
 } fake_cudnn_state;
 extern fake_cudnn_state fake_cudnn;
@@ -41,7 +44,7 @@ typedef struct fake_cudnn_operation {
     double alpha, beta;
 } fake_cudnn_operation;
 typedef struct fake_cudnn_graph {
-    int32_t engine, count;
+    int32_t engine, count, knob, unused;
     fake_cudnn_operation operations[2];
 } fake_cudnn_graph;
 

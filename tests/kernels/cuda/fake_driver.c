@@ -58,7 +58,7 @@ static cudaError_t get_device_properties(struct cudaDeviceProp *p, int device) {
     p->totalGlobalMem = fake.memory_bytes;
     p->sharedMemPerBlock = 49152;
     p->sharedMemPerBlockOptin = 232448;
-    p->l2CacheSize = 62914560;
+    p->l2CacheSize = 1 << 16; /* a small one: what measures overwrites it each time */
     p->maxThreadsPerBlock = 1024;
     p->warpSize = 32;
     return fake_leave(cudaSuccess);
@@ -164,8 +164,9 @@ static cudaError_t stream_wait_event(cudaStream_t stream, cudaEvent_t event, uns
 
 static cudaError_t event_create(cudaEvent_t *event, unsigned int flags) {
     ENTER(cudaEventCreateWithFlags);
-    (void)flags;
-    *event = fake_object_create(FAKE_EVENT, sizeof(fake_event));
+    fake_event *e = fake_object_create(FAKE_EVENT, sizeof *e);
+    e->timed = (flags & cudaEventDisableTiming) == 0;
+    *event = (cudaEvent_t)(void *)e;
     return fake_leave(cudaSuccess);
 }
 
@@ -202,6 +203,19 @@ static cudaError_t event_query(cudaEvent_t event) {
     const fake_event *e = fake_object_find(event, FAKE_EVENT);
     if (e == NULL) return fake_leave(cudaErrorInvalidResourceHandle);
     return fake_leave(e->completed == e->recorded ? cudaSuccess : cudaErrorNotReady);
+}
+
+static cudaError_t event_elapsed_time(float *milliseconds, cudaEvent_t start, cudaEvent_t end) {
+    ENTER(cudaEventElapsedTime);
+    const fake_event *from = fake_object_find(start, FAKE_EVENT);
+    const fake_event *to = fake_object_find(end, FAKE_EVENT);
+    if (from == NULL || to == NULL || !from->timed || !to->timed || from->recorded == 0 ||
+        to->recorded == 0)
+        return fake_leave(cudaErrorInvalidResourceHandle);
+    if (from->completed != from->recorded || to->completed != to->recorded)
+        return fake_leave(cudaErrorNotReady);
+    *milliseconds = (float)((double)(to->time_ns - from->time_ns) * 1e-6);
+    return fake_leave(cudaSuccess);
 }
 
 /* A copy from pageable memory is staged at once; one to it makes the host wait; neither can be
@@ -414,6 +428,7 @@ const cuda_driver_table cuda_driver = {
     .cudaEventRecord = event_record,
     .cudaEventSynchronize = event_synchronize,
     .cudaEventQuery = event_query,
+    .cudaEventElapsedTime = event_elapsed_time,
     .cudaMemcpyAsync = memcpy_async,
     .cudaMemsetAsync = memset_async,
     .cudaLaunchKernel = launch_kernel,

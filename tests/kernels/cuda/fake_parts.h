@@ -69,6 +69,8 @@ typedef struct fake_event {
     fake_object object;
     uint64_t recorded, completed;
     fake_stream *recorder; /* of the last record */
+    bool timed;
+    int64_t time_ns; /* when it was last completed */
 } fake_event;
 
 typedef struct fake_graph {

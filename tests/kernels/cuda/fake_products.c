@@ -41,6 +41,7 @@ static void run(dim3 grid, dim3 block, size_t shared_bytes, void **arguments) {
     fake_cublaslt.library.fail_at =
         0; /* the call was made, and failed or not, when it was issued */
     fake_cublaslt.library.forbidden = false;
+    const int64_t before = fake_cublaslt.taken_ns;
     const cublasStatus_t status =
         inner.cublasLtMatmul(p->handle, (cublasLtMatmulDesc_t)(void *)p->operation, &p->alpha, p->a,
                              layouts[0], p->b, layouts[1], &p->beta, p->c, layouts[2], p->d,
@@ -50,6 +51,7 @@ static void run(dim3 grid, dim3 block, size_t shared_bytes, void **arguments) {
     fake_cublaslt.library.forbidden = kept.forbidden;
     if (status != CUBLAS_STATUS_SUCCESS) fake_misuse("a product that cuBLASLt refuses");
     if (fake_products_wrong > 0 && --fake_products_wrong == 0) *(float *)p->d += 1000;
+    fake.device_ns += fake_cublaslt.taken_ns - before;
 }
 
 static const fake_kernel product_kernel = {

@@ -60,6 +60,7 @@ static void launch_run(const fake_op *op) {
 
 static void op_run(const fake_op *op) {
     fake.operations++;
+    fake.device_ns += 1000;
     switch (op->kind) {
     case FAKE_OP_COPY:
         memmove(op->to, op->staged != NULL ? op->staged : op->from, op->bytes);
@@ -68,6 +69,7 @@ static void op_run(const fake_op *op) {
     case FAKE_OP_LAUNCH: launch_run(op); break;
     case FAKE_OP_RECORD:
         if (op->event->completed < op->ticket) op->event->completed = op->ticket;
+        op->event->time_ns = fake.device_ns;
         break;
     case FAKE_OP_WAIT: fake_event_reach(op->event, op->recorder, op->ticket); break;
     case FAKE_OP_GRAPH:

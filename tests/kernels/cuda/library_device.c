@@ -10,6 +10,11 @@
 static quern_host host;
 static backend_device device = {.name = "Fake H200", .capability = 90};
 static int64_t live;
+static size_t device_bytes;
+static int64_t (*clock_ns)(void);
+static int64_t replayed_ns; /* by launches of captures, whose work has run when it was captured */
+
+static int64_t now(void) { return replayed_ns + (clock_ns != NULL ? clock_ns() : 0); }
 
 /* Nothing is remembered on this machine unless a test names a folder. */
 __attribute__((constructor)) static void forget(void) { setenv("QUERN_CACHE", "", 1); }
@@ -37,6 +42,10 @@ void library_device_begin(const library_device_desc *desc) {
     device.memory_bytes = desc->memory_bytes;
     device.record = desc->record;
     atomic_store(&device.lost, 0);
+    device.cache_bytes = 1 << 16;
+    device_bytes = desc->allocation_bytes > 0 ? desc->allocation_bytes : SIZE_MAX;
+    clock_ns = desc->clock_ns;
+    replayed_ns = 0;
     live = 0;
 }
 
@@ -71,6 +80,7 @@ const quern_host *cuda_device_host(const backend_device *d) { return d->host; }
 const char *cuda_device_name(const backend_device *d) { return d->name; }
 int32_t cuda_device_capability(const backend_device *d) { return d->capability; }
 int64_t cuda_device_memory_bytes(const backend_device *d) { return d->memory_bytes; }
+int32_t cuda_device_cache_bytes(const backend_device *d) { return d->cache_bytes; }
 bool cuda_device_allows_tf32(const backend_device *d) { return d->allow_tf32; }
 bool cuda_device_tunes(const backend_device *d) { return d->tune; }
 backend_record *cuda_device_record(const backend_device *d) { return d->record; }
@@ -94,6 +104,7 @@ static const char *fake_error_name(cudaError_t code) {
 }
 
 static cudaError_t fake_malloc(void **pointer, size_t bytes) {
+    if (bytes > device_bytes) return cudaErrorMemoryAllocation;
     *pointer = aligned_alloc(256, (bytes + 255) / 256 * 256); /* as CUDA promises */
     if (*pointer == NULL) return cudaErrorMemoryAllocation;
     live++;
@@ -117,6 +128,80 @@ static cudaError_t fake_synchronize(cudaStream_t stream) {
     return cudaSuccess;
 }
 
+static cudaError_t fake_memcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                               cudaStream_t stream) {
+    (void)kind, (void)stream;
+    memcpy(to, from, bytes);
+    return cudaSuccess;
+}
+
+/* An event is the time at which it was recorded. */
+static cudaError_t fake_event_create(cudaEvent_t *event, unsigned int flags) {
+    if ((flags & cudaEventDisableTiming) != 0) return cudaErrorInvalidValue;
+    int64_t *time = calloc(1, sizeof *time);
+    if (time == NULL) abort();
+    live++;
+    *event = (cudaEvent_t)(void *)time;
+    return cudaSuccess;
+}
+
+static cudaError_t fake_event_destroy(cudaEvent_t event) {
+    free(event);
+    live--;
+    return cudaSuccess;
+}
+
+static cudaError_t fake_event_record(cudaEvent_t event, cudaStream_t stream) {
+    (void)stream;
+    *(int64_t *)(void *)event = now();
+    return cudaSuccess;
+}
+
+static cudaError_t fake_event_synchronize(cudaEvent_t event) {
+    return event != NULL ? cudaSuccess : cudaErrorInvalidResourceHandle;
+}
+
+static cudaError_t fake_event_elapsed(float *milliseconds, cudaEvent_t start, cudaEvent_t end) {
+    const int64_t taken = *(int64_t *)(void *)end - *(int64_t *)(void *)start;
+    *milliseconds = (float)((double)taken * 1e-6);
+    return cudaSuccess;
+}
+
+/* What is captured runs at once; a launch takes as long as that did. */
+typedef struct recorded {
+    backend_capture capture;
+    int64_t taken_ns;
+} recorded;
+static int64_t capture_begun_ns;
+
+quern_status cuda_capture_begin(quern_stream *stream) {
+    (void)stream;
+    capture_begun_ns = now();
+    return QUERN_OK;
+}
+
+quern_status cuda_capture_end(quern_stream *stream, backend_capture **out) {
+    (void)stream;
+    recorded *r = calloc(1, sizeof *r);
+    if (r == NULL) abort();
+    live++;
+    r->taken_ns = now() - capture_begun_ns;
+    *out = &r->capture;
+    return QUERN_OK;
+}
+
+quern_status cuda_capture_launch(backend_capture *capture, quern_stream *stream) {
+    (void)stream;
+    replayed_ns += ((const recorded *)(const void *)capture)->taken_ns;
+    return QUERN_OK;
+}
+
+void cuda_capture_destroy(backend_capture *capture) {
+    if (capture == NULL) return;
+    free(capture);
+    live--;
+}
+
 const cuda_driver_table cuda_driver = {
     .cudaGetDevice = fake_get_device,
     .cudaGetLastError = fake_get_last_error,
@@ -125,5 +210,11 @@ const cuda_driver_table cuda_driver = {
     .cudaMalloc = fake_malloc,
     .cudaFree = fake_free,
     .cudaMemsetAsync = fake_memset,
+    .cudaMemcpyAsync = fake_memcpy,
+    .cudaEventCreateWithFlags = fake_event_create,
+    .cudaEventDestroy = fake_event_destroy,
+    .cudaEventRecord = fake_event_record,
+    .cudaEventSynchronize = fake_event_synchronize,
+    .cudaEventElapsedTime = fake_event_elapsed,
     .cudaStreamSynchronize = fake_synchronize,
 };

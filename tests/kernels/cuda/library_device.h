@@ -10,7 +10,9 @@ typedef struct library_device_desc {
     const quern_host *host; /* NULL: the default */
     bool allow_tf32, tune;
     int64_t memory_bytes;
-    backend_record *record; /* NULL: none is in use */
+    backend_record *record;    /* NULL: none is in use */
+    size_t allocation_bytes;   /* the most that one allocation may have; 0: any */
+    int64_t (*clock_ns)(void); /* the device's clock; NULL: it stands */
 } library_device_desc;
 
 /* Starts over; drops what the device kept. */

@@ -10,6 +10,8 @@
 extern const op_case library_linear, library_linear_relu, library_linear_gelu, library_pair_relu,
     library_pair_gelu, library_matmul, library_conv2d;
 
+extern bool library_unaligned; /* of the worlds that begin from now on: no pointer is on 16 bytes */
+
 typedef struct library_world {
     op_session session;
     op_world world;

@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/conv2d_direct.h"
 #include "kernels/cuda/gelu.h"
+#include "kernels/cuda/random_fill.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/layout.h"
 #include "kernels/cuda/library/shared_library.h"
@@ -75,6 +76,11 @@ quern_status rows_mask(quern_stream *stream, rows_shape shape, void *to, const v
 quern_status rows_sum(quern_stream *stream, rows_shape shape, void *sums, bool wide, const void *gy,
                       bool accumulate, void *scratch) {
     (void)stream, (void)shape, (void)sums, (void)wide, (void)gy, (void)accumulate, (void)scratch;
+    return nothing();
+}
+quern_status random_fill(quern_stream *stream, quern_dtype dtype, void *to, int64_t count,
+                         uint64_t seed) {
+    (void)stream, (void)dtype, (void)to, (void)count, (void)seed;
     return nothing();
 }
 size_t rows_sum_scratch(rows_shape shape) {

@@ -94,6 +94,7 @@ static quern_status describe(backend_device *d) {
     snprintf(d->pci, sizeof d->pci, "%08x:%02x:%02x.0", (unsigned)p.pciDomainID,
              (unsigned)p.pciBusID, (unsigned)p.pciDeviceID);
     d->multiprocessors = p.multiProcessorCount;
+    d->cache_bytes = p.l2CacheSize;
     d->capability = p.major * 10 + p.minor;
     d->memory_bytes = (int64_t)p.totalGlobalMem;
     return check_architecture(d);
@@ -240,6 +241,7 @@ static void release_pinned(backend_device *d, void *pointer, size_t bytes) {
 
 int32_t cuda_device_multiprocessors(const backend_device *d) { return d->multiprocessors; }
 int32_t cuda_device_capability(const backend_device *d) { return d->capability; }
+int32_t cuda_device_cache_bytes(const backend_device *d) { return d->cache_bytes; }
 int32_t cuda_device_index(const backend_device *d) { return d->index; }
 const char *cuda_device_name(const backend_device *d) { return d->name; }
 const quern_host *cuda_device_host(const backend_device *d) { return d->host; }

@@ -10,7 +10,7 @@
 struct backend_device {
     const quern_host *host;
     int32_t index;
-    int32_t multiprocessors, capability;
+    int32_t multiprocessors, capability, cache_bytes;
     int64_t memory_bytes;
     bool allow_tf32, tune;
     backend_record *record; /* in use; NULL: none */

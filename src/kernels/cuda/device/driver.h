@@ -39,6 +39,7 @@ extern "C" {
     X(cudaEventRecord, (cudaEvent_t event, cudaStream_t stream))                                   \
     X(cudaEventSynchronize, (cudaEvent_t event))                                                   \
     X(cudaEventQuery, (cudaEvent_t event))                                                         \
+    X(cudaEventElapsedTime, (float *milliseconds, cudaEvent_t start, cudaEvent_t end))             \
     X(cudaMemcpyAsync, (void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,        \
                         cudaStream_t stream))                                                      \
     X(cudaMemsetAsync, (void *to, int value, size_t bytes, cudaStream_t stream))                   \

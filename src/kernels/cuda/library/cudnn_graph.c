@@ -78,9 +78,33 @@ static void finish_operation(cudnn_graph *g, cudnn_node node) {
                               CUDNN_GRAPH_OPERATIONS);
 }
 
+static quern_dtype dtype_of(cudnnDataType_t type) {
+    switch ((int)type) {
+    case CUDNN_DATA_DOUBLE: return QUERN_F64;
+    case CUDNN_DATA_HALF: return QUERN_F16;
+    case CUDNN_DATA_BFLOAT16: return QUERN_BF16;
+    default: return QUERN_F32;
+    }
+}
+
+static void note_buffer(cudnn_graph *g, const cudnn_tensor_desc *d) {
+    int64_t elements = 1;
+    if (g->status != QUERN_OK || d->id < 0) return;
+    if (g->tensor_count == CUDNN_PLAN_TENSORS) {
+        g->status = cuda_fail(QUERN_INTERNAL, "%s: a graph has more than %d buffers", g->op,
+                              CUDNN_PLAN_TENSORS);
+        return;
+    }
+    for (int32_t i = 0; i < d->rank; i++) elements += (d->dim[i] - 1) * d->stride[i];
+    g->tensors[g->tensor_count].id = d->id;
+    g->tensors[g->tensor_count].elements = elements;
+    g->tensors[g->tensor_count++].dtype = dtype_of(d->type);
+}
+
 cudnn_node cudnn_tensor(cudnn_graph *g, const cudnn_tensor_desc *d) {
     const int64_t alignment = d->alignment;
     const bool virtual = d->id < 0;
+    note_buffer(g, d);
     say(g, "; tensor %" PRId64 " type %d align %" PRId64, d->id, (int)d->type, alignment);
     for (int32_t i = 0; i < d->rank; i++) say(g, " %" PRId64 ":%" PRId64, d->dim[i], d->stride[i]);
     cudnn_node node = make(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR);

@@ -23,6 +23,7 @@ enum {
     CUDNN_GRAPH_OPERATIONS = 8,
     CUDNN_GRAPH_KEY_BYTES = 2048,
     CUDNN_TENSOR_RANK_MAX = 5,
+    CUDNN_PLAN_TENSORS = 6,
 };
 
 typedef cudnnBackendDescriptor_t cudnn_node; /* NULL after a failure */
@@ -33,7 +34,11 @@ typedef struct cudnn_graph {
     quern_status status; /* the first failure; its sentence is the thread's */
     cudnn_node descriptors[CUDNN_GRAPH_DESCRIPTORS]; /* destroyed by end, the last first */
     cudnn_node operations[CUDNN_GRAPH_OPERATIONS];
-    int32_t descriptor_count, operation_count;
+    int32_t descriptor_count, operation_count, tensor_count;
+    struct {
+        int64_t id, elements;
+        quern_dtype dtype;
+    } tensors[CUDNN_PLAN_TENSORS]; /* the buffers, as they come */
     size_t key_length;
     char key[CUDNN_GRAPH_KEY_BYTES];
 } cudnn_graph;

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_BYTES = 3072 };
+enum { KEY_BYTES = 3072, REMEMBERED_BYTES = KEY_BYTES + 16 };
 
 quern_status cudnn_make(cuda_libraries *l, cudnnBackendDescriptorType_t type, cudnn_node *out,
                         const char *what) {
@@ -94,11 +94,19 @@ static quern_status load(cudnn_plan *p, const char *text, size_t bytes, const ch
     return status;
 }
 
+/* Under which a plan is remembered on disk: one that was timed is no answer to who wants the first.
+ */
+static void cache_key(char to[REMEMBERED_BYTES], const char *key, bool timed) {
+    snprintf(to, REMEMBERED_BYTES, "%s%s", key, timed ? "; fastest" : "");
+}
+
 /* A plan of an earlier run; it goes into the record too. */
-static quern_status recall(cudnn_plan *p, const char *key, const char *what) {
+static quern_status recall(cudnn_plan *p, const char *key, const char *what, bool timed) {
     cuda_libraries *l = p->libraries;
+    char remembered[REMEMBERED_BYTES];
     plan_text text;
-    plan_cache_read(l, key, &text);
+    cache_key(remembered, key, timed);
+    plan_cache_read(l, remembered, &text);
     if (text.file == NULL) return QUERN_OK;
     quern_status status = load(p, text.plan, text.plan_bytes, what);
     if (status == QUERN_OK && p->plan == NULL)
@@ -141,7 +149,9 @@ static quern_status keep(const cudnn_plan *p, const char *key) {
     size_t length = 0;
     QUERN_TRY(write_down(p, &text, &bytes, &length));
     if (text == NULL) return algorithm_record_keep(l->record, key, RECORD_UNWRITTEN);
-    quern_status status = plan_cache_write(l, key, text, length);
+    char remembered[REMEMBERED_BYTES];
+    cache_key(remembered, key, p->timed);
+    quern_status status = plan_cache_write(l, remembered, text, length);
     if (status == QUERN_OK) status = algorithm_record_keep(l->record, key, text);
     cuda_services()->release(l->host, text, bytes, 1);
     return status;
@@ -167,7 +177,10 @@ static quern_status find(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *d
     bool followed;
     QUERN_TRY(follow_record(p, key, g->key, &followed));
     if (followed) return QUERN_OK;
-    QUERN_TRY(recall(p, key, g->key));
+    const bool tune = p->libraries->tune;
+    if (tune) QUERN_TRY(recall(p, key, g->key, true));
+    if (p->plan == NULL && !(tune && desc->tune_on != NULL))
+        QUERN_TRY(recall(p, key, g->key, false));
     if (p->plan != NULL) return QUERN_OK;
     QUERN_TRY(cudnn_choose(p, g, desc));
     if (p->plan != NULL) return keep(p, key);

@@ -4,14 +4,13 @@
  * The library proposes configurations of engines, best first (mode A, then its fall-backs). The
  * first that keeps our promises and can be finalised is the plan: no engine that may give other
  * bits on another run where the caller is deterministic, no reduced precision, tensor cores on F32
- * only where TF32 is allowed. The plan is remembered on disk as the library's own JSON: engines
+ * only where TF32 is allowed. When the device is to be tuned, it is the fastest of the first eight
+ * such. The plan is remembered on disk as the library's own JSON: engines
  * that are compiled at run time take a second to plan and a millisecond to load. */
 #ifndef QUERN_KERNELS_CUDA_CUDNN_PLAN_H
 #define QUERN_KERNELS_CUDA_CUDNN_PLAN_H
 
 #include "cudnn_graph.h"
-
-enum { CUDNN_PLAN_TENSORS = 6 };
 
 typedef struct cudnn_plan cudnn_plan;
 
@@ -19,6 +18,8 @@ typedef struct cudnn_plan_desc {
     bool deterministic;
     bool no_tensor_cores; /* F32 without TF32 */
     bool no_fall_back;    /* only engines of the library's first choice */
+    quern_stream
+        *tune_on; /* where engines may be timed, if the device is tuned; NULL: they may not */
 } cudnn_plan_desc;
 
 /* *out is NULL, with QUERN_OK, when no engine is fit: the caller has another way. */

@@ -8,6 +8,7 @@ struct cudnn_plan {
     cuda_libraries *libraries;
     cudnn_node plan;
     size_t scratch_bytes;
+    bool timed;                 /* it was the fastest */
     cudnn_node pack;            /* the pointers of the last run, as the library wants them */
     cudnn_plan_run_desc packed; /* and as they were given */
     char op[32];
@@ -35,6 +36,11 @@ QUERN_MUST_CHECK quern_status cudnn_get(cuda_libraries *libraries, cudnn_node no
                                         int64_t *count, void *values, const char *what);
 QUERN_MUST_CHECK quern_status cudnn_read_scratch(cuda_libraries *libraries, cudnn_node plan,
                                                  size_t *bytes, const char *what);
+
+/* Of one run of it; not `measured`: there is no memory for that. */
+QUERN_MUST_CHECK quern_status cudnn_measure(cudnn_plan *p, const cudnn_graph *g,
+                                            quern_stream *stream, double *milliseconds,
+                                            bool *measured);
 
 /* Finds an engine for the graph; leaves p->plan NULL when none is fit. */
 QUERN_MUST_CHECK quern_status cudnn_choose(cudnn_plan *p, cudnn_graph *g,

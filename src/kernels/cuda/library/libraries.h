@@ -23,6 +23,7 @@ typedef struct cuda_libraries {
     bool allow_tf32, tune;
     backend_record *record; /* that the plan being made stands in; NULL: none */
     bool told;              /* that a remembered file could not be used: said once */
+    bool told_invalid;      /* that an epilogue is called invalid: said once */
     bool told_direct;       /* that convolutions are computed without cuDNN: said once */
     cublaslt_table blas;
     cublasLtHandle_t blas_handle; /* NULL: not yet needed */

@@ -1,3 +1,4 @@
+#include "../../../host/base/size.h"
 #include "../device/device.h"
 #include "product_parts.h"
 
@@ -135,6 +136,39 @@ static quern_status prepare(product *p, quern_stream *stream) {
     return product_choose(p, stream);
 }
 
+/* Bytes of a, b and c, each to a multiple of what scratch is aligned to. */
+static bool operand_bytes(const product *p, size_t bytes[3], size_t *total) {
+    const product_desc *d = &p->desc;
+    const int64_t rows[] = {d->m, d->k, d->m}, columns[] = {d->k, d->n, d->n};
+    *total = 0;
+    for (int i = 0; i < 3; i++) {
+        int64_t count = 0;
+        if (!count_multiply(rows[i], columns[i], &count) ||
+            !count_multiply(count, d->batch, &count) ||
+            !count_bytes(count, i < 2 ? p->element_bytes : p->result_bytes, &bytes[i]) ||
+            !size_align_to(bytes[i], QUERN_SCRATCH_ALIGNMENT, &bytes[i]) ||
+            !size_add(*total, bytes[i], total))
+            return false;
+    }
+    return true;
+}
+
+static bool needs_any(const product *p) { return p->desc.alignment < 16; }
+
+/* Whether there is an algorithm for every alignment that may come. */
+static bool is_complete(const product *p) {
+    const bool aligned = p->choices[PRODUCT_ALIGNED].found, any = p->choices[PRODUCT_ANY].found;
+    return any || (aligned && (!needs_any(p) || p->copy_bytes > 0));
+}
+
+static quern_status plan_copies(product *p) {
+    size_t bytes[3];
+    if (p->desc.epilogue != PRODUCT_PLAIN || !needs_any(p) || p->choices[PRODUCT_ANY].found ||
+        !p->choices[PRODUCT_ALIGNED].found || operand_bytes(p, bytes, &p->copy_bytes))
+        return QUERN_OK;
+    return cuda_fail(QUERN_SHAPE, "%s: its operands' bytes do not fit in 64 bits", p->what);
+}
+
 quern_status product_create(product **out, quern_stream *stream, const product_desc *desc) {
     *out = NULL;
     cuda_libraries *l;
@@ -147,7 +181,8 @@ quern_status product_create(product **out, quern_stream *stream, const product_d
     quern_status status = device_enter(cuda_stream_device(stream), &previous);
     if (status == QUERN_OK) status = prepare(p, stream);
     device_leave(cuda_stream_device(stream), previous);
-    const bool there = p->empty ? desc->epilogue == PRODUCT_PLAIN : p->choices[PRODUCT_ANY].found;
+    if (status == QUERN_OK && !p->empty) status = plan_copies(p);
+    const bool there = p->empty ? desc->epilogue == PRODUCT_PLAIN : is_complete(p);
     if (status == QUERN_OK && there) {
         *out = p;
         return QUERN_OK;
@@ -170,11 +205,15 @@ void product_destroy(product *p) {
     cuda_services()->release(p->libraries->host, p, 1, sizeof *p);
 }
 
-size_t product_scratch_bytes(const product *p) {
-    if (p == NULL) return 0;
+/* Where the copies begin. */
+static size_t workspace_bytes(const product *p) {
     const size_t a = p->choices[PRODUCT_ALIGNED].scratch_bytes;
-    const size_t b = p->choices[PRODUCT_ANY].scratch_bytes;
-    return a > b ? a : b;
+    const size_t b = p->choices[PRODUCT_ANY].scratch_bytes, most = a > b ? a : b;
+    return (most + QUERN_SCRATCH_ALIGNMENT - 1) / QUERN_SCRATCH_ALIGNMENT * QUERN_SCRATCH_ALIGNMENT;
+}
+
+size_t product_scratch_bytes(const product *p) {
+    return p == NULL ? 0 : workspace_bytes(p) + p->copy_bytes;
 }
 
 quern_status product_call(product *p, const product_run_desc *run, const product_choice *choice) {
@@ -203,6 +242,30 @@ static bool is_aligned(const product_run_desc *run) {
     return (bits & 15) == 0;
 }
 
+static quern_status copy(quern_stream *stream, void *to, const void *from, size_t bytes) {
+    return CUDA_CALL(stream, cudaMemcpyAsync,
+                     (to, from, bytes, cudaMemcpyDeviceToDevice, cuda_stream_handle(stream)));
+}
+
+/* With copies that are aligned; a result that is added to is one of them. */
+static quern_status run_copied(product *p, const product_run_desc *run) {
+    const product_desc *d = &p->desc;
+    const size_t batch = (size_t)d->batch * p->element_bytes;
+    const size_t m = (size_t)d->m, n = (size_t)d->n, k = (size_t)d->k;
+    const size_t result = m * n * (size_t)d->batch * p->result_bytes;
+    size_t bytes[3], total;
+    (void)operand_bytes(p, bytes, &total); /* fitted when it was planned */
+    char *const a = (char *)run->scratch + workspace_bytes(p), *const b = a + bytes[0];
+    char *const c = b + bytes[1];
+    product_run_desc copied = *run;
+    copied.a = a, copied.b = b, copied.c = c;
+    QUERN_TRY(copy(run->stream, a, run->a, m * k * batch));
+    QUERN_TRY(copy(run->stream, b, run->b, k * n * batch));
+    if (run->accumulate) QUERN_TRY(copy(run->stream, c, run->c, result));
+    QUERN_TRY(product_call(p, &copied, &p->choices[PRODUCT_ALIGNED]));
+    return copy(run->stream, run->c, c, result);
+}
+
 quern_status product_run(product *p, const product_run_desc *run) {
     const product_desc *d = &p->desc;
     if (p->empty) { /* a sum of no terms */
@@ -211,6 +274,9 @@ quern_status product_run(product *p, const product_run_desc *run) {
         return CUDA_CALL(run->stream, cudaMemsetAsync,
                          (run->c, 0, bytes, cuda_stream_handle(run->stream)));
     }
-    const bool aligned = is_aligned(run) && p->choices[PRODUCT_ALIGNED].found;
-    return product_call(p, run, &p->choices[aligned ? PRODUCT_ALIGNED : PRODUCT_ANY]);
+    if (is_aligned(run) && p->choices[PRODUCT_ALIGNED].found)
+        return product_call(p, run, &p->choices[PRODUCT_ALIGNED]);
+    if (p->choices[PRODUCT_ANY].found) return product_call(p, run, &p->choices[PRODUCT_ANY]);
+    if (p->copy_bytes > 0) return run_copied(p, run);
+    return cuda_fail(QUERN_INTERNAL, "%s: planned for operands on 16 bytes", p->what);
 }

@@ -50,7 +50,9 @@ typedef struct product_desc {
     bool wide; /* C, and an epilogue's bias, are F32 beside A and B of 16 bits */
     bool transpose_a, transpose_b;
     int64_t m, n, k;
-    int64_t batch; /* products. A stored matrix is contiguous, and so is the batch. */
+    int64_t batch;    /* products. A stored matrix is contiguous, and so is the batch. */
+    size_t alignment; /* quern_kernel_plan's */
+    bool bytes_only;  /* the same */
     product_epilogue epilogue;
 } product_desc;
 
@@ -67,7 +69,8 @@ typedef struct product product;
 
 /* *out is NULL, with QUERN_OK, when the library has no such epilogue here: the caller then does
  * its work in a kernel of its own. The stream is one of the device's. UNSUPPORTED when a size does
- * not fit 31 bits, or the library has no algorithm at all. */
+ * not fit 31 bits, or the library has no algorithm at all. Operands that begin on less than 16
+ * bytes, for which it has none, are copied to scratch first: of PLAIN products only. */
 QUERN_MUST_CHECK quern_status product_create(product **out, quern_stream *stream,
                                              const product_desc *desc);
 void product_destroy(product *p);

@@ -60,6 +60,20 @@ static quern_status set_stand_ins(product *p, product_alignment alignment) {
     return QUERN_OK;
 }
 
+/* It is no answer: of a plain product it is a failure of ours. Of an epilogue it may be its way to
+ * say that there is no such one for these types, which the manual leaves open. */
+static quern_status tell_invalid(const product *p, cublasStatus_t code) {
+    if (p->desc.epilogue == PRODUCT_PLAIN)
+        return cublaslt_check(p->libraries->owner, &p->libraries->blas, code,
+                              "cublasLtMatmulAlgoGetHeuristic", p->what);
+    if (!p->libraries->told_invalid)
+        cuda_services()->log(p->libraries->host, QUERN_LOG_WARNING,
+                             "%s: cuBLASLt calls it invalid, and it is done without the epilogue",
+                             p->what);
+    p->libraries->told_invalid = true;
+    return QUERN_OK;
+}
+
 /* "No such thing here" is an answer, not a failure: *count 0. */
 static quern_status ask(product *p, cublasLtMatmulPreference_t preference,
                         product_choice proposals[PROPOSAL_MAX], int *count) {
@@ -69,6 +83,7 @@ static quern_status ask(product *p, cublasLtMatmulPreference_t preference,
         p->libraries->blas_handle, p->operation, p->first, p->second, p->result, p->result,
         preference, PROPOSAL_MAX, results, &got);
     *count = 0;
+    if (code == CUBLAS_STATUS_INVALID_VALUE) return tell_invalid(p, code);
     bool answered;
     QUERN_TRY(cublaslt_ask(p->libraries->owner, &p->libraries->blas, code,
                            "cublasLtMatmulAlgoGetHeuristic", p->what, &answered));
@@ -130,6 +145,22 @@ static quern_status follow_record(product *p, const char *key, product_choice *o
     return QUERN_OK;
 }
 
+/* What will mostly run. A plan that only counts bytes measures nothing: a search for the largest
+ * batch makes many. */
+static bool is_measured(const product *p, product_alignment alignment) {
+    const bool mostly = p->desc.alignment == 0 || p->desc.alignment >= 16
+                            ? alignment == PRODUCT_ALIGNED
+                            : alignment == PRODUCT_ANY;
+    return p->libraries->tune && !p->desc.bytes_only && mostly;
+}
+
+/* Whichever proposal turns out to be the fastest then fits into what was counted. */
+static void keep_room(product_choice *out, const product_choice *proposals, int count) {
+    for (int i = 0; i < count; i++)
+        if (proposals[i].scratch_bytes > out->scratch_bytes)
+            out->scratch_bytes = proposals[i].scratch_bytes;
+}
+
 /* With tuning the remembered one, else the fastest, which is then remembered; without, the first
  * proposal, never a timing. */
 static quern_status find(product *p, quern_stream *stream, product_alignment alignment,
@@ -140,10 +171,11 @@ static quern_status find(product *p, quern_stream *stream, product_alignment ali
     if (p->choices[alignment].found) return QUERN_OK;
     QUERN_TRY(propose(p, alignment, proposals, &count));
     if (count == 0) return QUERN_OK;
-    const bool measured = p->libraries->tune && alignment == PRODUCT_ALIGNED;
-    if (measured) QUERN_TRY(product_measure(p, stream, proposals, count, &fastest));
-    p->choices[alignment] = proposals[fastest];
-    if (!measured) return QUERN_OK;
+    if (p->libraries->tune && p->desc.bytes_only) keep_room(&proposals[0], proposals, count);
+    if (is_measured(p, alignment))
+        QUERN_TRY(product_measure(p, stream, proposals, count, &fastest));
+    p->choices[alignment] = proposals[fastest >= 0 ? fastest : 0];
+    if (fastest < 0 || !is_measured(p, alignment)) return QUERN_OK;
     return algorithm_cache_keep(p->libraries, key, &proposals[fastest].algorithm);
 }
 
@@ -164,7 +196,7 @@ static quern_status choose(product *p, quern_stream *stream, product_alignment a
 }
 
 quern_status product_choose(product *p, quern_stream *stream) {
-    for (int i = 0; i < PRODUCT_ALIGNMENT_COUNT; i++)
-        QUERN_TRY(choose(p, stream, (product_alignment)i));
-    return QUERN_OK;
+    QUERN_TRY(choose(p, stream, PRODUCT_ALIGNED));
+    if (p->desc.alignment >= 16 && p->choices[PRODUCT_ALIGNED].found) return QUERN_OK;
+    return choose(p, stream, PRODUCT_ANY);
 }

@@ -4,8 +4,9 @@
 
 #include "product.h"
 
-/* Buffers start on 64 bytes, but a view may begin anywhere within one. An algorithm is planned for
- * operands that all start on 16 bytes, and one for operands on their own size. */
+/* Buffers start on 64 bytes, but a view may begin anywhere within one. Where a program's views all
+ * begin on 16 bytes, an algorithm for that is all there is; else, or where that is not known, there
+ * is one for operands on their own size too. */
 typedef enum product_alignment {
     PRODUCT_ALIGNED,
     PRODUCT_ANY,
@@ -26,7 +27,8 @@ struct product {
     cublasLtMatmulDesc_t operation;
     cublasLtMatrixLayout_t first, second, result; /* as the library sees them: B, A, C */
     product_choice choices[PRODUCT_ALIGNMENT_COUNT];
-    char what[200]; /* "linear: product F32 128 x 10 x 784, bias" */
+    size_t copy_bytes; /* > 0: operands that are not aligned are copied behind the workspace */
+    char what[200];    /* "linear: product F32 128 x 10 x 784, bias" */
 };
 
 /* What an epilogue reads or writes beside the matrices. */
@@ -40,7 +42,7 @@ QUERN_MUST_CHECK quern_status product_choose(product *p, quern_stream *stream);
 QUERN_MUST_CHECK quern_status product_call(product *p, const product_run_desc *run,
                                            const product_choice *choice);
 
-/* The fastest of `count` > 0 proposals; leaves no work behind. */
+/* The fastest of `count` > 0 proposals; -1: none was measured, or none works. */
 QUERN_MUST_CHECK quern_status product_measure(product *p, quern_stream *stream,
                                               const product_choice *proposals, int count,
                                               int *fastest);
