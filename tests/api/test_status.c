@@ -187,7 +187,7 @@ static quern_status provoke_INTERNAL(world *w) {
     quern_status status = make_parameters(w);
     const quern_program_desc desc = {
         .graph = w->graph, .parameters = w->parameters, .batch_size = 2, .loss = w->loss};
-    if (status == QUERN_OK) status = program_plan(&program, &desc);
+    if (status == QUERN_OK) status = program_plan(&program, &desc, false);
     if (status == QUERN_OK) status = program_bind(program, NULL, NULL, NULL);
     quern_program_destroy(program);
     return status;

@@ -86,6 +86,7 @@ static quern_status open_parts(quern_device *d, const backend_open_desc *open) {
 
 static quern_status open_backend(quern_device *d, const quern_backend *backend,
                                  const quern_device_desc *desc, int32_t index) {
+    QUERN_ENSURE(backend != NULL);
     QUERN_TRY(check_processor(backend));
     d->backend = backend;
     if (d->host.trace.begin == quern_host_default().trace.begin)
@@ -104,8 +105,9 @@ static quern_status open_backend(quern_device *d, const quern_backend *backend,
 
 /* The first GPU from the index on that can be used; each that cannot is named. */
 static quern_status open_cuda(quern_device *d, const quern_device_desc *desc) {
-    const quern_backend *cuda;
+    const quern_backend *cuda = NULL;
     QUERN_TRY(cuda_backend(&cuda));
+    QUERN_ENSURE(cuda != NULL);
     const int32_t count = cuda->count(NULL, 0);
     if (desc->index >= count) return open_backend(d, cuda, desc, desc->index);
     for (int32_t i = desc->index;; i++) {

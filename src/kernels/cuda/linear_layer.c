@@ -1,7 +1,6 @@
 #include "linear_layer.h"
 
 #include "../../host/base/size.h"
-
 #include "gelu.h"
 #include "rows.h"
 
