@@ -240,7 +240,12 @@ TEST_CASE(BadInput, weights_that_do_not_fit_are_named) {
     CHECK(COMMAND(&t, "eval", "--run-dir", "run")->exit_code == 3);
     CHECK(COMMAND(&t, "predict", "--run-dir", "run")->exit_code == 3);
     CHECK(COMMAND(&t, "inspect", "run")->exit_code == 3);
-    CHECK(COMMAND(&t, "inspect", "nowhere")->exit_code == 3);
+    r = COMMAND(&t, "inspect", "nowhere", "--json");
+    CHECK(r->exit_code == 3);
+    json_t *object = fixture_json(r);
+    CHECK_TEXT(fixture_json_text(object, "status"), "INPUT");
+    CHECK_HAS(fixture_json_text(object, "reason"), "nowhere");
+    json_decref(object);
     temporary_end(&t);
 }
 
