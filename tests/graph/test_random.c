@@ -101,7 +101,7 @@ static quern_tensor *next(random_graph *r) {
 static quern_tensor *graph_make(random_graph *r, uint64_t seed, quern_dtype dtype) {
     *r = (random_graph){.f = fixture_open(dtype), .state = 7919 * seed + 17};
     quern_graph *g = r->f.graph;
-    char name[8];
+    char name[16];
     quern_tensor *x =
         quern_input(g, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, WIDTH}});
     for (int i = 0; i < WEIGHTS; i++) {
