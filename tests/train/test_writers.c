@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -239,21 +241,28 @@ static void screen_write(void *self, const char *text, size_t bytes) {
     s->text[s->length] = 0;
 }
 
-/* A clock that runs 30 ms at every look, so that redrawing depends on nothing else. */
+/* A clock that runs 30 ms at every look of the thread that trains, so that redrawing depends on
+ * nothing else; a thread that saves looks too. */
+typedef struct ticking_clock {
+    pthread_t trains;
+    _Atomic int64_t now;
+} ticking_clock;
+
 static int64_t ticking(void *self) {
-    int64_t *now = self;
-    return *now += 30000000;
+    ticking_clock *c = self;
+    const int64_t step = pthread_equal(pthread_self(), c->trains) ? 30000000 : 0;
+    return atomic_fetch_add(&c->now, step) + step;
 }
 
 /* `blind`: every sample is NaN and every update skipped. */
 static bool progress_text(bool terminal, bool color, int32_t width, bool blind, screen *out) {
     world w;
     quern_progress *progress = NULL;
-    int64_t now = 0;
+    ticking_clock clock = {.trains = pthread_self()};
     quern_host host = quern_host_default();
     memset(out, 0, sizeof *out);
     host.clock.monotonic_ns = ticking;
-    host.clock.self = &now;
+    host.clock.self = &clock;
     if (world_open(&w, &(world_desc){.train_length = 40, .host = host}) != QUERN_OK) return false;
     bool ok = quern_progress_create(&progress, w.device,
                                     &(quern_progress_desc){.write = screen_write,
@@ -355,11 +364,11 @@ static quern_action stop_late(void *self, const quern_event *event) {
 static void progress_part(bool terminal, bool resume, temporary *folder, screen *out) {
     world w;
     quern_progress *progress = NULL;
-    int64_t now = 0;
+    ticking_clock clock = {.trains = pthread_self()};
     quern_host host = quern_host_default();
     memset(out, 0, sizeof *out);
     host.clock.monotonic_ns = ticking;
-    host.clock.self = &now;
+    host.clock.self = &clock;
     REQUIRE_OK(world_open(&w, &(world_desc){.train_length = 40, .host = host}));
     REQUIRE_OK(quern_progress_create(
         &progress, w.device,
