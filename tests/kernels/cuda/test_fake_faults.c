@@ -70,10 +70,12 @@ static int64_t fail_each(fault_run_desc d) {
     return fired;
 }
 
-/* Asked only where there is no device, and of the profiler: test_cuda_module. */
+/* Asked only where there is no device, of the profiler (test_cuda_module), and by what tuning
+ * measures (test_fake_tuning). */
 static bool is_not_of_training(int call) {
     return call == FAKE_cudaDriverGetVersion || call == FAKE_cudaRuntimeGetVersion ||
-           call == FAKE_cudaProfilerStart || call == FAKE_cudaProfilerStop;
+           call == FAKE_cudaProfilerStart || call == FAKE_cudaProfilerStop ||
+           call == FAKE_cudaEventElapsedTime;
 }
 
 static void fail_every_call(cudaError_t code, bool for_ever) {
@@ -120,7 +122,8 @@ static void fail_library(fake_library *library, bool no_loss, bool for_ever, boo
             CHECK_SAY(strstr(r.sentence, " on CUDA device 0 (Fake H200)") != NULL, "%s",
                       r.sentence);
     }
-    CHECK_SAY(fired > 30, "only %d calls failed", (int)fired);
+    /* the first ones each, and some of those behind */
+    CHECK_SAY(fired > 26, "only %d calls failed", (int)fired);
 }
 
 /* The misuse that fault_run_do finds is any call that follows. */
