@@ -52,12 +52,13 @@ QUERN_API const char *quern_safetensors_note_find(const quern_safetensors *file,
                                                   const char *key); /* or NULL */
 
 /* Writes `entries`, in this order and row-major, to a new file beside `path` (".part" behind its
- * name), syncs it and renames it over `path`: after QUERN_OK the file survives a power cut, after a
- * failure the old one is untouched. The writer is as strict as the reader. INVALID, and nothing is
- * written: a name or a note's key that is NULL, not UTF-8, or there twice; a value that is NULL; a
- * tensor named "__metadata__"; a dtype, rank or dim that does not exist; `bytes` that are not what
- * shape and dtype need; a header beyond 100,000,000 bytes. An empty tensor may have NULL for its
- * data. The device lends its host functions. IO, HOST_MEMORY. */
+ * name), syncs it and renames it over `path`: after QUERN_OK the file survives a power cut, after
+ * a failure the old one is untouched, unless it is the folder's sync alone that failed: then the
+ * new one is in its place, but might not survive a power cut. The writer is as strict as the
+ * reader. INVALID, and nothing is written: a name or a note's key that is NULL, not UTF-8, or
+ * there twice; a value that is NULL; a tensor named "__metadata__"; a dtype, rank or dim that does
+ * not exist; `bytes` that are not what shape and dtype need; a header beyond 100,000,000 bytes. An
+ * empty tensor may have NULL for its data. The device lends its host functions. IO, HOST_MEMORY. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_safetensors_write(
     const char *path, quern_device *device, const quern_safetensors_entry *entries,
     int64_t entry_count, const quern_safetensors_note *notes, int32_t note_count);

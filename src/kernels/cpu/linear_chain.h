@@ -1,7 +1,8 @@
 /* linear_chain.h - a fused op as the two ops that it stands for, one after the other:
  *   h = first(x, W, b), h (..., out of W);  y = second(h, further inputs)
  * The CPU's reference: fused is unfused, bit for bit and in every type, since h is what the first
- * would have stored. What is gained is h's name alone; the kernels are those of the ops.
+ * would have stored. What is gained is h's name alone; the kernels are those of the ops. (In a
+ * whole program of 16 bits three or more gradients of one parameter may be added in another order.)
  * Saved for backward: h, and what the two save. Without a backward pass h lies in scratch. */
 #ifndef QUERN_KERNELS_CPU_LINEAR_CHAIN_H
 #define QUERN_KERNELS_CPU_LINEAR_CHAIN_H
