@@ -18,12 +18,14 @@ static int count(const char *text, const char *part) {
     return n;
 }
 
-/* A run of half a second. */
+/* A run of half a second, in which a busy machine may do few updates. Standard output has neither
+ * what moves a cursor nor a bar without that. */
 static const run_result *watched(temporary *t, const run_setup *setup, const char *more) {
     const run_result *r = COMMAND_WITH(t, setup, TRAIN, "--run-dir", "run", more);
     CHECK_SAY(r->exit_code == 0, "exit code %d: %s", r->exit_code, r->error);
     CHECK(strpbrk(r->out, "\r\033") == NULL);
-    CHECK(strstr(r->out, "epoch ") == NULL);
+    CHECK_SAY(strncmp(r->out, "epoch ", 6) != 0 && strstr(r->out, "\nepoch ") == NULL, "%s",
+              r->out);
     return r;
 }
 
@@ -63,7 +65,7 @@ TEST_CASE(Terminal, a_bar_in_colour_that_is_redrawn_rarely_and_goes) {
     check_bars(r);
     check_cleared(r->error);
     CHECK_HAS(r->error, "\033[1mepoch 1\033[0m");
-    CHECK_HAS(r->out, "updates");
+    CHECK_HAS(r->out, " update");
     temporary_end(&t);
 }
 
@@ -98,7 +100,8 @@ TEST_CASE(Terminal, plain_lines_wherever_a_bar_would_not_do) {
         REQUIRE(begin(&t));
         const run_result *r = watched(&t, &setups[i], NULL);
         CHECK_SAY(strpbrk(r->error, "\r\033") == NULL, "case %d", (int)i);
-        CHECK_HAS(r->error, "  step 50  train/loss ");
+        CHECK_HAS(r->error, "  step ");
+        CHECK_HAS(r->error, "  train/loss ");
         temporary_end(&t);
     }
 }
