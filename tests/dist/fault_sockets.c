@@ -2,6 +2,9 @@
 
 #include <errno.h>
 
+#define SLICE_NS INT64_C(5000000)
+#define AHEAD_NS INT64_C(1000000000)
+
 static bool fails(fault_sockets *f) {
     const int64_t n = atomic_fetch_add(&f->calls, 1) + 1;
     const bool now = f->at > 0 && (n == f->at || (f->for_ever && n > f->at));
@@ -23,6 +26,25 @@ static size_t cut(const fault_sockets *f, size_t bytes) {
     return f->at_most > 0 && bytes > f->at_most ? f->at_most : bytes;
 }
 
+static bool is_hurried(const fault_sockets *f) { return f->hurry != NULL && atomic_load(f->hurry); }
+
+/* How long to wait before the next look whether there is hurry. */
+static int64_t slice(const fault_sockets *f, int64_t left_ns) {
+    return f->hurry != NULL && left_ns > SLICE_NS ? SLICE_NS : left_ns;
+}
+
+static bool goes_on(const fault_sockets *f, int64_t returned, int64_t *left_ns) {
+    *left_ns -= SLICE_NS;
+    return returned == -(int64_t)ETIMEDOUT && f->hurry != NULL && *left_ns > 0 && !is_hurried(f);
+}
+
+static int64_t clock_ns(void *self) {
+    fault_sockets *f = self;
+    const quern_clock clock = quern_host_default().clock;
+    if (is_hurried(f)) atomic_fetch_add(&f->ahead_ns, AHEAD_NS);
+    return clock.monotonic_ns(clock.self) + atomic_load(&f->ahead_ns);
+}
+
 static int64_t fault_listen(void *self, const char *host, uint16_t port, uint16_t *out_port) {
     fault_sockets *f = self;
     if (fails(f)) return error_of(f);
@@ -32,8 +54,11 @@ static int64_t fault_listen(void *self, const char *host, uint16_t port, uint16_
 static int64_t fault_accept(void *self, int64_t listener, char *from, size_t from_bytes,
                             int64_t timeout_ns) {
     fault_sockets *f = self;
+    int64_t handle;
     if (fails(f)) return error_of(f);
-    return opened(f, f->inner.accept(f->inner.self, listener, from, from_bytes, timeout_ns));
+    do handle = f->inner.accept(f->inner.self, listener, from, from_bytes, slice(f, timeout_ns));
+    while (goes_on(f, handle, &timeout_ns));
+    return opened(f, handle);
 }
 
 static int64_t fault_connect(void *self, const char *host, uint16_t port, int64_t timeout_ns) {
@@ -45,14 +70,20 @@ static int64_t fault_connect(void *self, const char *host, uint16_t port, int64_
 static int64_t fault_send(void *self, int64_t link, const void *from, size_t bytes,
                           int64_t timeout_ns) {
     fault_sockets *f = self;
+    int64_t sent;
     if (fails(f)) return error_of(f);
-    return f->inner.send(f->inner.self, link, from, cut(f, bytes), timeout_ns);
+    do sent = f->inner.send(f->inner.self, link, from, cut(f, bytes), slice(f, timeout_ns));
+    while (goes_on(f, sent, &timeout_ns));
+    return sent;
 }
 
 static int64_t fault_receive(void *self, int64_t link, void *to, size_t bytes, int64_t timeout_ns) {
     fault_sockets *f = self;
+    int64_t got;
     if (fails(f)) return f->error;
-    return f->inner.receive(f->inner.self, link, to, cut(f, bytes), timeout_ns);
+    do got = f->inner.receive(f->inner.self, link, to, cut(f, bytes), slice(f, timeout_ns));
+    while (goes_on(f, got, &timeout_ns));
+    return got;
 }
 
 static int64_t fault_stop(void *self, int64_t link) {
@@ -78,4 +109,6 @@ void fault_sockets_begin(fault_sockets *f) {
         .close = fault_close,
         .self = f,
     };
+    f->clock = quern_host_default().clock;
+    f->clock.monotonic_ns = clock_ns, f->clock.self = f;
 }

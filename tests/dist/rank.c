@@ -1,15 +1,30 @@
 #include "rank.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
 
+/* Bound and not listened at: with SO_REUSEADDR a rank may still listen there. */
 uint16_t free_port(void) {
-    const sockets net = sockets_posix();
-    uint16_t port = 0;
-    const int64_t listener = net.listen(net.self, "127.0.0.1", 0, &port);
-    CHECK(listener >= 0 && port != 0);
-    (void)net.close(net.self, listener);
-    return port;
+    static int held = -1;
+    const int on = 1;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t bytes = sizeof at;
+    if (held >= 0) close(held);
+    held = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(held >= 0 && setsockopt(held, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+    CHECK(bind(held, (const struct sockaddr *)&at, sizeof at) == 0);
+    CHECK(getsockname(held, (struct sockaddr *)&at, &bytes) == 0 && at.sin_port != 0);
+    return ntohs(at.sin_port);
+}
+
+void rest_until(const atomic_bool *set) {
+    for (int ms = 0; ms < 60000 && !atomic_load(set); ms++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
 static quern_status rank_begin(rank *r) {
@@ -31,6 +46,7 @@ static void *rank_main(void *context) {
     if (r->stream != NULL) quern_backend_cpu.stream_destroy(r->stream);
     quern_backend_cpu.close(r->device);
     CHECK(fault_host_live(&r->faults) == 0);
+    if (r->status != QUERN_OK && r->lost != NULL) atomic_store(r->lost, true);
     return NULL;
 }
 

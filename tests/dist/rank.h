@@ -22,11 +22,16 @@ typedef struct rank {
     const void *context; /* of the body */
     quern_status (*body)(struct rank *r);
     const quern_backend *backend; /* default: the CPU's */
+    atomic_bool *lost;            /* set once it has failed and is over; NULL: nobody asks */
     pthread_t thread;
 } rank;
 
-/* A port that was free a moment ago. */
+/* A port at which nobody listens, and which the system gives to nobody else before the next call:
+ * other tests run at the same time. */
 uint16_t free_port(void);
+
+/* Until somebody sets it; for a minute, which a test that waits in vain ends with. */
+void rest_until(const atomic_bool *set);
 
 /* Runs `body` on each of `size` ranks, which have joined one world and which leave it afterwards;
  * ranks[i].status is then what became of rank i. `change`, which may be NULL, edits the desc of a

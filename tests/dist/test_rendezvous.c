@@ -22,19 +22,20 @@ typedef struct stranger {
     int64_t listener;
     const void *says; /* at once */
     size_t bytes;
-    bool slowly; /* a byte every 20 ms */
-    bool leaves; /* closes then; else it stays for half a second */
+    bool slowly; /* a byte every 100 ms */
+    bool leaves; /* closes then; else it stays until the test is done with it */
+    atomic_bool done;
     pthread_t thread;
 } stranger;
 
 static void say(const stranger *s, int64_t link) {
     const char *at = s->says;
-    for (size_t i = 0; i < s->bytes; i += s->slowly ? 1 : s->bytes) {
+    for (size_t i = 0; i < s->bytes && !atomic_load(&s->done); i += s->slowly ? 1 : s->bytes) {
         if (s->net.send(s->net.self, link, at + i, s->slowly ? 1 : s->bytes, 1000000000) <= 0)
             break;
-        if (s->slowly) rest(20);
+        if (s->slowly) rest(100);
     }
-    if (!s->leaves) rest(500);
+    if (!s->leaves) rest_until(&s->done);
     (void)s->net.close(s->net.self, link);
 }
 
@@ -42,7 +43,7 @@ static void *sit_at_port(void *context) {
     stranger *s = context;
     char from[80];
     const int64_t link =
-        s->net.accept(s->net.self, s->listener, from, sizeof from, INT64_C(5000000000));
+        s->net.accept(s->net.self, s->listener, from, sizeof from, INT64_C(20000000000));
     CHECK(link >= 0);
     CHECK_HAS(from, "127.0.0.1:");
     say(s, link);
@@ -58,6 +59,7 @@ static void stranger_begin(stranger *s, const void *says, size_t bytes, bool lea
 }
 
 static void stranger_end(stranger *s) {
+    atomic_store(&s->done, true);
     CHECK(pthread_join(s->thread, NULL) == 0);
     (void)s->net.close(s->net.self, s->listener);
 }
@@ -87,7 +89,8 @@ static void check_joining(const void *says, size_t bytes, bool leaves, bool slow
                           quern_status status, const char *words) {
     stranger s;
     stranger_begin(&s, says, bytes, leaves, slowly);
-    CHECK_STATUS(join_at(s.port, 1, 2, 0.25), status);
+    const double limit_s = strstr(words, "silent") != NULL ? 0.25 : 20;
+    CHECK_STATUS(join_at(s.port, 1, 2, limit_s), status);
     CHECK_ERROR_HAS("rank 1 of 2 joins");
     CHECK_ERROR_HAS(words);
     stranger_end(&s);
@@ -147,17 +150,17 @@ TEST_CASE(Rendezvous, nobody_at_the_port_is_a_rank_that_was_not_reached) {
     CHECK_ERROR_HAS("in 0.2 s: Connection refused");
 }
 
+/* No name may have an empty part: it is known without asking a server, which may be far. */
 TEST_CASE(Rendezvous, a_host_that_nobody_knows_is_named) {
     fault_host faults;
     fault_host_begin(&faults, NULL);
     world *w;
-    const world_desc desc = {
-        .host = &faults.host,
-        .backend = &quern_backend_cpu,
-        .place = {.rank = 1, .size = 2, .address = "999.999.999.999", .port = 9},
-        .timeout_s = 0.05};
+    const world_desc desc = {.host = &faults.host,
+                             .backend = &quern_backend_cpu,
+                             .place = {.rank = 1, .size = 2, .address = "no..name", .port = 9},
+                             .timeout_s = 0.05};
     CHECK_STATUS(world_create(&w, &desc), QUERN_PEER_LOST);
-    CHECK_ERROR_HAS("999.999.999.999:9");
+    CHECK_ERROR_HAS("no..name:9");
     CHECK(fault_host_live(&faults) == 0);
 }
 
@@ -180,7 +183,7 @@ TEST_CASE(Rendezvous, a_port_that_is_taken_is_invalid) {
 /* Comes to rank 0, which is started by then. */
 static int64_t visit(const sockets *net, uint16_t port) {
     int64_t link = -1;
-    for (int i = 0; i < 100 && link < 0; i++) {
+    for (int i = 0; i < 2000 && link < 0; i++) {
         link = net->connect(net->self, "127.0.0.1", port, 1000000000);
         if (link < 0) rest(10);
     }
@@ -204,10 +207,11 @@ static void *host_main(void *context) {
     return NULL;
 }
 
-/* What rank 0 of `size` says to one visitor that says `s`, and the visitor hears. */
+/* What rank 0 of `size` says to one visitor that says `s`, and the visitor hears. Rank 0 waits for
+ * its missing rank unless the visitor ends that. */
 static void check_hosting(int32_t size, const spoken *s, quern_status status, const char *words,
                           const char *heard) {
-    host_run h = {.port = free_port(), .size = size, .timeout_s = 0.4};
+    host_run h = {.port = free_port(), .size = size, .timeout_s = heard != NULL ? 20 : 2};
     const sockets net = sockets_posix();
     char answer[1024] = "";
     REQUIRE(pthread_create(&h.thread, NULL, host_main, &h) == 0);
@@ -216,7 +220,7 @@ static void check_hosting(int32_t size, const spoken *s, quern_status status, co
     size_t length = 0;
     for (;;) {
         const int64_t got =
-            net.receive(net.self, link, answer + length, sizeof answer - 1 - length, 1000000000);
+            net.receive(net.self, link, answer + length, sizeof answer - 1 - length, 20000000000);
         if (got <= 0 || length + (size_t)got >= sizeof answer - 1) break;
         length += (size_t)got;
     }
@@ -256,9 +260,9 @@ TEST_CASE(Rendezvous, a_stranger_is_turned_away_and_told_of_at_the_end) {
 
 /* A rank that is there is told when another does not come. */
 TEST_CASE(Rendezvous, who_came_hears_why_there_is_no_world) {
-    host_run h = {.port = free_port(), .size = 3, .timeout_s = 0.4};
+    host_run h = {.port = free_port(), .size = 3, .timeout_s = 2};
     REQUIRE(pthread_create(&h.thread, NULL, host_main, &h) == 0);
-    CHECK_STATUS(join_at(h.port, 1, 3, 5), QUERN_PEER_LOST);
+    CHECK_STATUS(join_at(h.port, 1, 3, 20), QUERN_PEER_LOST);
     CHECK_ERROR_HAS("rank 0 refuses: rank 0 waited");
     CHECK_ERROR_HAS("2 of 3 ranks are there, not rank 2");
     REQUIRE(pthread_join(h.thread, NULL) == 0);
@@ -267,7 +271,6 @@ TEST_CASE(Rendezvous, who_came_hears_why_there_is_no_world) {
 
 static void second_says_it_is_first(rank *r) {
     if (r->desc.place.rank == 2) r->desc.place.rank = 1;
-    r->desc.timeout_s = 5;
 }
 
 TEST_CASE(Rendezvous, two_of_one_number_are_refused) {
@@ -365,7 +368,7 @@ TEST_CASE(Rendezvous, every_interface_is_those_of_ipv6_too) {
  * all of them are drawn in so many tries. */
 TEST_CASE(Rendezvous, nobody_connects_to_itself) {
     const sockets net = sockets_posix();
-    const uint16_t port = free_port() & 0xfffeU;
+    const uint16_t port = (free_port() - 1U) & 0xfffeU; /* not the one that is held */
     for (int i = 0; i < 30000; i++) {
         const int64_t link = net.connect(net.self, "127.0.0.1", port, 1000000000);
         CHECK_SAY(link == -(int64_t)ECONNREFUSED, "try %d: %lld", i, (long long)link);

@@ -57,14 +57,15 @@ static const char *last_line(const run_result *r) {
 
 TEST_CASE(Examples, resume_ends_with_the_same_bits_after_a_kill) {
     temporary t;
-    char whole[256];
+    char whole[256], until[600];
     REQUIRE(temporary_begin(&t));
     const run_result *r = run_example(&t, EXAMPLE_RESUME, "whole");
     CHECK_SAY(r->exit_code == 0, "exit code %d: %s%s", r->exit_code, r->out, r->error);
     CHECK_HAS(r->out, "begins anew");
     snprintf(whole, sizeof whole, "%s", last_line(r));
     CHECK_HAS(whole, "digest ");
-    const run_setup kill = {.signal = SIGKILL, .until = "killed/step-60"};
+    snprintf(until, sizeof until, "%s/killed/step-60", t.path);
+    const run_setup kill = {.signal = SIGKILL, .until = until};
     r = run_program(&t, &kill, (const char *const[]){EXAMPLE_RESUME, "killed", NULL});
     CHECK_SAY(r->killed_by == SIGKILL || r->exit_code == 0, "%d", r->exit_code);
     r = run_example(&t, EXAMPLE_RESUME, "killed");

@@ -92,7 +92,7 @@ class Check(unittest.TestCase):
                        "LISTING": str(self.path / "listing.json"),
                        "EXPECTED_FOLDER": str(self.wheels)}
         subprocess.run([self.path / "tools/gpu/check.sh", verb], env=environment, check=False,
-                       capture_output=True, timeout=60)
+                       capture_output=True, timeout=300)
         name = "build" if verb == "build" else "tests"
         return json.loads((self.path / f"build/gpu/results/{name}.json").read_text())
 

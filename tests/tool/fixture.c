@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <pty.h>
@@ -76,6 +77,7 @@ static int64_t now_us(void) {
 /* Whether what the signal waits for has come. */
 static bool is_ready(const run_setup *s, const run_result *r) {
     if (s->until) return access(s->until, F_OK) == 0;
+    if (s->ready) return s->ready(r);
     return s->delay_us > 0 || strstr(r->error, " step ");
 }
 
@@ -88,22 +90,37 @@ static bool send_signal(const run_setup *s, const run_result *r, pid_t child, in
     return true;
 }
 
+/* The reader that waits gets the text out of the pipe; who opens the path again, out of a file. */
+static void become_file(const char *path, const char *text, int pipe_end) {
+    const size_t bytes = strlen(text);
+    CHECK(bytes <= PIPE_BUF && unlink(path) == 0);
+    const int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    CHECK(file >= 0 && write(file, text, bytes) == (ssize_t)bytes && close(file) == 0);
+    CHECK(write(pipe_end, text, bytes) == (ssize_t)bytes);
+}
+
+/* Opening for writing succeeds once a reader is there. The end to be closed, or -1. */
+static int meet_reader(const run_setup *s, pid_t child) {
+    const int end = open(s->pipe, O_WRONLY | O_NONBLOCK);
+    if (end < 0) return end;
+    kill(child, s->pipe_text ? s->signal : SIGINT);
+    if (!s->pipe_text) kill(child, SIGTERM);
+    if (s->pipe_text) become_file(s->pipe, s->pipe_text, end);
+    return end;
+}
+
 static void watch(const run_setup *s, run_result *r, pid_t child, int out, int error) {
     size_t out_used = 0, error_used = 0;
-    bool sent = s->signal == 0;
+    bool sent = s->signal == 0 || s->pipe, met = !s->pipe;
     int64_t due_us = 0;
     const bool by_clock = s->until || s->delay_us > 0;
     int pipe_end = -1;
     struct pollfd files[2] = {{.fd = out, .events = POLLIN}, {.fd = error, .events = POLLIN}};
     while (files[0].fd >= 0 || files[1].fd >= 0) {
-        if (s->pipe && pipe_end < 0) {
-            /* Opening for writing succeeds once a reader is there. */
-            pipe_end = open(s->pipe, O_WRONLY | O_NONBLOCK);
-            if (pipe_end >= 0) kill(child, SIGINT);
-            if (pipe_end >= 0) kill(child, SIGTERM);
-        }
+        if (!met) met = (pipe_end = meet_reader(s, child)) >= 0;
+        if (pipe_end >= 0 && s->pipe_text) pipe_end = (close(pipe_end), -1);
         if (!sent) sent = send_signal(s, r, child, &due_us);
-        const int wait_ms = !sent && by_clock ? 1 : s->pipe && pipe_end < 0 ? 5 : -1;
+        const int wait_ms = !sent && by_clock ? 1 : !met ? 5 : -1;
         if (poll(files, 2, wait_ms) <= 0) continue;
         if (files[0].revents && !drain(out, r->out, &out_used)) files[0].fd = -1;
         if (files[1].revents && !drain(error, r->error, &error_used)) files[1].fd = -1;

@@ -9,6 +9,13 @@
 
 enum { ARGUMENT_MAX = 40, OUTPUT_MAX = 1 << 18 };
 
+typedef struct run_result {
+    int exit_code; /* -1: killed by a signal, or it never started */
+    int killed_by; /* that signal, else 0 */
+    int64_t elapsed_us;
+    char out[OUTPUT_MAX], error[OUTPUT_MAX];
+} run_result;
+
 /* How to run it beyond its arguments; zero: nothing special. */
 typedef struct run_setup {
     const char *directory;      /* working directory; default: the test's own folder */
@@ -19,17 +26,12 @@ typedef struct run_setup {
     unsigned closed, deaf;      /* bits 1 << stream: closed; a pipe whose reader has gone */
     int signal;                 /* sent once stderr holds a "step" line, */
     const char *until;          /* or, where one is given, once this file is there, */
-    int64_t delay_us;           /* and so much later; without `until`, from the start on */
-    bool twice;                 /* and once more right behind it */
-    const char *pipe;           /* a FIFO: once the program reads it, SIGINT and SIGTERM are sent */
+    bool (*ready)(const run_result *r); /* or once this holds of what it has written, */
+    int64_t delay_us;                   /* and so much later; without `until`, from the start on */
+    bool twice;                         /* and once more right behind it */
+    const char *pipe;      /* a FIFO: once the program reads it, SIGINT and SIGTERM are sent, */
+    const char *pipe_text; /* or, where one is given, `signal`; then it is a file with this text */
 } run_setup;
-
-typedef struct run_result {
-    int exit_code; /* -1: killed by a signal, or it never started */
-    int killed_by; /* that signal, else 0 */
-    int64_t elapsed_us;
-    char out[OUTPUT_MAX], error[OUTPUT_MAX];
-} run_result;
 
 /* Arguments end with NULL; the program comes first. One caller at a time: the result is static. */
 run_result *run_program(temporary *t, const run_setup *setup, const char *const *arguments);

@@ -28,7 +28,7 @@ static bool run_in_child(const saved_run_desc *d, int64_t kill_after_ns) {
     if (child == 0) _exit(saved_run_whole(&killed, d) == QUERN_OK ? 0 : 1);
     int status = 0;
     if (kill_after_ns > 0) {
-        const struct timespec pause = {.tv_nsec = kill_after_ns};
+        const struct timespec pause = {kill_after_ns / 1000000000, kill_after_ns % 1000000000};
         (void)nanosleep(&pause, NULL);
         (void)kill(child, SIGKILL);
     }

@@ -450,7 +450,7 @@ TEST_CASE(Control, a_stop_in_the_own_loop_shows_in_the_waits_result) {
 TEST_CASE(Signals, reach_a_run_that_outlives_another) {
     struct sigaction before[3];
     pthread_t threads[2];
-    runner r[2] = {{.slow = true, .epochs = 100, .ends.kind = QUERN_EVENT_COUNT},
+    runner r[2] = {{.slow = true, .epochs = 1000, .ends.kind = QUERN_EVENT_COUNT},
                    {.epochs = 1, .ends.kind = QUERN_EVENT_COUNT}};
     handlers_put(before);
     for (int i = 0; i < 2; i++) {
