@@ -86,7 +86,7 @@ typedef struct quern_optimizer_desc {
     double epsilon;                /* default 1e-8; Adagrad 1e-10 */
     double momentum;               /* SGD, RMSprop; default 0 */
     bool nesterov;                 /* SGD with momentum */
-    double weight_decay;           /* AdamW, Lion: decoupled; the others: added to the gradient */
+    double weight_decay;           /* default 0. AdamW, Lion: decoupled; others: in the gradient */
     double clip_norm;  /* > 0: the gradient is scaled so that its global L2 norm is at most this */
     double clip_value; /* > 0: then each element is limited to -clip_value … clip_value */
     quern_schedule schedule;

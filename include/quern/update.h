@@ -10,17 +10,18 @@
 
 QUERN_BEGIN_C
 
-/* One table: name, state floats per parameter, the desc fields that it reads. */
+/* QUERN_OPTIMIZER_LIST(X): X(constant, name, state floats per parameter, the fields of
+ * quern_optimizer_desc that it reads). */
 /* clang-format off */
 #define QUERN_OPTIMIZER_LIST(X)                                                       \
-    X(adamw,   2, BETA1 | BETA2 | EPSILON | WEIGHT_DECAY)                             \
-    X(adam,    2, BETA1 | BETA2 | EPSILON | WEIGHT_DECAY)                             \
-    X(sgd,     1, MOMENTUM | NESTEROV | WEIGHT_DECAY)                                 \
-    X(rmsprop, 2, BETA2 | EPSILON | MOMENTUM | WEIGHT_DECAY)                          \
-    X(adagrad, 1, EPSILON | WEIGHT_DECAY)                                             \
-    X(lion,    1, BETA1 | BETA2 | WEIGHT_DECAY)
+    X(ADAMW,   adamw,   2, BETA1 | BETA2 | EPSILON | WEIGHT_DECAY)                    \
+    X(ADAM,    adam,    2, BETA1 | BETA2 | EPSILON | WEIGHT_DECAY)                    \
+    X(SGD,     sgd,     1, MOMENTUM | NESTEROV | WEIGHT_DECAY)                        \
+    X(RMSPROP, rmsprop, 2, BETA2 | EPSILON | MOMENTUM | WEIGHT_DECAY)                 \
+    X(ADAGRAD, adagrad, 1, EPSILON | WEIGHT_DECAY)                                    \
+    X(LION,    lion,    1, BETA1 | BETA2 | WEIGHT_DECAY)
 /* clang-format on */
-#define X(name, states, reads) QUERN_OPTIMIZER_##name,
+#define X(constant, name, states, reads) QUERN_OPTIMIZER_##constant,
 typedef enum quern_optimizer_kind {
     QUERN_OPTIMIZER_LIST(X) QUERN_OPTIMIZER_COUNT
 } quern_optimizer_kind;

@@ -56,7 +56,7 @@ TEST_CASE(Find, learning_rates_rise_by_one_factor_until_the_loss_explodes) {
     quern_find_point p[POINTS];
     quern_found_learning_rate r;
     REQUIRE_OK(world_open(&w, &(world_desc){.train_length = 64, .batch_size = 16}));
-    w.desc.optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd};
+    w.desc.optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD};
     const quern_find_learning_rate_desc desc = {
         .lowest = 1e-4, .highest = 1e4, .step_count = POINTS};
     REQUIRE_OK(quern_find_learning_rate(&r, &w.desc, &desc, p, POINTS));
@@ -78,7 +78,7 @@ TEST_CASE(Find, a_loss_that_is_not_finite_ends_the_test_not_the_caller) {
     world w;
     quern_found_learning_rate r;
     REQUIRE_OK(world_open(&w, &(world_desc){0}));
-    w.desc.optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd};
+    w.desc.optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD};
     const quern_find_learning_rate_desc desc = {
         .lowest = 1e-3, .highest = 1e300, .step_count = 10, .stop_factor = INFINITY};
     REQUIRE_OK(quern_find_learning_rate(&r, &w.desc, &desc, NULL, 0));

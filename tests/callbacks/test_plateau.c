@@ -48,7 +48,7 @@ static bool run(quern_plateau *p, world *w, script *s, int64_t epochs) {
     desc.metrics = &metric;
     desc.metric_count = 1;
     desc.epoch_count = epochs;
-    desc.optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_lion, .learning_rate = 0.5};
+    desc.optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_LION, .learning_rate = 0.5};
     return quern_trainer_create(&w->trainer, &desc) == QUERN_OK;
 }
 

@@ -50,6 +50,15 @@ TEST_CASE(CheckpointConfiguration, the_steps_of_a_schedule_matter) {
            "[schedule.steps|10|20|broken]", false);
 }
 
+/* One that was not known says nothing; one that differs says that these are other samples. */
+TEST_CASE(CheckpointConfiguration, samples_are_compared_where_both_sides_know_them) {
+    static const char one[] = "{\"data\": {\"sample_digest\": \"a\"}}";
+    expect("{\"data\": {}}", one, "", true);
+    expect(one, "{\"data\": {}}", "", true);
+    expect("{\"data\": {\"sample_digest\": \"b\"}}", one, "[data.sample_digest|\"b\"|\"a\"|broken]",
+           false);
+}
+
 /* A node may be called as it likes. */
 TEST_CASE(CheckpointConfiguration, no_node_of_the_model_is_harmless) {
     expect("{\"model\": {\"threads\": \"relu(a)\"}}", "{\"model\": {\"threads\": \"neg(a)\"}}",

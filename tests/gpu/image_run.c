@@ -53,7 +53,7 @@ static quern_status world_fit(world *w, const image_run_desc *d, image_run *out)
         .accumulate = d->accumulate,
         .no_capture = d->no_capture,
         .precision = d->precision,
-        .optimizer = {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.01f},
+        .optimizer = {.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 0.01f},
         .save = {.directory = d->save, .resume = d->resume},
     };
     s = quern_trainer_create(&w->trainer, &desc);

@@ -26,7 +26,7 @@ static quern_status fit(quern_not_finite policy, bool no_capture, const char *fo
     w.desc.no_capture = no_capture;
     w.desc.epoch_count = 2;
     w.desc.not_finite = policy;
-    w.desc.optimizer.kind = QUERN_OPTIMIZER_sgd;
+    w.desc.optimizer.kind = QUERN_OPTIMIZER_SGD;
     w.desc.save = (quern_save_desc){.directory = folder, .every = folder ? 1 : 0};
     s = quern_trainer_create(&w.trainer, &w.desc);
     if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, &out->result);

@@ -111,7 +111,7 @@ TEST_CASE(GpuTraining, the_first_steps_follow_the_cpu) {
         const quern_trainer_desc change = {
             .step_limit = 5,
             .accumulate = accumulate,
-            .optimizer = {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.01f}};
+            .optimizer = {.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 0.01f}};
         REQUIRE_OK(fit(&wd, &change, &cuda));
         wd.cuda = false;
         REQUIRE_OK(fit(&wd, &change, &cpu));
@@ -147,7 +147,7 @@ static void check_half(quern_precision precision, bool stochastic, double tolera
         .step_limit = 5,
         .precision = precision,
         .stochastic_rounding = stochastic,
-        .optimizer = {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.01f}};
+        .optimizer = {.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 0.01f}};
     REQUIRE_OK(fit(&wd, &change, &cuda));
     change.no_capture = true;
     change.resident = QUERN_RESIDENT_OFF;

@@ -308,7 +308,7 @@ TEST_CASE(Task, round_makes_what_an_update_makes) {
         const quern_kernel_args args = {
             .attributes = &u, .run = &state.run, .stream = device->stream};
         REQUIRE_OK(device->backend->call(
-            device->stream, device->backend->update_rules[QUERN_OPTIMIZER_sgd], &args));
+            device->stream, device->backend->update_rules[QUERN_OPTIMIZER_SGD], &args));
         task_round r = {values, by_task, COUNT, u.copy_dtype, u.copy_stochastic, &state};
         run_task(TASK_round, &r, NULL);
         CHECK(memcmp(by_task, by_update, sizeof by_task) == 0);

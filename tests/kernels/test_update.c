@@ -16,7 +16,7 @@
 #define TOL_RULE_F32 5e-6
 
 static const char *const rule_names[] = {
-#define X(name, states, reads) #name,
+#define X(constant, name, states, reads) #name,
     QUERN_OPTIMIZER_LIST(X)
 #undef X
 };
@@ -71,7 +71,7 @@ static double get(const real_block *b, quern_dtype dtype, int64_t i) {
 }
 
 static quern_hyper hyper_of(quern_optimizer_kind kind, double momentum, bool nesterov) {
-    const bool lion = kind == QUERN_OPTIMIZER_lion;
+    const bool lion = kind == QUERN_OPTIMIZER_LION;
     return (quern_hyper){
         .learning_rate = 0.01,
         .beta1 = 0.9,
@@ -119,23 +119,23 @@ static void fixture_step(fixture *f, quern_optimizer_kind kind, quern_hyper hype
 /* One element the way torch.optim's reference ("single tensor") functions write it. */
 static void naive_element(quern_optimizer_kind kind, const quern_hyper *h, int n, double rate,
                           double decay, double *w, double g, double *a, double *b) {
-    if (kind != QUERN_OPTIMIZER_adamw && kind != QUERN_OPTIMIZER_lion) g = g + decay * *w;
+    if (kind != QUERN_OPTIMIZER_ADAMW && kind != QUERN_OPTIMIZER_LION) g = g + decay * *w;
     switch (kind) {
-    case QUERN_OPTIMIZER_adamw: *w = *w * (1 - rate * decay); /* fall through */
-    case QUERN_OPTIMIZER_adam:
+    case QUERN_OPTIMIZER_ADAMW: *w = *w * (1 - rate * decay); /* fall through */
+    case QUERN_OPTIMIZER_ADAM:
         *a = *a + (1 - h->beta1) * (g - *a);
         *b = *b * h->beta2 + (1 - h->beta2) * g * g;
         *w += -(rate / (1 - pow(h->beta1, n))) *
               (*a / (sqrt(*b) / sqrt(1 - pow(h->beta2, n)) + h->epsilon));
         return;
-    case QUERN_OPTIMIZER_sgd:
+    case QUERN_OPTIMIZER_SGD:
         if (h->momentum != 0) {
             *a = n == 1 ? g : h->momentum * *a + g;
             g = h->nesterov ? g + h->momentum * *a : *a;
         }
         *w += -rate * g;
         return;
-    case QUERN_OPTIMIZER_rmsprop:
+    case QUERN_OPTIMIZER_RMSPROP:
         *a = h->beta2 * *a + (1 - h->beta2) * g * g;
         if (h->momentum != 0) {
             *b = h->momentum * *b + g / (sqrt(*a) + h->epsilon);
@@ -144,11 +144,11 @@ static void naive_element(quern_optimizer_kind kind, const quern_hyper *h, int n
             *w += -rate * (g / (sqrt(*a) + h->epsilon));
         }
         return;
-    case QUERN_OPTIMIZER_adagrad:
+    case QUERN_OPTIMIZER_ADAGRAD:
         *a += g * g;
         *w += -rate * (g / (sqrt(*a) + h->epsilon));
         return;
-    case QUERN_OPTIMIZER_lion: {
+    case QUERN_OPTIMIZER_LION: {
         const double c = *a * h->beta1 + g * (1 - h->beta1);
         *w = *w * (1 - rate * decay) - rate * (c > 0 ? 1 : c < 0 ? -1 : 0);
         *a = *a * h->beta2 + g * (1 - h->beta2);
@@ -211,7 +211,7 @@ TEST_CASE(Update, every_rule_limits_the_scaled_gradient) {
         for (int d = 0; d < 2; d++)
             for (int momentum = 0; momentum < 2; momentum++) {
                 const quern_optimizer_kind rule = (quern_optimizer_kind)kind;
-                const bool has = rule == QUERN_OPTIMIZER_sgd || rule == QUERN_OPTIMIZER_rmsprop;
+                const bool has = rule == QUERN_OPTIMIZER_SGD || rule == QUERN_OPTIMIZER_RMSPROP;
                 if (momentum == 1 && !has) continue;
                 quern_hyper h = hyper_of(rule, momentum ? 0.5 : 0, false);
                 h.gradient_scale = 0.5;
@@ -223,10 +223,10 @@ TEST_CASE(Update, every_rule_limits_the_scaled_gradient) {
 TEST_CASE(Update, momentum_and_nesterov_equal_the_naive_ones) {
     for (int d = 0; d < 2; d++) {
         const quern_dtype dtype = d ? QUERN_F64 : QUERN_F32;
-        check_against_naive(QUERN_OPTIMIZER_sgd, dtype, hyper_of(QUERN_OPTIMIZER_sgd, 0.9, false));
-        check_against_naive(QUERN_OPTIMIZER_sgd, dtype, hyper_of(QUERN_OPTIMIZER_sgd, 0.9, true));
-        check_against_naive(QUERN_OPTIMIZER_rmsprop, dtype,
-                            hyper_of(QUERN_OPTIMIZER_rmsprop, 0.5, false));
+        check_against_naive(QUERN_OPTIMIZER_SGD, dtype, hyper_of(QUERN_OPTIMIZER_SGD, 0.9, false));
+        check_against_naive(QUERN_OPTIMIZER_SGD, dtype, hyper_of(QUERN_OPTIMIZER_SGD, 0.9, true));
+        check_against_naive(QUERN_OPTIMIZER_RMSPROP, dtype,
+                            hyper_of(QUERN_OPTIMIZER_RMSPROP, 0.5, false));
     }
 }
 
@@ -235,12 +235,12 @@ static double closed_form(quern_optimizer_kind kind, double g, double rate, cons
     double moved = 0;
     for (int k = 1; k <= STEPS; k++) {
         switch (kind) {
-        case QUERN_OPTIMIZER_sgd: moved += g * (1 - pow(h->momentum, k)) / (1 - h->momentum); break;
-        case QUERN_OPTIMIZER_rmsprop:
+        case QUERN_OPTIMIZER_SGD: moved += g * (1 - pow(h->momentum, k)) / (1 - h->momentum); break;
+        case QUERN_OPTIMIZER_RMSPROP:
             moved += g / (fabs(g) * sqrt(1 - pow(h->beta2, k)) + h->epsilon);
             break;
-        case QUERN_OPTIMIZER_adagrad: moved += g / (fabs(g) * sqrt(k) + h->epsilon); break;
-        case QUERN_OPTIMIZER_lion: moved += g > 0 ? 1 : -1; break;
+        case QUERN_OPTIMIZER_ADAGRAD: moved += g / (fabs(g) * sqrt(k) + h->epsilon); break;
+        case QUERN_OPTIMIZER_LION: moved += g > 0 ? 1 : -1; break;
         default: moved += g / (fabs(g) + h->epsilon); break;
         }
     }
@@ -251,7 +251,7 @@ TEST_CASE(Update, a_constant_gradient_moves_by_the_closed_form) {
     const quern_segment all = {.start = 0, .count = COUNT, .learning_rate_scale = 1};
     for (int kind = 0; kind < QUERN_OPTIMIZER_COUNT; kind++) {
         quern_hyper h =
-            hyper_of((quern_optimizer_kind)kind, kind == QUERN_OPTIMIZER_sgd ? 0.9 : 0, false);
+            hyper_of((quern_optimizer_kind)kind, kind == QUERN_OPTIMIZER_SGD ? 0.9 : 0, false);
         fixture_begin(&first, QUERN_F64, 1);
         first.update.segments = &all;
         first.update.segment_count = 1;
@@ -342,10 +342,10 @@ TEST_CASE(Update, zero_padding_stays_zero_also_with_epsilon_zero) {
 TEST_CASE(Update, without_momentum_the_state_is_not_needed) {
     fixture_begin(&first, QUERN_F32, 1);
     first.update.states[0] = first.update.states[1] = NULL;
-    fixture_step(&first, QUERN_OPTIMIZER_sgd, hyper_of(QUERN_OPTIMIZER_sgd, 0, false), 0);
+    fixture_step(&first, QUERN_OPTIMIZER_SGD, hyper_of(QUERN_OPTIMIZER_SGD, 0, false), 0);
     CHECK(first.w.f32[1] != (float)start_value(1));
     first.update.states[0] = &first.s[0];
-    fixture_step(&first, QUERN_OPTIMIZER_rmsprop, hyper_of(QUERN_OPTIMIZER_rmsprop, 0, false), 0);
+    fixture_step(&first, QUERN_OPTIMIZER_RMSPROP, hyper_of(QUERN_OPTIMIZER_RMSPROP, 0, false), 0);
     CHECK(first.s[0].f32[1] > 0);
     fixture_end(&first);
 }

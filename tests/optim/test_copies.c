@@ -133,8 +133,8 @@ static void run(uint64_t seed, const quern_parameters_desc *desc,
 TEST_CASE(Copies, are_those_of_the_values_and_the_update_however_they_came_about) {
     static const quern_precision precisions[] = {QUERN_PRECISION_BF16, QUERN_PRECISION_F16};
     static const quern_optimizer_desc optimizers[] = {
-        {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.05},
-        {.kind = QUERN_OPTIMIZER_adamw, .learning_rate = 0.01},
+        {.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 0.05},
+        {.kind = QUERN_OPTIMIZER_ADAMW, .learning_rate = 0.01},
         {.rule = &own, .learning_rate = 0.05}};
     for (int p = 0; p < 2; p++) {
         outcome all[2][3];
@@ -153,7 +153,7 @@ TEST_CASE(Copies, are_those_of_the_values_and_the_update_however_they_came_about
 }
 
 TEST_CASE(Copies, by_chance_are_drawn_from_the_devices_seed) {
-    static const quern_optimizer_desc sgd = {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.05};
+    static const quern_optimizer_desc sgd = {.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 0.05};
     for (int chance = 0; chance < 2; chance++) {
         outcome seven, again, eight;
         const quern_parameters_desc desc = {.gradients = true,
@@ -211,7 +211,7 @@ TEST_CASE(Copies, follow_another_optimizer_only_behind_what_is_under_way) {
     CHECK_OK(quern_program_forward(n.program, 0)); /* issues a rounding */
     waited = false;
     CHECK_OK(quern_optimizer_create(&n.optimizer, n.parameters,
-                                    &(quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd}));
+                                    &(quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD}));
     CHECK(waited && !followed && n.parameters->round.state != NULL);
     CHECK_OK(quern_program_forward(n.program, 1));
     const task_state *state = n.parameters->round.state;

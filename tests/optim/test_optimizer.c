@@ -57,7 +57,7 @@ TEST_CASE(Optimizer, sgd_follows_its_schedule_beyond_the_rings_size) {
     const quern_schedule schedule = {
         .kind = QUERN_SCHEDULE_LINEAR, .warmup = 10, .total = 3000, .final_scale = 0.5};
     quern_optimizer *o = optimizer_of((quern_optimizer_desc){
-        .kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.01, .schedule = schedule});
+        .kind = QUERN_OPTIMIZER_SGD, .learning_rate = 0.01, .schedule = schedule});
     *value(weight) = 0;
     *gradient(weight) = -1;
     double expected = 0;
@@ -74,7 +74,7 @@ TEST_CASE(Optimizer, sgd_follows_its_schedule_beyond_the_rings_size) {
 TEST_CASE(Optimizer, clipping_scales_the_global_norm) {
     begin(QUERN_F64);
     quern_optimizer *o = optimizer_of(
-        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 1, .clip_norm = 0.5});
+        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 1, .clip_norm = 0.5});
     *value(weight) = *value(bias) = 0;
     *gradient(weight) = 3;
     *gradient(bias) = -4;
@@ -94,7 +94,7 @@ TEST_CASE(Optimizer, clipping_scales_the_global_norm) {
 TEST_CASE(Optimizer, clipping_by_value_comes_behind_the_one_by_norm) {
     begin(QUERN_F64);
     quern_optimizer *o = optimizer_of((quern_optimizer_desc){
-        .kind = QUERN_OPTIMIZER_sgd, .learning_rate = 1, .clip_norm = 0.5, .clip_value = 0.35});
+        .kind = QUERN_OPTIMIZER_SGD, .learning_rate = 1, .clip_norm = 0.5, .clip_value = 0.35});
     *value(weight) = *value(bias) = 0;
     *gradient(weight) = 3;
     *gradient(bias) = -4;
@@ -103,7 +103,7 @@ TEST_CASE(Optimizer, clipping_by_value_comes_behind_the_one_by_norm) {
     CHECK(*value(bias) == 0.35);                              /* not 0.4 */
     quern_optimizer_destroy(o);
     o = optimizer_of(
-        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 1, .clip_value = 0.5});
+        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 1, .clip_value = 0.5});
     *value(weight) = *value(bias) = 0;
     update_and_wait(o);
     CHECK(*value(weight) == -0.5 && *value(bias) == 0.5);
@@ -128,7 +128,7 @@ TEST_CASE(Optimizer, weight_decay_leaves_biases_and_norms_alone) {
 TEST_CASE(Optimizer, a_gradient_that_is_not_finite_changes_nothing_and_is_reported_once) {
     begin(QUERN_F64);
     quern_optimizer *o =
-        optimizer_of((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_adam, .learning_rate = 0.1});
+        optimizer_of((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_ADAM, .learning_rate = 0.1});
     double *pending = parameters_pending_view(parameters, mean).data;
     *value(weight) = 0;
     *gradient(weight) = 2;
@@ -149,7 +149,7 @@ TEST_CASE(Optimizer, a_gradient_that_is_not_finite_changes_nothing_and_is_report
 
 TEST_CASE(Optimizer, update_reports_a_refusal_at_most_eight_later) {
     begin(QUERN_F64);
-    quern_optimizer *o = optimizer_of((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd});
+    quern_optimizer *o = optimizer_of((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD});
     *gradient(weight) = INFINITY;
     int issued = 0;
     quern_status status = QUERN_OK;
@@ -216,9 +216,9 @@ TEST_CASE(Optimizer, runs_the_applications_own_rule) {
 TEST_CASE(Optimizer, says_its_bytes_before_it_takes_them) {
     begin(QUERN_F32);
     static const quern_optimizer_desc descs[] = {
-        {.kind = QUERN_OPTIMIZER_adamw},
-        {.kind = QUERN_OPTIMIZER_sgd},
-        {.kind = QUERN_OPTIMIZER_sgd, .momentum = 0.9, .schedule = {.warmup = 5}},
+        {.kind = QUERN_OPTIMIZER_ADAMW},
+        {.kind = QUERN_OPTIMIZER_SGD},
+        {.kind = QUERN_OPTIMIZER_SGD, .momentum = 0.9, .schedule = {.warmup = 5}},
     };
     task_state *state = NULL;
     REQUIRE_OK(memory_allocate(&device->host, &state, 1, sizeof *state, "state"));

@@ -21,15 +21,15 @@ TEST_CASE(OptimizerDesc, zero_means_adamw_with_its_defaults) {
 
 TEST_CASE(OptimizerDesc, every_rule_has_its_own_defaults) {
     const quern_optimizer_desc lion =
-        resolved((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_lion});
+        resolved((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_LION});
     CHECK(lion.beta1 == 0.9 && lion.beta2 == 0.99 && lion.epsilon == 0);
     const quern_optimizer_desc rms =
-        resolved((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_rmsprop});
+        resolved((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_RMSPROP});
     CHECK(rms.beta1 == 0 && rms.beta2 == 0.99 && rms.epsilon == 1e-8 && rms.momentum == 0);
     const quern_optimizer_desc ada =
-        resolved((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_adagrad});
+        resolved((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_ADAGRAD});
     CHECK(ada.beta2 == 0 && ada.epsilon == 1e-10);
-    const quern_optimizer_desc sgd = resolved((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd});
+    const quern_optimizer_desc sgd = resolved((quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD});
     CHECK(sgd.beta1 == 0 && sgd.epsilon == 0 && sgd.learning_rate == 1e-3);
 }
 
@@ -46,10 +46,10 @@ TEST_CASE(OptimizerDesc, a_state_that_momentum_does_not_need_is_not_kept) {
         quern_optimizer_kind kind;
         double momentum;
         int32_t states;
-    } cases[] = {{QUERN_OPTIMIZER_adamw, 0, 2},   {QUERN_OPTIMIZER_adam, 0, 2},
-                 {QUERN_OPTIMIZER_sgd, 0, 0},     {QUERN_OPTIMIZER_sgd, 0.9, 1},
-                 {QUERN_OPTIMIZER_rmsprop, 0, 1}, {QUERN_OPTIMIZER_rmsprop, 0.9, 2},
-                 {QUERN_OPTIMIZER_adagrad, 0, 1}, {QUERN_OPTIMIZER_lion, 0, 1}};
+    } cases[] = {{QUERN_OPTIMIZER_ADAMW, 0, 2},   {QUERN_OPTIMIZER_ADAM, 0, 2},
+                 {QUERN_OPTIMIZER_SGD, 0, 0},     {QUERN_OPTIMIZER_SGD, 0.9, 1},
+                 {QUERN_OPTIMIZER_RMSPROP, 0, 1}, {QUERN_OPTIMIZER_RMSPROP, 0.9, 2},
+                 {QUERN_OPTIMIZER_ADAGRAD, 0, 1}, {QUERN_OPTIMIZER_LION, 0, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const quern_optimizer_desc d =
             resolved((quern_optimizer_desc){.kind = cases[i].kind, .momentum = cases[i].momentum});
@@ -67,21 +67,21 @@ TEST_CASE(OptimizerDesc, what_is_wrong_is_refused_with_field_and_value) {
         quern_optimizer_desc desc;
         const char *says;
     } cases[] = {
-        {{.kind = QUERN_OPTIMIZER_sgd, .beta1 = 0.9}, "sgd does not read beta1"},
+        {{.kind = QUERN_OPTIMIZER_SGD, .beta1 = 0.9}, "sgd does not read beta1"},
         {{.clip_value = -1}, "adamw: clip_value -1, expected 0 or more"},
         {{.clip_value = (double)NAN}, "clip_value"},
         {{.clip_value = (double)INFINITY}, "clip_value"},
-        {{.kind = QUERN_OPTIMIZER_sgd, .beta2 = 0.9}, "sgd does not read beta2"},
-        {{.kind = QUERN_OPTIMIZER_sgd, .epsilon = 1e-8}, "sgd does not read epsilon"},
+        {{.kind = QUERN_OPTIMIZER_SGD, .beta2 = 0.9}, "sgd does not read beta2"},
+        {{.kind = QUERN_OPTIMIZER_SGD, .epsilon = 1e-8}, "sgd does not read epsilon"},
         {{.momentum = 0.9}, "adamw does not read momentum"},
         {{.momentum = (double)QUERN_ZERO}, "adamw does not read momentum"},
         {{.nesterov = true}, "adamw does not read nesterov"},
-        {{.kind = QUERN_OPTIMIZER_rmsprop, .beta1 = 0.9}, "rmsprop does not read beta1"},
-        {{.kind = QUERN_OPTIMIZER_rmsprop, .momentum = 0.9, .nesterov = true},
+        {{.kind = QUERN_OPTIMIZER_RMSPROP, .beta1 = 0.9}, "rmsprop does not read beta1"},
+        {{.kind = QUERN_OPTIMIZER_RMSPROP, .momentum = 0.9, .nesterov = true},
          "rmsprop does not read nesterov"},
-        {{.kind = QUERN_OPTIMIZER_adagrad, .beta2 = 0.9}, "adagrad does not read beta2"},
-        {{.kind = QUERN_OPTIMIZER_lion, .epsilon = 1}, "lion does not read epsilon"},
-        {{.kind = QUERN_OPTIMIZER_sgd, .nesterov = true}, "nesterov needs a momentum above 0"},
+        {{.kind = QUERN_OPTIMIZER_ADAGRAD, .beta2 = 0.9}, "adagrad does not read beta2"},
+        {{.kind = QUERN_OPTIMIZER_LION, .epsilon = 1}, "lion does not read epsilon"},
+        {{.kind = QUERN_OPTIMIZER_SGD, .nesterov = true}, "nesterov needs a momentum above 0"},
         {{.learning_rate = -0.5}, "adamw: learning_rate -0.5, expected 0 or more"},
         {{.learning_rate = NAN}, "learning_rate nan"},
         {{.learning_rate = INFINITY}, "learning_rate inf"},
@@ -92,9 +92,9 @@ TEST_CASE(OptimizerDesc, what_is_wrong_is_refused_with_field_and_value) {
         {{.weight_decay = INFINITY}, "weight_decay inf"},
         {{.clip_norm = -1}, "clip_norm -1"},
         {{.clip_norm = NAN}, "clip_norm nan"},
-        {{.kind = QUERN_OPTIMIZER_sgd, .momentum = NAN}, "momentum nan"},
+        {{.kind = QUERN_OPTIMIZER_SGD, .momentum = NAN}, "momentum nan"},
         {{.kind = (quern_optimizer_kind)77}, "kind 77 does not exist"},
-        {{.kind = QUERN_OPTIMIZER_sgd, .rule = &plain}, "kind sgd and a rule"},
+        {{.kind = QUERN_OPTIMIZER_SGD, .rule = &plain}, "kind sgd and a rule"},
         {{.rule = &nameless}, "no name"},
         {{.rule = &greedy}, "greedy: 5 states"},
         {{.rule = &plain, .weight_decay = 0.1}, "plain does not read weight_decay"},

@@ -40,7 +40,7 @@ static quern_status train(rates *r, const quern_schedule *schedule, int parts,
     desc.step_limit = UPDATES / parts;
     desc.log_every = 1;
     desc.optimizer = (quern_optimizer_desc){
-        .kind = QUERN_OPTIMIZER_sgd, .learning_rate = RATE, .schedule = *schedule};
+        .kind = QUERN_OPTIMIZER_SGD, .learning_rate = RATE, .schedule = *schedule};
     s = quern_trainer_create(&w.trainer, &desc);
     if (s == QUERN_OK) *resolved = quern_trainer_resolved(w.trainer)->optimizer.schedule;
     for (int i = 0; i < parts && s == QUERN_OK; i++) s = quern_trainer_fit(w.trainer, result);

@@ -26,23 +26,23 @@ static const struct {
     const char *name;
     quern_optimizer_desc desc;
 } runs[] = {
-    {"sgd", {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.01}},
+    {"sgd", {.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 0.01}},
     {"momentum",
-     {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.01, .momentum = 0.9, .weight_decay = 0.01}},
+     {.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 0.01, .momentum = 0.9, .weight_decay = 0.01}},
     {"nesterov",
-     {.kind = QUERN_OPTIMIZER_sgd,
+     {.kind = QUERN_OPTIMIZER_SGD,
       .learning_rate = 0.01,
       .momentum = 0.9,
       .nesterov = true,
       .weight_decay = 0.01}},
-    {"adam", {.kind = QUERN_OPTIMIZER_adam, .learning_rate = 1e-3, .weight_decay = 0.01}},
-    {"adamw", {.kind = QUERN_OPTIMIZER_adamw, .learning_rate = 1e-3, .weight_decay = 0.1}},
-    {"rmsprop", {.kind = QUERN_OPTIMIZER_rmsprop, .learning_rate = 1e-3, .weight_decay = 0.01}},
-    {"rmsprop_momentum", {.kind = QUERN_OPTIMIZER_rmsprop, .learning_rate = 1e-3, .momentum = 0.5}},
-    {"adagrad", {.kind = QUERN_OPTIMIZER_adagrad, .learning_rate = 0.01, .weight_decay = 0.01}},
-    {"lion", {.kind = QUERN_OPTIMIZER_lion, .learning_rate = 1e-4, .weight_decay = 0.1}},
+    {"adam", {.kind = QUERN_OPTIMIZER_ADAM, .learning_rate = 1e-3, .weight_decay = 0.01}},
+    {"adamw", {.kind = QUERN_OPTIMIZER_ADAMW, .learning_rate = 1e-3, .weight_decay = 0.1}},
+    {"rmsprop", {.kind = QUERN_OPTIMIZER_RMSPROP, .learning_rate = 1e-3, .weight_decay = 0.01}},
+    {"rmsprop_momentum", {.kind = QUERN_OPTIMIZER_RMSPROP, .learning_rate = 1e-3, .momentum = 0.5}},
+    {"adagrad", {.kind = QUERN_OPTIMIZER_ADAGRAD, .learning_rate = 0.01, .weight_decay = 0.01}},
+    {"lion", {.kind = QUERN_OPTIMIZER_LION, .learning_rate = 1e-4, .weight_decay = 0.1}},
     {"clipped",
-     {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.01, .momentum = 0.9, .clip_norm = 0.5}},
+     {.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 0.01, .momentum = 0.9, .clip_norm = 0.5}},
 };
 
 typedef struct run {

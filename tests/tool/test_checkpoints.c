@@ -222,6 +222,7 @@ TEST_CASE(Checkpoints, one_of_a_newer_format_is_exit_code_2_and_nothing_is_taken
     const run_result *r = COMMAND(&t, "inspect", "run/checkpoints");
     CHECK(r->exit_code == 2);
     CHECK_HAS(r->out, "step 12         newer: ");
+    CHECK_SAY(strstr(r->out, ", latest") == NULL, "%s", r->out); /* no run would take another */
     r = COMMAND(&t, RUN, "--run-dir", "run", "--resume", "--ema", "0.5");
     CHECK_SAY(r->exit_code == 2, "%d: %s", r->exit_code, r->error);
     CHECK(exists(&t, "run/checkpoints/step-4/manifest.json"));

@@ -95,6 +95,13 @@ TEST_CASE(Options, the_wall_clock_and_a_stop_file_end_an_endless_run) {
     CHECK(access(temporary_join(&t, "stop"), F_OK) != 0);
     json_decref(object);
     temporary_end(&t);
+    REQUIRE(begin(&t));
+    REQUIRE(temporary_write(&t, "stop", "", 0));
+    CHECK_HAS(COMMAND(&t, "train", "--model", "mlp", "--data", "table.csv", "--stop-file", "stop",
+                      "--run-dir", "run")
+                  ->out,
+              "training loss       none: no batch was trained on\n");
+    temporary_end(&t);
 }
 
 /* "step-4 step-8", sorted by number. */

@@ -44,7 +44,7 @@ static const misuse misuses[] = {
      {"train", "--model", "mlp", "--data", "synthetic", "--schedule", "cosin"}},
     {"unknown name \"f23\"; the nearest is \"f32\"",
      {"train", "--model", "mlp", "--data", "synthetic", "--precision", "f23"}},
-    {"unknown device \"gpu\"; the nearest is",
+    {"unknown device \"gpu\"; the nearest is \"cuda\"",
      {"train", "--model", "mlp", "--data", "synthetic", "--device", "gpu"}},
     {"unknown device \"cuda:x\"",
      {"train", "--model", "mlp", "--data", "synthetic", "--device", "cuda:x"}},

@@ -69,7 +69,7 @@ static void weights_read(world *w, int k, double out[WORLD_FEATURES]) {
 static double updated(const quern_optimizer_desc *d, const group *g, double w, double gradient,
                       double *m, double *v, int n) {
     const double rate = d->learning_rate * g->rate, decay = d->weight_decay * g->decay;
-    if (d->kind == QUERN_OPTIMIZER_sgd) return w - rate * (gradient + decay * w);
+    if (d->kind == QUERN_OPTIMIZER_SGD) return w - rate * (gradient + decay * w);
     *m = 0.9 * *m + (1 - 0.9) * gradient;
     *v = 0.999 * *v + (1 - 0.999) * gradient * gradient;
     return w * (1 - rate * decay) -
@@ -92,8 +92,8 @@ static void check_group(world *w, const quern_optimizer_desc *d, int k, const do
 
 TEST_CASE(Groups, each_moves_by_its_own_rate_and_decay) {
     static const quern_optimizer_desc rules[] = {
-        {.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 0.1, .weight_decay = 0.2},
-        {.kind = QUERN_OPTIMIZER_adamw, .learning_rate = 0.1, .weight_decay = 0.2}};
+        {.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 0.1, .weight_decay = 0.2},
+        {.kind = QUERN_OPTIMIZER_ADAMW, .learning_rate = 0.1, .weight_decay = 0.2}};
     for (int i = 0; i < 2; i++) {
         world w;
         double before[GROUPS][WORLD_FEATURES] = {{0}};
@@ -217,7 +217,7 @@ TEST_CASE(Groups, clipping_by_norm_does_not_count_what_is_frozen) {
         REQUIRE_OK(frozen_build(&w));
         quern_trainer_desc desc = world_with(&w, &callback, 1);
         desc.optimizer = (quern_optimizer_desc){
-            .kind = QUERN_OPTIMIZER_sgd, .learning_rate = 1, .clip_norm = clipped ? 0.05 : 0};
+            .kind = QUERN_OPTIMIZER_SGD, .learning_rate = 1, .clip_norm = clipped ? 0.05 : 0};
         desc.average_decay = 0;
         desc.step_limit = desc.log_every = 1;
         REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));

@@ -67,7 +67,7 @@ TEST_CASE(Loop, means_are_exact_over_an_uneven_last_batch) {
     quern_result r;
     REQUIRE_OK(world_open(&w, &(world_desc){.train_length = 11, .valid_length = 13}));
     w.desc.optimizer =
-        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = QUERN_ZERO};
+        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD, .learning_rate = QUERN_ZERO};
     const quern_callback callback = notes_callback(&n);
     const quern_trainer_desc desc = world_with(&w, &callback, 1);
     REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
@@ -104,7 +104,7 @@ TEST_CASE(Loop, weights_of_loss_and_metrics_are_their_own) {
     w.desc.metrics = &metric;
     w.desc.metric_count = 1;
     w.desc.optimizer =
-        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = QUERN_ZERO};
+        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD, .learning_rate = QUERN_ZERO};
     REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
     REQUIRE_OK(quern_trainer_fit(w.trainer, &r));
     REQUIRE_OK(quern_trainer_evaluate(w.trainer, w.train, scalars, 2, &count));

@@ -71,7 +71,7 @@ static quern_status run(world *w, notes *n, const quern_metric *metrics, int32_t
     return s == QUERN_OK ? quern_trainer_fit(w->trainer, NULL) : s;
 }
 
-static const quern_optimizer_desc still = {.kind = QUERN_OPTIMIZER_sgd,
+static const quern_optimizer_desc still = {.kind = QUERN_OPTIMIZER_SGD,
                                            .learning_rate = (double)QUERN_ZERO};
 
 static void read_logits(world *w, bool valid, float (*logits)[WORLD_CLASSES]) {

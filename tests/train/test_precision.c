@@ -227,7 +227,7 @@ TEST_CASE(TrainPrecision, windows_cut_otherwise_are_the_same_update) {
             w.desc.accumulate = parts[i];
             w.desc.precision = k ? QUERN_PRECISION_F16 : QUERN_PRECISION_BF16;
             w.desc.optimizer =
-                (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 1};
+                (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 1};
             CHECK_OK(quern_trainer_create(&w.trainer, &w.desc));
             CHECK_OK(quern_trainer_fit(w.trainer, NULL));
             count = world_weights(&w, weights[i], WEIGHTS);

@@ -18,7 +18,7 @@ TEST_CASE(Resolve, defaults_are_filled_in) {
     CHECK(d->batch_size == 64 && d->epoch_count == 1 && d->log_every == 50);
     CHECK(d->run_ahead == 2 && d->prefetch == 0 && d->step_limit == 0);
     CHECK(d->loss_weight == quern_loss_weight(w.loss));
-    CHECK(d->optimizer.kind == QUERN_OPTIMIZER_adamw);
+    CHECK(d->optimizer.kind == QUERN_OPTIMIZER_ADAMW);
     CHECK(d->optimizer.learning_rate == 1e-3 && d->optimizer.beta1 == 0.9);
     CHECK(quern_trainer_planned_steps(w.trainer) == 1);
     CHECK(quern_trainer_device_name(w.trainer)[0] != 0);
@@ -196,8 +196,8 @@ static quern_backend counted_backend(size_t refuse_at) {
 }
 
 TEST_CASE(Resolve, memory_is_exactly_what_is_allocated) {
-    const quern_optimizer_kind kinds[] = {QUERN_OPTIMIZER_adamw, QUERN_OPTIMIZER_sgd,
-                                          QUERN_OPTIMIZER_lion};
+    const quern_optimizer_kind kinds[] = {QUERN_OPTIMIZER_ADAMW, QUERN_OPTIMIZER_SGD,
+                                          QUERN_OPTIMIZER_LION};
     for (int i = 0; i < 6; i++) {
         world w;
         quern_memory memory;

@@ -44,7 +44,7 @@ static void check_refused(temporary *t, const saved_run_desc *desc, quern_status
 
 static void other_optimizer(void *self, quern_trainer_desc *desc) {
     (void)self;
-    desc->optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .momentum = 0.9};
+    desc->optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD, .momentum = 0.9};
 }
 
 static void other_metrics(void *self, quern_trainer_desc *desc) {

@@ -33,7 +33,7 @@ static quern_status world_run(world *w, temporary *t, quern_not_finite not_finit
     w->desc.epoch_count = 2;
     w->desc.not_finite = not_finite;
     w->desc.optimizer.momentum = 0.9;
-    w->desc.optimizer.kind = QUERN_OPTIMIZER_sgd;
+    w->desc.optimizer.kind = QUERN_OPTIMIZER_SGD;
     w->desc.save = (quern_save_desc){.directory = t->path, .every = every, .keep_every = 1};
     s = quern_trainer_create(&w->trainer, &w->desc);
     if (s == QUERN_OK) s = quern_trainer_fit(w->trainer, r);
@@ -84,7 +84,7 @@ TEST_CASE(Rollback, leaves_no_trace_of_what_it_took_back) {
     REQUIRE_OK(world_open(&w, &(world_desc){.train_length = 20}));
     w.desc.train = NULL;
     w.desc.optimizer.momentum = 0.9;
-    w.desc.optimizer.kind = QUERN_OPTIMIZER_sgd;
+    w.desc.optimizer.kind = QUERN_OPTIMIZER_SGD;
     REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
     for (int i = 0; i < 7; i++)
         REQUIRE_OK(quern_trainer_step(

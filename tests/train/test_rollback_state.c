@@ -8,6 +8,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* 5 windows of 4 samples an epoch, or 2 of 8 and a tail of 4. */
 enum { LENGTH = 20, WINDOWS = 5, SIZE = 4, WEIGHTS = 256 };
@@ -39,7 +41,7 @@ static quern_status open_poisoned(world *w, temporary *t, int64_t poisoned) {
     w->desc.no_shuffle = true;
     w->desc.not_finite = QUERN_NOT_FINITE_ROLLBACK;
     w->desc.optimizer.momentum = 0.9;
-    w->desc.optimizer.kind = QUERN_OPTIMIZER_sgd;
+    w->desc.optimizer.kind = QUERN_OPTIMIZER_SGD;
     w->desc.save = (quern_save_desc){.directory = t->path, .every = 1000};
     return QUERN_OK;
 }
@@ -67,7 +69,7 @@ static void expect_windows(const int64_t *order, int64_t count, float *weights, 
     REQUIRE_OK(world_open(&w, &(world_desc){.train_length = LENGTH}));
     w.desc.train = NULL;
     w.desc.optimizer.momentum = 0.9;
-    w.desc.optimizer.kind = QUERN_OPTIMIZER_sgd;
+    w.desc.optimizer.kind = QUERN_OPTIMIZER_SGD;
     w.desc.average_decay = 0.75;
     REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
     run_by_hand(&w, order, count);
@@ -268,5 +270,34 @@ TEST_CASE(RollbackState, does_not_go_back_to_another_runs_checkpoint) {
     CHECK_ERROR_HAS("step-5/state.safetensors: there is no tensor average.");
     world_close(&w);
     temporary_end(&other);
+    temporary_end(&t);
+}
+
+static quern_action bring_unreadable(void *self, const quern_event *e) {
+    const script *s = self;
+    char path[512];
+    if (e->attempts != 1) return QUERN_CONTINUE;
+    snprintf(path, sizeof path, "%s/step-900", s->directory);
+    CHECK(mkdir(path, 0777) == 0);
+    snprintf(path, sizeof path, "%s/step-900/manifest.json", s->directory);
+    CHECK(symlink("manifest.json", path) == 0);
+    return QUERN_CONTINUE;
+}
+
+/* Why the run ended, and why that could not be mended. */
+TEST_CASE(RollbackState, where_there_is_no_going_back_both_failures_are_told) {
+    world w;
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    script s = {.step_end = bring_unreadable, .directory = t.path};
+    const quern_callback callback = script_callback(&s);
+    REQUIRE_OK(open_poisoned(&w, &t, 3));
+    const quern_trainer_desc d = world_with(&w, &callback, 1);
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &d));
+    CHECK_STATUS(quern_trainer_fit(w.trainer, NULL), QUERN_INPUT);
+    CHECK_ERROR_HAS("is not finite");
+    CHECK_ERROR_HAS("no going back");
+    CHECK_ERROR_HAS("step-900/manifest.json");
+    world_close(&w);
     temporary_end(&t);
 }

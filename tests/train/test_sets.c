@@ -465,7 +465,7 @@ TEST_CASE(Sets, early_stop_follows_the_set_that_its_metric_names) {
     d.evaluation_sets = &set;
     d.evaluation_set_count = 1;
     d.epoch_count = 20;
-    d.optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = QUERN_ZERO};
+    d.optimizer = (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD, .learning_rate = QUERN_ZERO};
     REQUIRE_OK(quern_trainer_create(&w.trainer, &d));
     CHECK_OK(quern_trainer_fit(w.trainer, &r));
     CHECK(quern_early_stop_state_get(stop).evaluations == 3); /* the first is the best */

@@ -106,7 +106,7 @@ TEST_CASE(Step, an_output_of_the_last_attempt_can_be_read) {
     float logits[4][WORLD_CLASSES], all[10][WORLD_CLASSES];
     REQUIRE_OK(world_open(&w, &(world_desc){0}));
     w.desc.optimizer =
-        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = QUERN_ZERO};
+        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD, .learning_rate = QUERN_ZERO};
     REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
     CHECK_STATUS(quern_trainer_read(w.trainer, w.logits, logits, sizeof logits), QUERN_INVALID);
     const quern_batch batch = batch_of(&w, 4, 4);

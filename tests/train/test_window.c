@@ -43,7 +43,7 @@ static void split_train(const network_desc *network, int64_t batch_size, bool de
     w.desc.train = NULL;
     w.desc.batch_size = batch_size;
     w.desc.optimizer =
-        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = SPLIT_RATE};
+        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD, .learning_rate = SPLIT_RATE};
     REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
     window_state(&w, before);
     const int32_t count = (int32_t)(LARGE / batch_size);

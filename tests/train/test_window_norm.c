@@ -54,7 +54,7 @@ static void check_statistics(int64_t accumulate, quern_tail tail, int64_t skippe
     desc.tail = tail;
     desc.epoch_count = 2;
     desc.optimizer =
-        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = QUERN_ZERO};
+        (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD, .learning_rate = QUERN_ZERO};
     REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
     int64_t count = window_state(&w, state);
     memcpy(n.expected, state + count - STATISTICS, sizeof n.expected);
@@ -204,7 +204,7 @@ TEST_CASE(WindowNorm, each_microbatch_has_its_own_random_draws) {
             REQUIRE_OK(world_network(&w, &(network_desc){.dropout = dropout == 1}));
             w.desc.train = NULL;
             w.desc.optimizer =
-                (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_sgd, .learning_rate = 1};
+                (quern_optimizer_desc){.kind = QUERN_OPTIMIZER_SGD, .learning_rate = 1};
             REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
             const quern_batch batch = {.sample_count = 4,
                                        .field_count = 2,

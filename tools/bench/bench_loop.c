@@ -65,7 +65,7 @@ static void trainer_open(bench *b, quern_trainer **out, quern_tensor *loss, int3
                                                          .batch_size = 1,
                                                          .step_limit = STEPS,
                                                          .run_ahead = run_ahead,
-                                                         .optimizer = {.kind = QUERN_OPTIMIZER_sgd,
+                                                         .optimizer = {.kind = QUERN_OPTIMIZER_SGD,
                                                                        .learning_rate = 1e-3},
                                                          .callbacks = &callback,
                                                          .callback_count = 1}));

@@ -130,7 +130,7 @@ static quern_status trainer_build(bench *b) {
         .drop_last = true,
         .worker_count = b->options.workers,
         .step_limit = b->options.device == QUERN_DEVICE_CUDA ? FIT_STEPS_CUDA : FIT_STEPS,
-        .optimizer = {.kind = b->options.sgd ? QUERN_OPTIMIZER_sgd : QUERN_OPTIMIZER_adamw,
+        .optimizer = {.kind = b->options.sgd ? QUERN_OPTIMIZER_SGD : QUERN_OPTIMIZER_ADAMW,
                       .learning_rate = b->options.sgd ? 0.01 : 1e-3},
         .callbacks = &callback,
         .callback_count = 1,

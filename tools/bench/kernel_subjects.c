@@ -183,7 +183,7 @@ static quern_status build_adamw(bench *b) {
                                                 .applied = &s->applied};
     call_add(b, b->backend->tasks[TASK_norm], &b->attributes.adamw.norm, scratch.view.data);
     call_add(b, b->backend->tasks[TASK_decide], &b->attributes.adamw.decide, NULL);
-    call_add(b, b->backend->update_rules[QUERN_OPTIMIZER_adamw], &b->attributes.adamw.update, NULL);
+    call_add(b, b->backend->update_rules[QUERN_OPTIMIZER_ADAMW], &b->attributes.adamw.update, NULL);
     return QUERN_OK;
 }
 

@@ -9,6 +9,7 @@ typedef struct listing {
     bool as_json;
     int count;
     bool found_whole;    /* the newest whole one has come */
+    bool barred;         /* one has come that a resume would stop at */
     quern_status usable; /* why a run could not be resumed */
 } listing;
 
@@ -58,9 +59,10 @@ static void visit(void *context, const quern_checkpoint_entry *e) {
         entry.status = quern_checkpoint_open(&checkpoint, l->device, e->path);
     if (entry.status != e->status) entry.reason = quern_error();
     if (checkpoint) info = quern_checkpoint_info_get(checkpoint);
-    const bool latest = checkpoint && !l->found_whole;
+    const bool latest = checkpoint && !l->found_whole && !l->barred;
     if (!l->found_whole && l->usable != QUERN_UNSUPPORTED) l->usable = entry.status;
     l->found_whole |= checkpoint != NULL;
+    l->barred |= entry.unreadable || entry.status == QUERN_UNSUPPORTED;
     if (l->as_json)
         write_entry_json(l, &entry, checkpoint ? &info : NULL, latest);
     else

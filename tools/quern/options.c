@@ -14,7 +14,7 @@
 
 #include "json.h"
 
-#define X(name, states, reads) "|" #name
+#define X(constant, name, states, reads) "|" #name
 #define OPTIMIZER_CHOICES QUERN_OPTIMIZER_LIST(X)
 /* Every schedule but the application's own function. */
 #define SCHEDULE_CHOICES                                                                           \

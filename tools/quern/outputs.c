@@ -174,7 +174,10 @@ quern_status outputs_print_text(const training *t) {
             plural(r->step), r->epochs, plural(r->epochs), r->train_seconds,
             unsigned_nan(r->samples_per_second));
     fprintf(s.to, "ended by            %s\n", train_ended_by(t));
-    fprintf(s.to, "training loss       %.4f\n", unsigned_nan(r->train_loss));
+    if (r->attempts > 0)
+        fprintf(s.to, "training loss       %.4f\n", unsigned_nan(r->train_loss));
+    else
+        fprintf(s.to, "training loss       none: no batch was trained on\n");
     if (t->data.valid && t->result.signal && isnan(r->valid_loss)) {
         fprintf(s.to, "validation          not done: the run was interrupted\n");
     } else if (t->data.valid) {

@@ -36,7 +36,7 @@ quern_status profile_open(profile *p, const options *o) {
 
 /* A profiler that cannot be reached is no reason to stop a run. */
 static void warn(quern_status status) {
-    if (status != QUERN_OK) fprintf(stderr, "quern: warning: %s\n", quern_error());
+    if (status != QUERN_OK) fprintf(stderr, "quern: warning: --profile-steps: %s\n", quern_error());
 }
 static void range_begin(void *self) { (void)self, warn(quern_profiler_start()); }
 static void range_end(void *self) { (void)self, warn(quern_profiler_stop()); }

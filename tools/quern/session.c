@@ -35,7 +35,8 @@ static quern_status parse_device(quern_device_desc *desc, const char *text) {
         desc->index = (int32_t)index;
         if (!*end && index <= 1023) return QUERN_OK;
     }
-    nearest n = {.wanted = text};
+    /* Three letters are too few to tell the one from its opposite. */
+    nearest n = {.wanted = strncmp(text, "gpu", 3) == 0 ? "cuda" : text};
     nearest_offer(&n, "auto");
     nearest_offer(&n, "cpu");
     nearest_offer(&n, "cuda");

@@ -19,7 +19,7 @@ typedef struct rule_row {
     uint32_t reads;
 } rule_row;
 
-#define X(name, states, reads) {#name, states, reads},
+#define X(constant, name, states, reads) {#name, states, reads},
 static const rule_row rows[QUERN_OPTIMIZER_COUNT] = {QUERN_OPTIMIZER_LIST(X)};
 #undef X
 
@@ -32,8 +32,8 @@ const char *optimizer_name(const quern_optimizer_desc *resolved) { return row_of
 
 int32_t optimizer_state_count(const quern_optimizer_desc *resolved) {
     const int32_t count = row_of(resolved).state_count;
-    const bool momentum_state = !resolved->rule && (resolved->kind == QUERN_OPTIMIZER_sgd ||
-                                                    resolved->kind == QUERN_OPTIMIZER_rmsprop);
+    const bool momentum_state = !resolved->rule && (resolved->kind == QUERN_OPTIMIZER_SGD ||
+                                                    resolved->kind == QUERN_OPTIMIZER_RMSPROP);
     return momentum_state && resolved->momentum == 0 ? count - 1 : count;
 }
 
@@ -50,9 +50,9 @@ enum { FIELD_COUNT = 5 };
 
 static void fields_of(quern_optimizer_desc *d, field out[FIELD_COUNT]) {
     const bool built_in = !d->rule;
-    const bool lion = built_in && d->kind == QUERN_OPTIMIZER_lion;
-    const bool rmsprop = built_in && d->kind == QUERN_OPTIMIZER_rmsprop;
-    const bool adagrad = built_in && d->kind == QUERN_OPTIMIZER_adagrad;
+    const bool lion = built_in && d->kind == QUERN_OPTIMIZER_LION;
+    const bool rmsprop = built_in && d->kind == QUERN_OPTIMIZER_RMSPROP;
+    const bool adagrad = built_in && d->kind == QUERN_OPTIMIZER_ADAGRAD;
     out[0] = (field){"beta1", BETA1, &d->beta1, 0.9, 1};
     out[1] = (field){"beta2", BETA2, &d->beta2, lion || rmsprop ? 0.99 : 0.999, 1};
     out[2] = (field){"epsilon", EPSILON, &d->epsilon, adagrad ? 1e-10 : 1e-8, INFINITY};

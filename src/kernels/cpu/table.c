@@ -34,11 +34,11 @@ TASK_LIST(X)
 const quern_kernel_function cpu_tasks[TASK_COUNT] = {TASK_LIST(X)};
 #undef X
 
-#define X(name, states, reads)                                                                     \
+#define X(constant, name, states, reads)                                                           \
     extern quern_status quern_cpu_update_##name(const quern_kernel_args *args);
 QUERN_OPTIMIZER_LIST(X)
 #undef X
 
-#define X(name, states, reads) [QUERN_OPTIMIZER_##name] = quern_cpu_update_##name,
+#define X(constant, name, states, reads) [QUERN_OPTIMIZER_##constant] = quern_cpu_update_##name,
 const quern_kernel_function cpu_update_rules[QUERN_OPTIMIZER_COUNT] = {QUERN_OPTIMIZER_LIST(X)};
 #undef X

@@ -97,7 +97,8 @@ static void run(const quern_kernel_args *args, cpu_body f32, cpu_body f64) {
         return QUERN_OK;                                                                           \
     }
 
-#define X(name, states, reads) quern_status quern_cpu_update_##name(const quern_kernel_args *args);
+#define X(constant, name, states, reads)                                                           \
+    quern_status quern_cpu_update_##name(const quern_kernel_args *args);
 QUERN_OPTIMIZER_LIST(X)
 #undef X
 UPDATE(adamw, adamw, adamw)

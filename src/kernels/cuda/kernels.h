@@ -19,7 +19,8 @@ extern "C" {
 TASK_LIST(X)
 #undef X
 
-#define X(name, states, reads) quern_status quern_cuda_update_##name(const quern_kernel_args *args);
+#define X(constant, name, states, reads)                                                           \
+    quern_status quern_cuda_update_##name(const quern_kernel_args *args);
 QUERN_OPTIMIZER_LIST(X)
 #undef X
 

@@ -24,11 +24,11 @@ TASK_LIST(X)
 const quern_kernel_function cuda_tasks[TASK_COUNT] = {TASK_LIST(X)};
 #undef X
 
-#define X(name, states, reads)                                                                     \
+#define X(constant, name, states, reads)                                                           \
     extern quern_status quern_cuda_update_##name(const quern_kernel_args *args);
 QUERN_OPTIMIZER_LIST(X)
 #undef X
 
-#define X(name, states, reads) [QUERN_OPTIMIZER_##name] = quern_cuda_update_##name,
+#define X(constant, name, states, reads) [QUERN_OPTIMIZER_##constant] = quern_cuda_update_##name,
 const quern_kernel_function cuda_update_rules[QUERN_OPTIMIZER_COUNT] = {QUERN_OPTIMIZER_LIST(X)};
 #undef X

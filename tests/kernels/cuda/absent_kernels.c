@@ -22,6 +22,6 @@
 #define X(name) ABSENT_FUNCTION(quern_cuda_task_##name)
 TASK_LIST(X)
 #undef X
-#define X(name, states, reads) ABSENT_FUNCTION(quern_cuda_update_##name)
+#define X(constant, name, states, reads) ABSENT_FUNCTION(quern_cuda_update_##name)
 QUERN_OPTIMIZER_LIST(X)
 #undef X

@@ -113,7 +113,7 @@ static quern_status trial_fit(trial *t, world *w) {
         .batch_size = 4,
         .no_capture = t->no_capture,
         .step_limit = 7,
-        .optimizer = {.kind = t->own ? QUERN_OPTIMIZER_adamw : QUERN_OPTIMIZER_sgd,
+        .optimizer = {.kind = t->own ? QUERN_OPTIMIZER_ADAMW : QUERN_OPTIMIZER_SGD,
                       .learning_rate = 0.05f,
                       .rule = t->own ? &descend_rule : NULL}};
     const int64_t before = fake.count[FAKE_cudaGraphLaunch];

@@ -191,7 +191,8 @@ quern_status resident_create(quern_trainer *t) {
         if (!set->dataset) continue;
         QUERN_TRY(data_create(t, set));
         QUERN_TRY(work_create(t, set));
-        log_write(t->host, QUERN_LOG_INFO, "the set %s is resident: %" PRId64 " samples, %zu bytes",
+        log_write(t->host, QUERN_LOG_INFO,
+                  "the set %s is resident: %" PRId64 " samples, %zu bytes of the device for it",
                   set->name, set->dataset->length, set->data_bytes);
     }
     return QUERN_OK;

@@ -2,12 +2,11 @@
  * compared first, then loaded. A changed configuration is told key by key; what makes it another
  * run (its data, its optimizer, its model) is refused. Changes nothing on the disk. */
 #include "state.h"
+#include "../checkpoint/configuration.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-#define SAMPLE_DIGEST "data.sample_digest"
 
 typedef struct comparison {
     const quern_trainer *trainer;
@@ -22,18 +21,12 @@ static bool is_identity(const char *key) {
            strncmp(key, "metrics", 7) == 0 || strcmp(key, "evaluation_sets") == 0;
 }
 
-/* Of a checkpoint from before there was one, or of a set that has none: nothing can be said. */
-static bool is_unknown(const quern_checkpoint_change *change) {
-    return strcmp(change->key, SAMPLE_DIGEST) == 0 && (!change->before[0] || !change->now[0]);
-}
-
 static void change_note(void *context, const quern_checkpoint_change *change) {
     comparison *c = context;
-    if (is_unknown(change)) return;
     if (is_identity(change->key)) {
         if (!c->refused)
             snprintf(c->reason, sizeof c->reason, "%s%s was %s, is %s",
-                     strcmp(change->key, SAMPLE_DIGEST) == 0
+                     strcmp(change->key, SAMPLE_DIGEST_KEY) == 0
                          ? "the training set holds other samples: "
                          : "",
                      change->key, change->before[0] ? change->before : "not set",

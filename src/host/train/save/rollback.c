@@ -70,24 +70,27 @@ static quern_status position_restore(quern_trainer *t) {
     return QUERN_OK;
 }
 
-quern_status rollback_run(quern_trainer *t) {
+static quern_status go_back(quern_trainer *t, const error_text *failure) {
     quern_checkpoint *from = NULL;
-    error_text sentence;
-    QUERN_TRY(count_in_row(t));
-    error_save(&sentence);
     QUERN_TRY(save_wait(t));
     QUERN_TRY(checkpoint_latest(&from, t->host, t->desc.save.directory, NULL, NULL));
-    if (!from) {
-        error_restore(&sentence);
-        return error_prefix(QUERN_NOT_FINITE, "%s holds no checkpoint to go back to",
-                            t->desc.save.directory);
-    }
+    if (!from)
+        return quern_fail(QUERN_NOT_FINITE, "%s holds no checkpoint", t->desc.save.directory);
     const int64_t failed = t->step;
     const quern_status status = state_restore(t, from);
     if (status == QUERN_OK)
-        log_write(t->host, QUERN_LOG_WARNING, "%s: back from step %" PRId64 " to %s", sentence.text,
+        log_write(t->host, QUERN_LOG_WARNING, "%s: back from step %" PRId64 " to %s", failure->text,
                   failed, from->path);
     quern_checkpoint_destroy(from);
     t->rolled_back = true;
     return status == QUERN_OK ? position_restore(t) : status;
+}
+
+quern_status rollback_run(quern_trainer *t) {
+    error_text failure;
+    QUERN_TRY(count_in_row(t));
+    error_save(&failure);
+    const quern_status status = go_back(t, &failure);
+    if (status == QUERN_OK) return QUERN_OK;
+    return error_prefix(status, "%s, and there was no going back", failure.text);
 }

@@ -29,8 +29,8 @@ static const char *function_name(quern_kernel_function f) {
     if (f == cuda_tasks[TASK_##name]) return "the task " #name;
     TASK_LIST(X)
 #undef X
-#define X(name, states, reads)                                                                     \
-    if (f == cuda_update_rules[QUERN_OPTIMIZER_##name]) return "the update " #name;
+#define X(constant, name, states, reads)                                                           \
+    if (f == cuda_update_rules[QUERN_OPTIMIZER_##constant]) return "the update " #name;
     QUERN_OPTIMIZER_LIST(X)
 #undef X
 #define X(name)                                                                                    \
