@@ -14,7 +14,9 @@ COPY tools/deps.sh /tmp/deps.sh
 RUN bash /tmp/deps.sh test && rm -rf /var/lib/apt/lists/* /tmp/deps.sh
 COPY . /quern
 WORKDIR /quern
-RUN cmake --preset release -DCMAKE_INSTALL_PREFIX=/usr/local \
+# What was compiled before is kept outside the layers: an edited source costs its own compilation.
+RUN --mount=type=cache,target=/root/.cache/ccache \
+    cmake --preset release -DCMAKE_INSTALL_PREFIX=/usr/local \
  && cmake --build --preset release -j "$(nproc)" \
  && cmake --install build/release --strip \
  && ldconfig

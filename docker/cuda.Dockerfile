@@ -16,8 +16,10 @@ RUN bash /tmp/deps.sh test && rm -rf /var/lib/apt/lists/* /tmp/deps.sh
 ENV PATH=/usr/local/cuda/bin:${PATH}
 COPY . /quern
 WORKDIR /quern
-# A base on which the tests of cuDNN's plans would be missing does not make this image.
-RUN cmake --preset cuda -DCMAKE_INSTALL_PREFIX=/usr/local \
+# A base on which the tests of cuDNN's plans would be missing does not make this image. What was
+# compiled before is kept outside the layers: an edited source costs its own compilation.
+RUN --mount=type=cache,target=/root/.cache/ccache \
+    cmake --preset cuda -DCMAKE_INSTALL_PREFIX=/usr/local \
  && cmake --build --preset cuda -j "$(nproc)" \
  && ctest --preset cuda -N -R '^CudnnPlans[.]' | grep -q 'Total Tests: [1-9]' \
  && cmake --install build/cuda --strip \

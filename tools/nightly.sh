@@ -9,6 +9,8 @@
 #   cycles   10,000 trainers in one process: memory, descriptors and threads stay as they are
 #   graphs   2,000 random graphs: gradients, and fused against unfused
 #   faults   every file operation of a run that saves and resumes, by every cause
+#   images   docker/cpu.Dockerfile and docker/cuda.Dockerfile built, their tests run in them; the
+#            second only where there is a CUDA toolkit (needs Docker, or root)
 #   fuzz     ten minutes for each fuzz target; what is new goes to build/nightly/fuzz
 #
 # Shorter: QUERN_NIGHTLY_STATES, QUERN_NIGHTLY_SEEDS, QUERN_NIGHTLY_CYCLES, QUERN_NIGHTLY_GRAPHS,
@@ -19,7 +21,7 @@ cd "$(dirname "$0")/.." || exit
 release=build/release/tests
 seconds=${QUERN_FUZZ_SECONDS:-600}
 parts=("$@")
-if [ ${#parts[@]} -eq 0 ]; then parts=(power kill runs cycles graphs faults fuzz); fi
+if [ ${#parts[@]} -eq 0 ]; then parts=(power kill runs cycles graphs faults images fuzz); fi
 
 part_power() {
     QUERN_TEST_STATES=${QUERN_NIGHTLY_STATES:-100000} $release/checkpoint/test_checkpoint_power
@@ -45,6 +47,15 @@ part_graphs() {
 }
 
 part_faults() { QUERN_TEST_CAUSES=all $release/train/test_train_save_faults; }
+
+part_images() {
+    bash tools/container.sh || return 1
+    if [ ! -d "${QUERN_CUDA_ROOT:-/usr/local/cuda}" ]; then
+        echo "images: no CUDA toolkit: docker/cuda.Dockerfile was not built"
+        return 0
+    fi
+    QUERN_IMAGE=cuda bash tools/container.sh
+}
 
 part_fuzz() {
     local target name failed=0
