@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <string.h>
 
-enum { COLUMNS = 70, REDRAW_US = 50000 };
+enum { COLUMNS = 70, REDRAW_US = 50000, BARS = 10 };
 
 #define TRAIN                                                                                      \
     "train", "--model", "mlp", "--data", "table.csv", "--batch-size", "10", "--log-every", "50",   \
@@ -35,14 +35,14 @@ static const run_result *watched(temporary *t, const run_setup *setup, const cha
 static bool begin(temporary *t) { return temporary_begin(t) && fixture_csv(t, "table.csv", 900); }
 
 /* However long that takes. */
-static bool has_bars(const run_result *r) { return count(r->error, "\repoch ") >= 3; }
+static bool has_bars(const run_result *r) { return count(r->error, "\repoch ") >= BARS; }
 static bool has_bars_and_an_epoch(const run_result *r) {
     return has_bars(r) && strstr(r->error, "\033[1mepoch 1\033[0m");
 }
 
 static void check_bars(const run_result *r) {
     const int bars = count(r->error, "\repoch ");
-    CHECK_SAY(bars >= 3 && bars <= r->elapsed_us / REDRAW_US + 1, "%d bars in %d ms", bars,
+    CHECK_SAY(bars >= BARS && bars <= r->elapsed_us / REDRAW_US + 1, "%d bars in %d ms", bars,
               (int)(r->elapsed_us / 1000));
     CHECK(strstr(r->error, " step ") == NULL); /* a line for each log is for those without */
     for (const char *bar = r->error; (bar = strstr(bar, "\repoch ")) != NULL; bar++) {
