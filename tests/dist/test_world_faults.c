@@ -188,6 +188,8 @@ TEST_CASE(WorldFaults, an_abort_ends_what_waits) {
     static rank ranks[RANK_MAX];
     ranks_run(ranks, 2, is_aborted, NULL, tell_when_lost);
     CHECK_STATUS(ranks[0].status, QUERN_PEER_LOST);
+    CHECK_SAY(!strstr(ranks[0].sentence, "silent") && !strstr(ranks[0].sentence, "left"), "%s",
+              ranks[0].sentence);
 }
 
 /* Rank 1 speaks the protocol by hand. */

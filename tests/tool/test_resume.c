@@ -164,7 +164,7 @@ TEST_CASE(Resume, a_signal_before_the_first_step_ends_the_run_in_order_at_step_0
         .signal = SIGTERM, .pipe = temporary_join(&t, "valid.csv"), .pipe_text = rows};
     const run_result *r =
         COMMAND_WITH(&t, &setup, "train", "--model", "mlp", "--data", "table.csv", "--valid",
-                     "valid.csv", "--steps", "100000000", "--run-dir", "run", "--json");
+                     "valid.csv", "--steps", "1000", "--run-dir", "run", "--json");
     CHECK_SAY(r->exit_code == 143, "exit code %d: %s", r->exit_code, r->error);
     json_t *object = fixture_json(r);
     CHECK(fixture_json_number(object, "steps") == 0);
