@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #define SLICE_NS INT64_C(5000000)
-#define AHEAD_NS INT64_C(1000000000)
+#define AHEAD_NS INT64_C(10000000000)
 
 static bool fails(fault_sockets *f) {
     const int64_t n = atomic_fetch_add(&f->calls, 1) + 1;

@@ -276,6 +276,7 @@ static void give_network(rank *r) {
     f->hurry = &lost[1 - r->desc.place.rank];
     r->lost = &lost[r->desc.place.rank];
     r->desc.net = &f->net;
+    if (f->for_ever && f->at == 1) r->desc.timeout_s = 1; /* it never reaches anybody */
     r->faults.host.clock = f->clock;
 }
 
