@@ -151,7 +151,7 @@ void device_session(op_session *out) {
 }
 
 /* A device has its own. */
-void device_order(device_order_kind order) { (void)order; }
+bool device_order(device_order_kind order) { return (void)order, false; }
 
 #define OP_ALIAS(op)
 #define OP_CASES(op, forward, backward)                                                            \

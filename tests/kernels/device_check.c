@@ -8,10 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How a case is run in a type. */
+typedef enum check_form { FORM_ALIGNED, FORM_UNALIGNED, FORM_WIDE, FORM_COUNT } check_form;
+static const char *const form_names[] = {"", ", unaligned", ", with F32 gradients"};
+
 static struct {
     quern_op_id op;
     double forward_tolerance, backward_tolerance; /* of F32 */
     int32_t case_count, turned_count;
+    int32_t repeated[QUERN_DTYPE_COUNT][FORM_COUNT]; /* cases whose orders were compared */
     bool begun;
 } current;
 
@@ -107,20 +112,25 @@ static void share_values(op_world *from, op_world *to) {
     }
 }
 
+static check_form form_of(const op_session *s) {
+    return s->unaligned ? FORM_UNALIGNED : s->wide != 0 ? FORM_WIDE : FORM_ALIGNED;
+}
+
 /* Again in the other orders, then in place: the same bits. */
 static void check_repeats(op_world *first, quern_dtype real) {
     op_world w = {0};
     if (HELD(op_world_create(&w, current.op, first->c, real, first->session) == QUERN_OK, "%s",
              quern_error())) {
         share_values(first, &w);
-        device_order(DEVICE_ORDER_REVERSE);
+        (void)device_order(DEVICE_ORDER_REVERSE);
         if (run_both(&w, ALL, false, "reverse")) compare_bits(&w, first, "in reverse order");
-        device_order(DEVICE_ORDER_SEEDED);
+        (void)device_order(DEVICE_ORDER_SEEDED);
         w.inplace = true;
         if (run_both(&w, ALL, false, "in place")) compare_bits(&w, first, "in place, any order");
     }
     op_world_destroy(&w);
-    device_order(DEVICE_ORDER_FORWARD);
+    (void)device_order(DEVICE_ORDER_FORWARD);
+    current.repeated[real][form_of(first->session)]++;
 }
 
 /* A linear layer's bias gradient is summed along with another's where that is wanted too, and by a
@@ -159,10 +169,32 @@ static void check_alone(op_world *first, quern_dtype real) {
     op_world_destroy(&w);
 }
 
+/* Such a case shows what a grid and its slices do, in one type. */
+static bool is_large(const op_case *c) {
+    int64_t count = 1;
+    for (int32_t i = 0; i < c->in[0].rank; i++) count *= c->in[0].dim[i];
+    return count > 3000;
+}
+
+/* What adds is a path of its own: in any order, the same bits. */
+static void repeat_accumulate(op_world *first, quern_dtype real) {
+    op_world w = {0};
+    if (HELD(op_world_create(&w, current.op, first->c, real, first->session) == QUERN_OK, "%s",
+             quern_error())) {
+        share_values(first, &w);
+        (void)device_order(DEVICE_ORDER_SEEDED);
+        if (run_both(&w, ALL, false, "seeded") && run_both(&w, ALL, true, "adding, seeded"))
+            compare_bits(&w, first, "adding, in any order");
+    }
+    op_world_destroy(&w);
+    (void)device_order(DEVICE_ORDER_FORWARD);
+}
+
 /* After run_both, adds the same gradients once more, in both worlds. */
-static void check_accumulate(op_world *w, op_world *reference, quern_dtype real) {
+static void check_accumulate(op_world *w, op_world *reference, quern_dtype real, bool ordered) {
     if (!run_both(w, ALL, true, "accumulating") || !run_both(reference, ALL, true, "CPU")) return;
     compare_worlds(w, reference, real);
+    if (ordered && !is_large(w->c) && !quern_test_failed()) repeat_accumulate(w, real);
 }
 
 /* The gradients that the cases begin with have few bits, so that their sums are exact and no order
@@ -170,13 +202,6 @@ static void check_accumulate(op_world *w, op_world *reference, quern_dtype real)
 static void use_all_bits(op_world *w) {
     for (int32_t i = 0; i < w->output_count; i++)
         for (int64_t k = 0; k < w->grad_out[i].count; k++) w->weights[i][k] /= 3;
-}
-
-/* Such a case shows what a grid and its slices do, in one type. */
-static bool is_large(const op_case *c) {
-    int64_t count = 1;
-    for (int32_t i = 0; i < c->in[0].rank; i++) count *= c->in[0].dim[i];
-    return count > 3000;
 }
 
 /* Row-major: what the CPU computes. */
@@ -194,7 +219,7 @@ static void check_type(const op_case *c, quern_dtype real, bool unaligned, uint3
     device_session(&device);
     device.unaligned = unaligned;
     device.wide = wide;
-    device_order(DEVICE_ORDER_FORWARD);
+    const bool ordered = device_order(DEVICE_ORDER_FORWARD);
     if (HELD(session_open(&cpu, 1) == QUERN_OK, "%s", quern_error()) &&
         HELD(op_world_create(&reference, current.op, &row_major, QUERN_F64, &cpu) == QUERN_OK,
              "%s: %s", c->label, quern_error()) &&
@@ -205,9 +230,9 @@ static void check_type(const op_case *c, quern_dtype real, bool unaligned, uint3
         if (run_both(&w, ALL, false, unaligned ? "unaligned" : "aligned") &&
             run_both(&reference, ALL, false, "CPU")) {
             compare_worlds(&w, &reference, real);
-            if (real == QUERN_F32 && !quern_test_failed()) check_repeats(&w, real);
+            if ((ordered || real == QUERN_F32) && !quern_test_failed()) check_repeats(&w, real);
             if (real == QUERN_F32 && w.plan.backward && !is_large(c)) check_alone(&w, real);
-            if (w.plan.backward) check_accumulate(&w, &reference, real);
+            if (w.plan.backward) check_accumulate(&w, &reference, real, ordered);
         }
     }
     op_world_destroy(&w);
@@ -230,6 +255,7 @@ static void check_types(const op_case *c) {
     check_half(c, QUERN_F16);
     check_half(c, QUERN_BF16);
     if (!quern_test_failed()) check_type(c, QUERN_F32, true, 0);
+    if (!quern_test_failed()) check_type(c, QUERN_BF16, true, 0);
 }
 
 static bool same_dims(const op_tensor *a, const op_tensor *b) {
@@ -290,6 +316,26 @@ quern_status op_run_gradient(quern_op_id op, const op_case *c, quern_dtype real,
     return run_one(op, c, real, input, out);
 }
 
+/* Whether check_types runs a small case of the op so. */
+static bool is_run(const quern_op *op, quern_dtype real, check_form form) {
+    const bool half = real == QUERN_F16 || real == QUERN_BF16;
+    switch (form) {
+    case FORM_UNALIGNED: return real == QUERN_F32 || real == QUERN_BF16;
+    case FORM_WIDE: return half && (op->flags & QUERN_OP_GRAD_WIDE) != 0;
+    default: return true;
+    }
+}
+
+/* What no case is small enough for has been compared in no order but one: nobody would notice. */
+static void hold_repeated(const quern_op *op) {
+    static const quern_dtype reals[] = {QUERN_F32, QUERN_F64, QUERN_F16, QUERN_BF16};
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
+        for (int form = 0; form < FORM_COUNT; form++)
+            HELD(current.repeated[reals[i]][form] > 0 || !is_run(op, reals[i], (check_form)form),
+                 "%s: no case is small enough to be run in several orders in %s%s", op->name,
+                 quern_dtype_name(reals[i]), form_names[form]);
+}
+
 void op_cases_run(quern_op_id op, double forward_tolerance, double backward_tolerance,
                   void (*cases)(void)) {
     if (!device_begin(op)) return;
@@ -297,7 +343,9 @@ void op_cases_run(quern_op_id op, double forward_tolerance, double backward_tole
     current.forward_tolerance = forward_tolerance;
     current.backward_tolerance = backward_tolerance;
     current.case_count = current.turned_count = 0;
+    memset(current.repeated, 0, sizeof current.repeated);
     current.begun = true;
+    const bool ordered = device_order(DEVICE_ORDER_FORWARD);
     cases();
     current.begun = false;
     device_end();
@@ -305,4 +353,5 @@ void op_cases_run(quern_op_id op, double forward_tolerance, double backward_tole
     HELD(current.case_count > 0, "%s has no case", graph_op((int32_t)op)->name);
     HELD(current.turned_count > 0 || !(graph_op((int32_t)op)->flags & turns),
          "%s has no case of images", graph_op((int32_t)op)->name);
+    if (ordered && !quern_test_failed()) hold_repeated(graph_op((int32_t)op));
 }

@@ -28,7 +28,10 @@ void device_end(void) { emulation_stream_destroy(session.stream); }
 
 void device_session(op_session *out) { *out = session; }
 
-void device_order(device_order_kind order) { emulation_set_order((emulation_order)order); }
+bool device_order(device_order_kind order) {
+    emulation_set_order((emulation_order)order);
+    return true;
+}
 
 #define OP_ALIAS(op)
 #define OP_CASES(op, forward, backward)                                                            \
