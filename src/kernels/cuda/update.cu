@@ -93,6 +93,13 @@ __device__ void copy_pack(const rounding &r, uint16_t *to, int64_t at,
 template <int WIDTH>
 __device__ void copy_pack(const rounding &, uint16_t *, int64_t, const pack<WIDTH, double> &) {}
 
+/* What of the average the new value makes up; not asked where none is kept, for it is a division in
+ * F64 by every thread. */
+template <typename T> __device__ T new_share(const update_blocks<T> &u) {
+    if (u.average == NULL) return 0;
+    return (T)average_rest(u.average_decay, u.average_warmup, (double)u.hyper->n);
+}
+
 template <int WIDTH, typename T>
 __device__ void average_pack(T *to, T rest, const pack<WIDTH, T> &w) {
     pack<WIDTH, T> average = pack_load<WIDTH>(to);
@@ -122,7 +129,7 @@ template <typename Rule, int WIDTH, typename T>
 __device__ void update_segment(const update_blocks<T> &u, const quern_segment &segment) {
     const constants_of<T> h(u.hyper, &segment);
     const rounding r = copy_rounding(u);
-    const T rest = (T)average_rest(u.average_decay, u.average_warmup, (double)u.hyper->n);
+    const T rest = new_share(u);
     const int64_t packs = segment.count / WIDTH;
     for (int64_t i = launch_index(); i < packs; i += launch_stride())
         update_pack<Rule, WIDTH>(u, h, r, rest, segment.start + i * WIDTH);
