@@ -87,7 +87,8 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_program_memory(quern_memory *out,
  * issued reads the buffer any more (quern_program_read waits). */
 QUERN_API void *quern_program_input(quern_program *program, const quern_tensor *tensor);
 /* On CUDA: what is issued from now on waits, on the device, for a cudaEvent_t that the application
- * has recorded behind its own work. The CPU has no such events: INVALID. */
+ * has recorded behind its own work. INVALID when CUDA refuses it, and nothing is issued; any on the
+ * CPU, which has none. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_program_wait_event(quern_program *program,
                                                                  void *event);
 QUERN_API QUERN_MUST_CHECK quern_status quern_program_write(quern_program *program,

@@ -243,7 +243,8 @@ typedef struct quern_batch {
     bool on_device; /* data is device memory, to stay as it is until the attempt has run */
     /* On CUDA: a cudaEvent_t that the application recorded behind its own work on device memory of
      * this batch, `data` or what quern_trainer_input gave; the attempt waits for it on the device.
-     * NULL: that memory is complete when the call is made. The CPU has no such events: INVALID. */
+     * NULL: that memory is complete when the call is made. An event that CUDA refuses, or any
+     * on the CPU, which has none: INVALID, and no attempt is made. */
     void *ready;
 } quern_batch;
 

@@ -321,6 +321,26 @@ TEST_CASE(CudaBackend, a_failure_drops_what_follows_until_a_wait_has_returned_it
     }
 }
 
+TEST_CASE(CudaBackend, an_event_of_the_application_that_is_none_fails_only_its_wait) {
+    fixture f;
+    EACH_SCHEDULE(f) {
+        uint64_t *x, *pinned, other = 0;
+        REQUIRE_OK(f.cuda->allocate(f.device, (void **)&x, sizeof *x));
+        REQUIRE_OK(f.cuda->allocate_pinned(f.device, (void **)&pinned, sizeof *x));
+        CHECK_STATUS(f.cuda->stream_wait_native(f.a, &other), QUERN_INVALID);
+        CHECK_ERROR_HAS("the application's event is not one to wait for");
+        CHECK_TEXT(fake.misuse, "a handle that is not alive");
+        fake.misuse[0] = 0;
+        CHECK_OK(f.cuda->stream_status(f.a));
+        CHECK_OK(f.cuda->fill(f.a, x, 1, sizeof *x)); /* not dropped */
+        CHECK_OK(f.cuda->copy(f.a, pinned, x, sizeof *x));
+        CHECK_OK(f.cuda->stream_wait(f.a));
+        CHECK(*pinned == UINT64_C(0x0101010101010101));
+        f.cuda->release(f.device, x, sizeof *x);
+        f.cuda->release_pinned(f.device, pinned, sizeof *x);
+    }
+}
+
 /* What a kernel does that finds index 12 at position 3 of a table of 10 rows. */
 static void fault_run(dim3 grid, dim3 block, size_t shared_bytes, void **arguments) {
     (void)grid, (void)block, (void)shared_bytes;

@@ -249,6 +249,65 @@ TEST_CASE(FakeNative, a_programs_input_is_waited_for_by_an_event) {
     world_close(&w);
 }
 
+/* The next wait of a stream for an event fails. */
+static void refuse_event(cudaError_t code) {
+    fake.fault[FAKE_cudaStreamWaitEvent] =
+        (fake_fault){.at = fake.count[FAKE_cudaStreamWaitEvent] + 1, .code = code};
+}
+
+/* Steps of a trainer, of which each but the first is first tried with an event that is refused. */
+static void refused_steps(world *w, producer *p, cudaError_t code) {
+    for (int i = 0; i < 3; i++) {
+        if (i > 0) {
+            refuse_event(code);
+            CHECK_STATUS(way_step(w, p, WAY_DEVICE, i), QUERN_INVALID);
+            CHECK_ERROR_HAS("the application's event");
+            CHECK_ERROR_HAS("cudaStreamWaitEvent failed with");
+        }
+        CHECK_OK(way_step(w, p, WAY_DEVICE, i));
+    }
+}
+
+TEST_CASE(FakeNative, an_event_that_cuda_refuses_is_invalid_and_the_next_step_is_made) {
+    static const cudaError_t codes[] = {cudaSuccess, cudaErrorInvalidResourceHandle,
+                                        cudaErrorCapturedEvent, cudaErrorInvalidValue};
+    float weights[4][256] = {{0}};
+    for (int i = 0; i < 4; i++) {
+        world w;
+        producer p = {0};
+        REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true, .valid_length = -1}));
+        fake.schedule = FAKE_LATE;
+        w.desc.train = NULL;
+        REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+        REQUIRE(producer_begin(&p));
+        if (codes[i] != cudaSuccess)
+            refused_steps(&w, &p, codes[i]);
+        else
+            for (int k = 0; k < 3; k++) CHECK_OK(way_step(&w, &p, WAY_DEVICE, k));
+        CHECK(world_weights(&w, weights[i], 256) > 50);
+        CHECK(memcmp(weights[i], weights[0], sizeof weights[0]) == 0);
+        world_close(&w);
+        producer_end(&p);
+    }
+}
+
+TEST_CASE(FakeNative, an_event_behind_which_the_device_was_lost_loses_it) {
+    world w;
+    producer p = {0};
+    REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true, .valid_length = -1}));
+    w.desc.train = NULL;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+    REQUIRE(producer_begin(&p));
+    refuse_event(cudaErrorIllegalAddress);
+    CHECK_STATUS(way_step(&w, &p, WAY_DEVICE, 0), QUERN_DEVICE_LOST);
+    CHECK_ERROR_HAS("waiting for an event of the application");
+    CHECK_STATUS(quern_trainer_wait(w.trainer, NULL), QUERN_DEVICE_LOST);
+    world_close(&w);
+    producer_end(&p);
+    CHECK_TEXT(fake.misuse, "");
+    fake_begin();
+}
+
 TEST_CASE(FakeNative, the_cpu_has_no_such_events) {
     world w;
     int something;

@@ -101,7 +101,22 @@ quern_status cuda_stream_wait_event(quern_stream *s, backend_event *e) {
     return wait_for(s, e->handle);
 }
 
+/* What CUDA does not take for an event is the application's mistake: nothing was issued, and the
+ * stream is as well as before. */
+static quern_status event_refused(quern_status status) {
+    if (status != QUERN_INTERNAL) return status;
+    return cuda_fail(QUERN_INVALID, "the application's event is not one to wait for: %s",
+                     cuda_services()->error());
+}
+
 quern_status cuda_stream_wait_native(quern_stream *s, void *event) {
+    int previous;
     QUERN_TRY(cuda_stream_refuse_recording(s, "waiting for an event of the application"));
-    return wait_for(s, event);
+    quern_status status = device_enter(s->device, &previous);
+    if (status == QUERN_OK)
+        status =
+            event_refused(STREAM_CHECKED(s, "waiting for an event of the application",
+                                         cudaStreamWaitEvent, (s->handle, (cudaEvent_t)event, 0)));
+    device_leave(s->device, previous);
+    return status == QUERN_INVALID ? status : cuda_stream_fail(s, status);
 }
