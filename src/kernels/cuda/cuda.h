@@ -36,6 +36,10 @@ quern_status cuda_device_fail(backend_device *device, quern_status status, const
 #define CUDA_CALL(stream, name, arguments)                                                         \
     cuda_check(cuda_stream_device(stream), cuda_driver.name arguments, #name,                      \
                cuda_stream_doing(stream))
+/* Whether CUDA still takes calls for this device, the current one. A library's code does not say
+ * so: a kernel that cannot be loaded or launched has the same as a device that only a new process
+ * gets back. Waits for nothing. */
+bool cuda_device_answers(const backend_device *device);
 
 cudaStream_t cuda_stream_handle(const quern_stream *stream);
 backend_device *cuda_stream_device(const quern_stream *stream);

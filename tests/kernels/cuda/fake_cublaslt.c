@@ -193,6 +193,11 @@ static bool aux_fits(const operation *o, const layout *d) {
     return !has(o, AUX) || (o->aux_pitch % unit == 0 && o->aux_pitch >= (int64_t)d->rows);
 }
 
+static cublasStatus_t refusal(void) {
+    return fake_cublaslt.refusal != CUBLAS_STATUS_SUCCESS ? fake_cublaslt.refusal
+                                                          : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
 static bool supported(const operation *o, const layout *d) {
     if (o->epilogue == CUBLASLT_EPILOGUE_DEFAULT) return true;
     if (fake_cublaslt.no_aux && has(o, AUX)) return false;
@@ -215,7 +220,7 @@ static cublasStatus_t heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t od
         (fake_cublaslt.invalid == 2 && o->epilogue != CUBLASLT_EPILOGUE_DEFAULT))
         return CUBLAS_STATUS_INVALID_VALUE;
     if (fake_cublaslt.aligned_only && p->alignment < 16) return CUBLAS_STATUS_NOT_SUPPORTED;
-    if (!supported(o, d)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!supported(o, d)) return refusal();
     for (int i = 0; i < wanted && i < fake_cublaslt.proposals; i++) {
         cublasLtMatmulHeuristicResult_t *r = &results[(*count)++];
         memset(r, 0, sizeof *r);
@@ -393,7 +398,7 @@ static cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t od, c
         return CUBLAS_STATUS_INVALID_VALUE;
     check_call(o, algorithm, (const void *const[]){pa, pb, pd, o->bias, o->aux}, workspace, bytes);
     if (fake_cublaslt.library.misuse[0] != 0) return CUBLAS_STATUS_INVALID_VALUE;
-    if (fake_cublaslt.broken >> algorithm->data[1] & 1) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (fake_cublaslt.broken >> algorithm->data[1] & 1) return refusal();
     note_operand(pa, a);
     memset(workspace, 0xFF, workspace_of(algorithm->data[1]));
     for (int32_t i = 0; i < d->batch; i++)

@@ -19,13 +19,15 @@ typedef struct fake_cublaslt_state {
     int proposals;   /* that the heuristic gives */
     size_t version;
     int64_t products, epilogue_products, aux_products, heuristics;
-    uint64_t last_index;   /* of the algorithm of the last product: which proposal it was */
-    bool tf32;             /* some product was allowed to use it */
-    uint32_t broken;       /* bit i: a product by proposal i fails */
-    bool aligned_only;     /* there are algorithms for operands on 16 bytes only */
-    int invalid;           /* what the heuristic calls so: 1 all, 2 every epilogue */
-    int64_t taken_ns;      /* by all products: proposal 1 is the fastest, 2 the next */
-    int64_t zeros, stayed; /* products of zeros; with the same operand as the one before */
+    uint64_t last_index;    /* of the algorithm of the last product: which proposal it was */
+    bool tf32;              /* some product was allowed to use it */
+    uint32_t broken;        /* bit i: a product by proposal i fails */
+    cublasStatus_t refusal; /* what that fails with, and a question for what there is not; 0: not
+                               supported */
+    bool aligned_only;      /* there are algorithms for operands on 16 bytes only */
+    int invalid;            /* what the heuristic calls so: 1 all, 2 every epilogue */
+    int64_t taken_ns;       /* by all products: proposal 1 is the fastest, 2 the next */
+    int64_t zeros, stayed;  /* products of zeros; with the same operand as the one before */
     const void *last_a;
 } fake_cublaslt_state;
 extern fake_cublaslt_state fake_cublaslt;

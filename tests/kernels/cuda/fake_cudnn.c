@@ -232,6 +232,11 @@ static bool graph_of(descriptor *d) {
     return true;
 }
 
+static cudnnStatus_t refusal(void) {
+    return fake_cudnn.refusal != CUDNN_STATUS_SUCCESS ? fake_cudnn.refusal
+                                                      : CUDNN_STATUS_NOT_SUPPORTED;
+}
+
 static cudnnStatus_t finalise_plan(descriptor *d) {
     const attribute *configuration = get(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
     if (get(d, CUDNN_ATTR_EXECUTION_PLAN_HANDLE) == NULL) return CUDNN_STATUS_BAD_PARAM;
@@ -240,8 +245,7 @@ static cudnnStatus_t finalise_plan(descriptor *d) {
         fake_cudnn.planned++;
     }
     if (d->graph.count == 0) return CUDNN_STATUS_BAD_PARAM;
-    return fake_cudnn.refused >> d->graph.engine & 1 ? CUDNN_STATUS_NOT_SUPPORTED
-                                                     : CUDNN_STATUS_SUCCESS;
+    return fake_cudnn.refused >> d->graph.engine & 1 ? refusal() : CUDNN_STATUS_SUCCESS;
 }
 
 static cudnnStatus_t finalise(cudnnBackendDescriptor_t object) {
@@ -360,7 +364,7 @@ static cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan
     fake_cudnn_run run;
     if (handle == NULL) return CUDNN_STATUS_BAD_PARAM;
     const cudnnStatus_t status = fake_cudnn_describe(plan, pack, &run);
-    if (fake_cudnn.broken >> of(plan)->graph.knob & 1) return CUDNN_STATUS_NOT_SUPPORTED;
+    if (fake_cudnn.broken >> of(plan)->graph.knob & 1) return refusal();
     return status == CUDNN_STATUS_SUCCESS ? fake_cudnn_perform(&run) : status;
 }
 

@@ -16,11 +16,12 @@ enum { FAKE_CUDNN_ENGINES = 4 };
 
 typedef struct fake_cudnn_state {
     fake_library library;
-    uint32_t refused; /* bit i: plans of engine i cannot be finalised */
-    bool silent;      /* the heuristics propose nothing */
-    bool absent;      /* the library cannot be loaded */
-    int32_t knobs;    /* settings in which each engine is proposed; 0: one */
-    uint32_t broken;  /* bit i: an execution with setting i fails */
+    uint32_t refused;      /* bit i: plans of engine i cannot be finalised */
+    bool silent;           /* the heuristics propose nothing */
+    bool absent;           /* the library cannot be loaded */
+    int32_t knobs;         /* settings in which each engine is proposed; 0: one */
+    uint32_t broken;       /* bit i: an execution with setting i fails */
+    cudnnStatus_t refusal; /* what both fail with; 0: not supported */
     int64_t planned, loaded, executed;
     int64_t taken_ns;               /* by all executions: setting 2 is the fastest, 1 the next */
     int32_t last_engine, last_knob; /* of the last execution */

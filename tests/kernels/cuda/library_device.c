@@ -12,6 +12,7 @@ static backend_device device = {.name = "Fake H200", .capability = 90};
 static int64_t live;
 static size_t device_bytes;
 static int64_t (*clock_ns)(void);
+static bool refuses;
 static int64_t replayed_ns; /* by launches of captures, whose work has run when it was captured */
 
 static int64_t now(void) { return replayed_ns + (clock_ns != NULL ? clock_ns() : 0); }
@@ -47,7 +48,10 @@ void library_device_begin(const library_device_desc *desc) {
     clock_ns = desc->clock_ns;
     replayed_ns = 0;
     live = 0;
+    refuses = false;
 }
+
+void library_device_lose(void) { refuses = true; }
 
 int64_t library_device_live(void) { return live; }
 
@@ -101,6 +105,11 @@ static cudaError_t fake_get_last_error(void) { return cudaSuccess; }
 static const char *fake_error_name(cudaError_t code) {
     (void)code;
     return "a CUDA error";
+}
+
+static cudaError_t fake_memory_info(size_t *free_bytes, size_t *total_bytes) {
+    *free_bytes = *total_bytes = (size_t)device.memory_bytes;
+    return refuses ? cudaErrorIllegalAddress : cudaSuccess;
 }
 
 static cudaError_t fake_malloc(void **pointer, size_t bytes) {
@@ -207,6 +216,7 @@ const cuda_driver_table cuda_driver = {
     .cudaGetLastError = fake_get_last_error,
     .cudaGetErrorName = fake_error_name,
     .cudaGetErrorString = fake_error_name,
+    .cudaMemGetInfo = fake_memory_info,
     .cudaMalloc = fake_malloc,
     .cudaFree = fake_free,
     .cudaMemsetAsync = fake_memset,

@@ -20,6 +20,9 @@ void library_device_begin(const library_device_desc *desc);
 /* As closing the device does. */
 void library_device_end(void);
 
+/* CUDA refuses all from now on, as behind an illegal address. */
+void library_device_lose(void);
+
 /* cudaMalloc that have not been freed. */
 int64_t library_device_live(void);
 

@@ -23,22 +23,38 @@ static const subject subjects[] = {
 };
 enum { SUBJECTS = sizeof subjects / sizeof subjects[0] };
 
+typedef enum failing {
+    FAILING_LOST,  /* the device is lost, and the code says it */
+    FAILING_WELL,  /* the same code, of a device that CUDA still takes calls for */
+    FAILING_MEMORY /* out of memory */
+} failing;
+
+/* A lost device is said to be, and only such a one. */
+static bool is_told(quern_status status, failing how) {
+    if (strstr(quern_error(), "cannot be loaded: planned") != NULL) return true;
+    if (how == FAILING_LOST) return status == QUERN_DEVICE_LOST;
+    if (how == FAILING_WELL) return status == QUERN_INTERNAL || status == QUERN_UNSUPPORTED;
+    return status == QUERN_DEVICE_MEMORY || status == QUERN_HOST_MEMORY;
+}
+
 /* False when the n-th call was never made: the last. */
-static bool fail_call(const subject *s, int64_t n, bool for_ever, bool out_of_memory) {
+static bool fail_call(const subject *s, int64_t n, bool for_ever, failing how) {
     library_world w;
     library_begin(&(library_device_desc){0});
     s->library->fail_at = n;
     s->library->for_ever = for_ever;
-    s->library->out_of_memory = out_of_memory;
+    s->library->out_of_memory = how == FAILING_MEMORY;
+    if (how == FAILING_LOST) s->library->when_lost = library_device_lose;
     library_world_begin(&w, s->op, s->c, QUERN_F32);
     const bool fired = s->library->fired > 0;
     s->library->fail_at = 0;
     if (w.status != QUERN_OK) {
         CHECK_SAY(fired, "%s: call %d: %s", s->c->label, (int)n, quern_error());
         CHECK_SAY(quern_error()[0] != 0, "%s: call %d left no sentence", s->c->label, (int)n);
-        CHECK(w.status == QUERN_DEVICE_LOST || w.status == QUERN_UNSUPPORTED ||
-              w.status == QUERN_DEVICE_MEMORY || w.status == QUERN_HOST_MEMORY);
+        CHECK_SAY(is_told(w.status, how), "%s: call %d: %s", s->c->label, (int)n, quern_error());
     } else {
+        CHECK_SAY(!fired || how != FAILING_LOST, "%s: call %d: nobody was told of a lost device",
+                  s->c->label, (int)n);
         CHECK_SAY(library_world_is_right(&w), "%s: call %d: wrong numbers", s->c->label, (int)n);
     }
     library_world_end(&w);
@@ -48,9 +64,10 @@ static bool fail_call(const subject *s, int64_t n, bool for_ever, bool out_of_me
 
 TEST_CASE(CudaLibraries, any_call_of_a_library_may_fail) {
     for (int i = 0; i < SUBJECTS; i++)
-        for (int kind = 0; kind < 4; kind++) {
+        for (int kind = 0; kind < 6; kind++) {
             int64_t n = 1;
-            while (fail_call(&subjects[i], n, kind % 2 != 0, kind / 2 != 0) && !quern_test_failed())
+            while (fail_call(&subjects[i], n, kind % 2 != 0, (failing)(kind / 2)) &&
+                   !quern_test_failed())
                 n++;
             CHECK_SAY(n > 20, "%s makes only %d calls", subjects[i].c->label, (int)n);
         }
@@ -195,6 +212,50 @@ TEST_CASE(CudaLibraries, only_engines_that_keep_their_promises_are_taken) {
     run_right(QUERN_OP_ID_conv2d, &library_conv2d, QUERN_BF16);
     CHECK(fake_cudnn.last_engine == 3);
     library_end();
+}
+
+/* The code of a lost device, of a device that is well: another engine, other products. */
+TEST_CASE(CudaLibraries, what_cannot_be_loaded_is_passed_over_and_the_device_is_kept) {
+    static const cudnnStatus_t engines[] = {CUDNN_STATUS_EXECUTION_FAILED,
+                                            CUDNN_STATUS_EXECUTION_FAILED_CUDA_DRIVER,
+                                            CUDNN_STATUS_NOT_INITIALIZED};
+    static const cublasStatus_t products[] = {
+        CUBLAS_STATUS_EXECUTION_FAILED, CUBLAS_STATUS_MAPPING_ERROR, CUBLAS_STATUS_NOT_INITIALIZED};
+    for (int i = 0; i < 3; i++) {
+        library_begin(&(library_device_desc){0});
+        fake_cudnn.refusal = engines[i];
+        fake_cudnn.refused = 1; /* the others give other bits, or reduce in half */
+        run_right(QUERN_OP_ID_conv2d, &library_conv2d, QUERN_BF16);
+        CHECK(fake_cudnn.last_engine == 3);
+        fake_cublaslt.refusal = products[i];
+        fake_cublaslt.plain_only = true;
+        run_right(QUERN_OP_ID_linear_relu, &library_linear_relu, QUERN_F32);
+        CHECK(fake_cublaslt.epilogue_products == 0);
+        library_end();
+    }
+}
+
+/* The same codes of a device that CUDA refuses: no other engine is tried. */
+TEST_CASE(CudaLibraries, what_a_lost_device_refuses_is_no_answer) {
+    for (int i = 0; i < 2; i++) {
+        library_world w;
+        library_begin(&(library_device_desc){0});
+        library_device_lose();
+        fake_cudnn.refused = 1;
+        fake_cudnn.refusal = CUDNN_STATUS_EXECUTION_FAILED;
+        fake_cublaslt.plain_only = true;
+        fake_cublaslt.refusal = CUBLAS_STATUS_EXECUTION_FAILED;
+        if (i == 0)
+            library_world_begin(&w, QUERN_OP_ID_conv2d, &library_conv2d, QUERN_BF16);
+        else
+            library_world_begin(&w, QUERN_OP_ID_linear_relu, &library_linear_relu, QUERN_F32);
+        CHECK_STATUS(w.status, QUERN_DEVICE_LOST);
+        CHECK_ERROR_HAS(i == 0 ? "cudnnBackendFinalize failed with 5000"
+                               : "cublasLtMatmulAlgoGetHeuristic failed with 13");
+        CHECK(fake_cudnn.planned < 2 && fake_cublaslt.heuristics < 2);
+        library_world_end(&w);
+        library_end();
+    }
 }
 
 static void count_lines(void *self, quern_log_level level, const char *sentence) {

@@ -27,6 +27,21 @@ static void run_matmul(void) { run_right(QUERN_OP_ID_matmul, &library_matmul); }
 static void run_linear(void) { run_right(QUERN_OP_ID_linear, &library_linear); }
 static void run_conv2d(void) { run_right(QUERN_OP_ID_conv2d, &library_conv2d); }
 
+/* A kernel that cannot be launched is no choice, and takes no device with it. */
+TEST_CASE(CudaMeasure, what_fails_on_a_device_that_is_well_is_no_choice) {
+    library_begin(&(library_device_desc){.tune = true});
+    fake_cublaslt.broken = 1u << 1;
+    fake_cublaslt.refusal = CUBLAS_STATUS_EXECUTION_FAILED;
+    run_matmul();
+    CHECK(fake_cublaslt.last_index == 2);
+    fake_cudnn.knobs = 3;
+    fake_cudnn.broken = 1u << 2;
+    fake_cudnn.refusal = CUDNN_STATUS_EXECUTION_FAILED;
+    run_conv2d();
+    CHECK(fake_cudnn.last_knob == 1);
+    library_end();
+}
+
 TEST_CASE(CudaMeasure, takes_the_fastest_product_that_works_on_random_operands_in_turn) {
     static const uint64_t expected[] = {1, 2, 0}; /* by what fails */
     static const uint32_t broken[] = {0, 1u << 1, 1u << 1 | 1u << 2};

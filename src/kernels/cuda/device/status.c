@@ -27,6 +27,7 @@ static const struct {
     {cudaErrorStreamCaptureIsolation, QUERN_INTERNAL},
     {cudaErrorStreamCaptureImplicit, QUERN_INTERNAL},
     {cudaErrorStreamCaptureWrongThread, QUERN_INTERNAL},
+    {cudaErrorCapturedEvent, QUERN_INTERNAL},
     {cudaErrorNotSupported, QUERN_UNSUPPORTED},
     {cudaErrorNoKernelImageForDevice, QUERN_UNSUPPORTED},
     {cudaErrorInvalidKernelImage, QUERN_UNSUPPORTED},
@@ -74,6 +75,15 @@ quern_status cuda_check(backend_device *device, cudaError_t code, const char *ca
     if (status != QUERN_DEVICE_LOST)
         IGNORED(cudaGetLastError, ()); /* else the next check of a launch would find it */
     return cuda_device_fail(device, status, call, (int)code, words, what);
+}
+
+/* Behind an error that stays, each call returns it: this one needs no stream, changes nothing. */
+bool cuda_device_answers(const backend_device *device) {
+    size_t free_bytes, total_bytes;
+    if (atomic_load(&device->lost) != 0) return false;
+    if (cuda_driver.cudaMemGetInfo(&free_bytes, &total_bytes) != cudaSuccess) return false;
+    IGNORED(cudaGetLastError, ()); /* what the library has left there is its own */
+    return true;
 }
 
 void cuda_teardown_begin(cuda_teardown *teardown, backend_device *device) {

@@ -2,9 +2,9 @@
 
 #include <stdio.h>
 
-/* Hundreds stand for kinds: 2xxx a bad parameter, 3xxx not supported, 4xxx internal, 5xxx on the
- * device. */
-static quern_status status_of(cudnnStatus_t code) {
+/* Thousands stand for kinds: 1xxx not initialized, 2xxx a bad parameter, 3xxx not supported, 4xxx
+ * internal, 5xxx on the device: an engine that could not be loaded, if the device is well. */
+static quern_status status_of(const backend_device *device, cudnnStatus_t code) {
     if (code == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) return QUERN_DEVICE_MEMORY;
     if (code == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED) return QUERN_HOST_MEMORY;
     if (code == CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH ||
@@ -13,28 +13,32 @@ static quern_status status_of(cudnnStatus_t code) {
         return QUERN_UNSUPPORTED;
     if (code == CUDNN_STATUS_SUCCESS) return QUERN_OK;
     switch ((int)code / 1000) {
-    case 1: return QUERN_DEVICE_LOST; /* not initialized */
+    case 1: return cuda_device_answers(device) ? QUERN_UNSUPPORTED : QUERN_DEVICE_LOST;
     case 3: return QUERN_UNSUPPORTED;
-    case 5: return QUERN_DEVICE_LOST;
+    case 5: return cuda_device_answers(device) ? QUERN_INTERNAL : QUERN_DEVICE_LOST;
     default: return QUERN_INTERNAL;
     }
 }
 
-quern_status cudnn_check(backend_device *device, const cudnn_table *table, cudnnStatus_t code,
-                         const char *call, const char *what) {
+static quern_status fail(backend_device *device, const cudnn_table *table, quern_status status,
+                         cudnnStatus_t code, const char *call, const char *what) {
     char own[300] = "", words[400];
-    const quern_status status = status_of(code);
-    if (status == QUERN_OK) return QUERN_OK;
     table->cudnnGetLastErrorString(own, sizeof own);
     snprintf(words, sizeof words, "%s%s%s", table->cudnnGetErrorString(code),
              own[0] != 0 ? ": " : "", own);
     return cuda_device_fail(device, status, call, (int)code, words, what);
 }
 
+quern_status cudnn_check(backend_device *device, const cudnn_table *table, cudnnStatus_t code,
+                         const char *call, const char *what) {
+    const quern_status status = status_of(device, code);
+    return status == QUERN_OK ? QUERN_OK : fail(device, table, status, code, call, what);
+}
+
 quern_status cudnn_ask(backend_device *device, const cudnn_table *table, cudnnStatus_t code,
                        const char *call, const char *what, bool *yes) {
-    const quern_status status = status_of(code);
+    const quern_status status = status_of(device, code);
     *yes = status == QUERN_OK;
-    if (status == QUERN_UNSUPPORTED || status == QUERN_INTERNAL) return QUERN_OK;
-    return cudnn_check(device, table, code, call, what);
+    if (*yes || status == QUERN_UNSUPPORTED || status == QUERN_INTERNAL) return QUERN_OK;
+    return fail(device, table, status, code, call, what);
 }
