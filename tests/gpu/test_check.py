@@ -42,10 +42,11 @@ def checkpoint(step):
     (place / "manifest.json").write_text("{}")
 if mode == "early" and run.name == "killed":
     sys.exit(4)
+to_be_killed = run.name == "killed" and not resumed
+if to_be_killed and mode == "late":  # before the first, which it is killed for
+    checkpoint(steps)
 checkpoint(1000)
-if run.name == "killed" and not resumed:
-    if mode == "late":
-        checkpoint(steps)
+if to_be_killed:
     time.sleep(900)
 checkpoint(steps)
 """
