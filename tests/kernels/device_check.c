@@ -90,7 +90,8 @@ static void compare_bits(const op_world *a, const op_world *b, const char *what)
         if (x->data == NULL) continue;
         double *left = read_view(x), *right = read_view(y);
         HELD(memcmp(left, right, (size_t)x->count * sizeof *left) == 0,
-             "%s: %s: other bits in %s %d", a->c->label, what, output ? "output" : "gradient", n);
+             "%s: %s: other bits in %s %d, %s", a->c->label, what, output ? "output" : "gradient",
+             output ? n : n - a->output_count, quern_dtype_name(x->dtype));
         free(left);
         free(right);
     }

@@ -2,6 +2,7 @@
 #include "compile.h"
 
 #include "../base/size.h"
+#include "../device/teardown.h"
 
 #include "../../kernels/task.h"
 
@@ -35,11 +36,8 @@ static void owned_release(quern_program *p) {
 
 void quern_program_destroy(quern_program *p) {
     if (!p) return;
-    if (p->owned) {
-        /* what is still running reads this memory; its failure has nobody left to hear it */
-        const quern_status s = device_wait_stream(p->graph->device, p->graph->device->stream);
-        (void)s;
-    }
+    if (p->owned) /* what is still running reads this memory */
+        device_wait_last(p->graph->device, p->graph->device->stream);
     owned_release(p);
     for (int32_t i = 0; i < p->node_count; i++)
         if (p->nodes[i].kernel && p->nodes[i].kernel->drop && p->nodes[i].plan)

@@ -4,6 +4,7 @@
  * bits do not depend on the backend and the host needs little memory for it. */
 #include "initialize.h"
 
+#include "../device/teardown.h"
 #include "../graph/parameters.h"
 #include "draw.h"
 
@@ -92,8 +93,7 @@ void quern_parameters_destroy(quern_parameters *parameters) {
     if (!parameters) return;
     const quern_host *host = parameters->graph->host;
     /* Work issued earlier (the clearing of these blocks, a program's pass) still writes to them. */
-    const quern_status last = device_wait_stream(device_of(parameters), stream_of(parameters));
-    (void)last;
+    device_wait_last(device_of(parameters), stream_of(parameters));
     parameters_release(parameters);
     memory_release(host, parameters, 1, sizeof *parameters);
 }

@@ -5,6 +5,7 @@
  * for its old record, and learns from it how far the step is and whether an update was refused. */
 #include "optimizer.h"
 #include "../base/text.h"
+#include "../device/teardown.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -77,8 +78,7 @@ void quern_optimizer_destroy(quern_optimizer *optimizer) {
     if (!o) return;
     const quern_backend *backend = o->device->backend;
     /* What was issued still uses the blocks below; after a failure it is dropped. */
-    const quern_status last = device_wait_stream(o->device, o->stream);
-    (void)last;
+    device_wait_last(o->device, o->stream);
     optimizer_release(&o->bound);
     for (int32_t i = 0; i < RUN_AHEAD; i++)
         if (o->events[i]) backend->event_destroy(o->events[i]);

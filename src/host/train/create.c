@@ -1,5 +1,6 @@
 /* create.c - the trainer object: everything is checked, planned and allocated here, and given back
  * in destroy in reverse order. */
+#include "../device/teardown.h"
 #include "precision.h"
 #include "trainer.h"
 
@@ -190,11 +191,10 @@ static void device_release(quern_trainer *t, void *block, size_t bytes) {
 
 void quern_trainer_destroy(quern_trainer *t) {
     if (!t) return;
-    records_drain_silently(t);
+    records_drain_last(t);
     save_release(t); /* what was handed over is written; callbacks may be looked at until then */
     callbacks_close(t);
-    const quern_status rest = device_wait_stream(t->device, t->stream);
-    if (rest != QUERN_OK) log_write(t->host, QUERN_LOG_WARNING, "%s", quern_error());
+    device_wait_last(t->device, t->stream);
     upload_release(t);
     feed_release(t, &t->train_feed);
     feed_release(t, &t->eval_feed);

@@ -3,6 +3,8 @@
  * after a lost device no call but teardown. */
 #include "fault_run.h"
 #include "quern_test.h"
+#include "host/base/report.h"
+#include "train/world.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,7 +43,7 @@ static void check_cuda(const fault_run_desc *d, const fault_run *r) {
         CHECK_SAY((r->status == QUERN_OK || (r->status == QUERN_DEVICE_LOST && told)) && logged,
                   "%s: not logged: %s", name, r->sentence);
     else if (r->status == QUERN_OK) /* a wait behind which nothing is read any more */
-        CHECK_SAY(d->call == FAKE_cudaStreamSynchronize, "%s: nobody was told", name);
+        CHECK_SAY(d->call == FAKE_cudaStreamSynchronize && logged, "%s: nobody was told", name);
     else
         CHECK_SAY(told, "%s is not in: %s", name, r->sentence);
 }
@@ -173,6 +175,72 @@ TEST_CASE(FakeFaults, a_librarys_failing_teardown_is_logged) {
             fail_teardown(d, k == 2 ? cases[i].last : cases[i].any);
         }
     }
+}
+
+typedef struct heard {
+    int count;
+    char sentence[512]; /* the last warning */
+} heard;
+
+static void hear(void *self, quern_log_level level, const char *sentence) {
+    heard *h = self;
+    if (level != QUERN_LOG_WARNING) return;
+    h->count++;
+    snprintf(h->sentence, sizeof h->sentence, "%s", sentence);
+}
+
+static void plan_wait(cudaError_t code) {
+    fake.fault[FAKE_cudaStreamSynchronize] =
+        (fake_fault){.at = fake.count[FAKE_cudaStreamSynchronize] + 1, .code = code};
+}
+
+typedef enum owner { OWNER_PROGRAM, OWNER_PARAMETERS, OWNER_TRAINER, OWNERS } owner;
+
+/* Work is under way when its owner is destroyed, and the wait for it fails. */
+static void destroy_failing(owner who, cudaError_t code, heard *h) {
+    world w;
+    quern_parameters *values = NULL;
+    quern_program *program = NULL;
+    quern_host host = quern_host_default();
+    host.log = (quern_log_sink){hear, h};
+    fake_begin();
+    fake.schedule = FAKE_LATE;
+    REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true, .host = host, .valid_length = -1}));
+    w.desc.train = NULL;
+    CHECK_OK(quern_parameters_create(&values, w.graph, NULL));
+    CHECK_OK(quern_program_create(
+        &program, &(quern_program_desc){.graph = w.graph, .parameters = values, .batch_size = 4}));
+    CHECK_OK(quern_trainer_create(&w.trainer, &w.desc));
+    CHECK_OK(quern_program_forward(program, 0));
+    (void)quern_fail(QUERN_INVALID, "of before");
+    h->count = 0;
+    plan_wait(code);
+    if (who == OWNER_TRAINER) {
+        quern_trainer_destroy(w.trainer);
+        w.trainer = NULL;
+    }
+    if (who == OWNER_PARAMETERS) {
+        quern_parameters_destroy(values);
+        values = NULL;
+    }
+    quern_program_destroy(program);
+    CHECK_SAY(h->count == 1, "%d warnings, the last: %s", h->count, h->sentence);
+    CHECK_TEXT(quern_error(), "of before");
+    quern_parameters_destroy(values);
+    world_close(&w);
+    CHECK_SAY(h->count == 1, "%d warnings at the end: %s", h->count, h->sentence);
+    fake_begin();
+}
+
+TEST_CASE(FakeFaults, a_failure_that_a_destroy_meets_is_logged_once) {
+    static const cudaError_t codes[] = {cudaErrorInvalidValue, cudaErrorIllegalAddress};
+    for (int who = 0; who < OWNERS; who++)
+        for (int i = 0; i < 2; i++) {
+            heard h = {0};
+            destroy_failing((owner)who, codes[i], &h);
+            CHECK_HAS(h.sentence, "cudaStreamSynchronize failed with");
+            CHECK_HAS(h.sentence, "on CUDA device 0 (Fake H200)");
+        }
 }
 
 /* Call, code, op, step, device: one kind of call a row. */

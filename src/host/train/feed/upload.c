@@ -12,6 +12,7 @@
  *
  * The host waits for neither. Where the device's memory is the host's there is no such stream: the
  * one copy into the inputs is all there is to do. */
+#include "../../device/teardown.h"
 #include "../trainer.h"
 
 /* One slot: a whole batch of every input of the graph. */
@@ -109,13 +110,8 @@ quern_status upload_issue(quern_trainer *t, const feed *f, const void *const *da
 void upload_settle(quern_trainer *t) {
     upload *u = &t->upload;
     if (u->issued == 0) return;
-    error_text text;
-    error_save(&text);
     /* Of a copy that failed the compute stream has heard by an event, and told. */
-    const quern_status rest = device_wait_stream(t->device, u->stream);
-    if (rest != QUERN_OK && rest != QUERN_DEVICE_LOST)
-        log_write(t->host, QUERN_LOG_WARNING, "the copy stream: %s", quern_error());
-    error_restore(&text);
+    device_wait_last(t->device, u->stream);
     for (int32_t i = 0; i < UPLOAD_SLOTS; i++) u->slots[i].used = false;
     u->issued = 0;
 }

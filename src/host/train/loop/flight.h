@@ -51,6 +51,8 @@ QUERN_MUST_CHECK quern_status records_make_room(quern_trainer *t);
 QUERN_MUST_CHECK quern_status records_drain(quern_trainer *t);
 /* After a failure: counters are brought up to date, nothing fires, slots come back. */
 void records_drain_silently(quern_trainer *t);
+/* The same in a destroy: what failed since the last call goes to the log. */
+void records_drain_last(quern_trainer *t);
 /* The log event for what came since the last one. */
 QUERN_MUST_CHECK quern_status records_log(quern_trainer *t);
 /* So many attempts in a row that are not finite are skipped by the device; one more freezes it. */

@@ -6,6 +6,7 @@
  * run alone, never of timing. */
 #include "../trainer.h"
 #include "../../base/text.h"
+#include "../../device/teardown.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -235,13 +236,23 @@ quern_status records_drain(quern_trainer *t) {
     return wait_tell(&w);
 }
 
-void records_drain_silently(quern_trainer *t) {
+static void take_all(quern_trainer *t) {
     while (t->in_flight_count > 0) {
         attempt a;
         task_record record = {0};
         if (record_take(t, &a, &record) == QUERN_OK) record_account(t, &a, &record);
         slots_return(&a);
     }
+}
+
+void records_drain_last(quern_trainer *t) {
+    take_all(t);
+    device_wait_last(t->device, t->stream);
+    upload_settle(t);
+}
+
+void records_drain_silently(quern_trainer *t) {
+    take_all(t);
     /* The failure has been told: the stream is well again for others who use the device. */
     const quern_status rest = device_wait_stream(t->device, t->stream);
     (void)rest;
