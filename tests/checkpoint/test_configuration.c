@@ -94,6 +94,37 @@ TEST_CASE(CheckpointConfiguration, long_keys_and_values_are_cut_and_deep_ones_co
     CHECK(!exact && s.count == 1);
 }
 
+/* A value is cut to 255 bytes, the last three of them dots, wherever jansson begins a piece of it.
+ */
+static void expect_cut(const char *value, const char *shown) {
+    char before[1100], now[1100], changes[2100];
+    snprintf(before, sizeof before, "{\"a\": %s}", value);
+    snprintf(now, sizeof now, "{\"a\": 0, \"b\": %s}", value);
+    snprintf(changes, sizeof changes, "[a|%s|0|broken][b||%s|broken]", shown, shown);
+    expect(before, now, changes, false);
+}
+
+TEST_CASE(CheckpointConfiguration, a_long_value_is_cut_with_dots_and_holds_nothing_else) {
+    char value[1024], shown[256];
+    snprintf(value, sizeof value, "\"%0300d\"", 7);
+    snprintf(shown, sizeof shown, "\"%0251d...", 0);
+    expect_cut(value, shown);
+    snprintf(value, sizeof value, "\"%0253d\"", 7); /* just fits */
+    expect_cut(value, value);
+    snprintf(value, sizeof value, "\"%0254d\"", 7);
+    expect_cut(value, shown);
+    size_t length = 0;
+    for (int i = 0; i < 200; i++)
+        length += (size_t)snprintf(value + length, sizeof value - length, "%s12", i ? "," : "[");
+    snprintf(value + length, sizeof value - length, "]");
+    snprintf(shown, sizeof shown, "%.252s...", value);
+    expect_cut(value, shown);
+    /* within a character of two bytes, of which none is halved */
+    snprintf(value, sizeof value, "\"%0250d\u00e9\u00e9\u00e9\"", 0);
+    snprintf(shown, sizeof shown, "\"%0250d...", 0);
+    expect_cut(value, shown);
+}
+
 TEST_CASE(CheckpointConfiguration, what_is_no_object_is_refused) {
     bool exact = true;
     CHECK_STATUS(quern_checkpoint_compare("{", "{}", &exact, NULL, NULL), QUERN_INPUT);

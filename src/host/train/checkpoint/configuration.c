@@ -11,6 +11,7 @@
 
 #define KEY_BYTES 512
 #define VALUE_BYTES 256
+#define SENTENCE_BYTES (KEY_BYTES + 2 * VALUE_BYTES + 128)
 #define DEPTH_MAX 16
 
 /* Keys, by their last part, that decide when to stop, to look, to save or to report, or how the
@@ -119,22 +120,33 @@ typedef struct comparison {
     void *context;
 } comparison;
 
-/* Compact and cut; "" for a missing value. */
-static void value_text(const json_t *value, char *to) {
-    size_t bytes = 0;
-    if (value != NULL) {
-        bytes = json_dumpb(value, to, VALUE_BYTES - 1,
-                           JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
-        if (bytes > VALUE_BYTES - 1) {
-            memcpy(to + VALUE_BYTES - 4, "...", 3);
-            bytes = VALUE_BYTES - 1;
-        }
+/* Of what does not fit the beginning, up to a whole character, with room for "...". */
+static int add_piece(const char *piece, size_t bytes, void *to) {
+    text *t = to;
+    const size_t room = t->capacity - 1 - t->length;
+    t->overflow = bytes > room;
+    memcpy(t->data + t->length, piece, t->overflow ? room : bytes);
+    t->length += t->overflow ? room : bytes;
+    if (t->overflow) {
+        t->length -= 3;
+        while ((t->data[t->length] & 0xC0) == 0x80) t->length--;
+        memcpy(t->data + t->length, "...", 3);
+        t->length += 3;
     }
-    to[bytes] = '\0';
+    t->data[t->length] = '\0';
+    return t->overflow ? -1 : 0; /* no more pieces */
+}
+
+/* Compact and cut; "" for a missing value. */
+static void value_text(const json_t *value, char to[VALUE_BYTES]) {
+    text t = text_over(to, VALUE_BYTES);
+    if (value == NULL) return;
+    (void)json_dump_callback(value, add_piece, &t,
+                             JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 }
 
 static void report_change(comparison *c, const json_t *before, const json_t *now) {
-    char before_text[VALUE_BYTES], now_text[VALUE_BYTES], sentence[KEY_BYTES + 2 * VALUE_BYTES];
+    char before_text[VALUE_BYTES], now_text[VALUE_BYTES], sentence[SENTENCE_BYTES];
     if (is_unknown(c->key, before, now)) return;
     const bool exact = is_harmless(c->key);
     c->exact = c->exact && exact;
