@@ -306,4 +306,6 @@ void emulation_set_order(emulation_order chosen) {
     emulation::seed = 20240229;
 }
 
+emulation_order emulation_order_now(void) { return emulation::order; }
+
 int64_t emulation_launches(void) { return emulation::launch_count; }

@@ -17,6 +17,7 @@ typedef enum emulation_order {
 
 /* Of the blocks of the launches to come, and of the threads of a block. */
 void emulation_set_order(emulation_order order);
+emulation_order emulation_order_now(void);
 int64_t emulation_launches(void); /* so far */
 
 /* A stream; its fault, as the status and sentence that waiting for it would give. */

@@ -33,6 +33,20 @@ bool device_order(device_order_kind order) {
     return true;
 }
 
+/* Two orders under one name would compare a kernel with itself. */
+TEST_CASE(EmulatedDevice, takes_each_order_that_is_asked_for) {
+    static const struct {
+        device_order_kind asked;
+        emulation_order taken;
+    } orders[] = {{DEVICE_ORDER_REVERSE, EMULATION_REVERSE},
+                  {DEVICE_ORDER_SEEDED, EMULATION_SEEDED},
+                  {DEVICE_ORDER_FORWARD, EMULATION_FORWARD}};
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        CHECK(device_order(orders[i].asked));
+        CHECK(emulation_order_now() == orders[i].taken);
+    }
+}
+
 #define OP_ALIAS(op)
 #define OP_CASES(op, forward, backward)                                                            \
     extern void op_cases_##op(void);                                                               \
