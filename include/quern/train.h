@@ -89,11 +89,12 @@ typedef struct quern_save_desc {
     bool two_snapshots; /* a save need not wait for the one before, for twice the host memory */
     bool resume;        /* from the newest whole checkpoint of `directory`, if there is one; of a
                            stream that cannot start again the first samples are read and dropped.
-                           Other data (of a set in memory, also other samples of the same shape:
-                           some are compared), metrics, evaluation sets or optimizer: INPUT. What
-                           else has changed, what the model's ops compute included, is logged, and
-                           whether it breaks exactness; with another batch_size the epoch goes on
-                           with the batch that holds the sample where it stood */
+                           Other data, of training or of an evaluation set (of one in memory also
+                           other samples of the same shape: some are compared), metrics, evaluation
+                           sets or optimizer: INPUT. What else has changed, what the model's ops
+                           compute included, is logged, and whether it breaks exactness; with
+                           another batch_size the epoch goes on with the batch that holds the sample
+                           where it stood */
 } quern_save_desc;
 
 typedef struct quern_trainer_desc {

@@ -59,6 +59,17 @@ TEST_CASE(CheckpointConfiguration, samples_are_compared_where_both_sides_know_th
            false);
 }
 
+TEST_CASE(CheckpointConfiguration, evaluation_sets_are_compared_where_both_sides_know_them) {
+    static const char one[] = "{\"evaluation_data\": {\"a.b\": {\"sample_digest\": \"a\"}}}";
+    expect("{}", one, "", true);
+    expect("{\"evaluation_data\": {\"a.b\": {}}}", one, "", true);
+    expect("{\"evaluation_data\": {\"a.b\": {\"sample_digest\": \"b\"}}}", one,
+           "[evaluation_data.a.b.sample_digest|\"b\"|\"a\"|broken]", false);
+    expect("{\"evaluation_data\": {\"a\": {\"fields\": {\"steps\": \"F32\"}}}}",
+           "{\"evaluation_data\": {\"a\": {\"fields\": {\"steps\": \"F64\"}}}}",
+           "[evaluation_data.a.fields.steps|\"F32\"|\"F64\"|broken]", false);
+}
+
 /* A node may be called as it likes. */
 TEST_CASE(CheckpointConfiguration, no_node_of_the_model_is_harmless) {
     expect("{\"model\": {\"threads\": \"relu(a)\"}}", "{\"model\": {\"threads\": \"neg(a)\"}}",

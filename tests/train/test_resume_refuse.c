@@ -269,14 +269,18 @@ typedef struct array_run {
     int64_t length;
     int64_t hidden;
     bool deeper;
+    int64_t valid_length; /* 0: no validation set */
+    bool other_valid;     /* one of its values is another */
 } array_run;
 
 static quern_status array_fit(const array_run *a, saved_run *note) {
     world w;
     const quern_host host = {.log = {note_sentence, note}};
-    quern_status s =
-        world_open(&w, &(world_desc){.train_length = a->length, .valid_length = -1, .host = host});
+    const int64_t valid_length = a->valid_length ? a->valid_length : -1;
+    quern_status s = world_open(
+        &w, &(world_desc){.train_length = a->length, .valid_length = valid_length, .host = host});
     if (s != QUERN_OK) return s;
+    if (a->other_valid) w.valid_x[2][1] += 1;
     if (a->sample >= 0) w.train_x[a->sample][a->feature] += 1;
     quern_graph *g = NULL;
     CHECK_OK(quern_graph_create(&g, w.device, NULL));
@@ -289,6 +293,7 @@ static quern_status array_fit(const array_run *a, saved_run *note) {
         .graph = g,
         .loss = quern_softmax_cross_entropy(g, z, quern_labels(g, "label"), NULL),
         .train = w.train,
+        .valid = w.valid,
         .batch_size = 4,
         .save = {.directory = a->directory, .resume = true}};
     s = quern_trainer_create(&w.trainer, &d);
@@ -351,30 +356,62 @@ TEST_CASE(Refuse, any_other_sample_of_a_small_set) {
     }
 }
 
-/* From before there was a digest of samples. */
-TEST_CASE(Refuse, a_checkpoint_that_does_not_know_its_samples_is_resumed) {
+TEST_CASE(Refuse, another_validation_set_under_the_same_name) {
+    temporary t = {{0}, {0}};
+    REQUIRE(temporary_begin(&t));
+    const array_run same = {
+        .directory = t.path, .sample = -1, .length = 10, .hidden = 8, .valid_length = 10};
+    CHECK_OK(array_fit(&same, &run));
+    CHECK_OK(array_fit(&same, &run));
+    array_run a = same;
+    a.other_valid = true;
+    check_array_run(&t, &a,
+                    "is the checkpoint of another run: an evaluation set holds other data: "
+                    "evaluation_data.val.sample_digest was \"");
+    a = same;
+    a.valid_length = 9;
+    check_array_run(&t, &a,
+                    "an evaluation set holds other data: evaluation_data.val.samples was 10, is 9");
+    temporary_end(&t);
+}
+
+/* Takes `begins` and what follows out of the manifest, up to `ends`. */
+static void forget(temporary *t, const char *begins, const char *ends) {
     static const char *const names[] = {"step-3/manifest.json", "step-3/model.safetensors",
                                         "step-3/state.safetensors"};
     static char bytes[3][65536];
-    temporary t = {{0}, {0}};
     forge_file files[3];
-    REQUIRE(temporary_begin(&t));
-    const array_run same = {.directory = t.path, .sample = -1, .length = 10, .hidden = 8};
-    CHECK_OK(array_fit(&same, &run));
     for (int i = 0; i < 3; i++) {
-        const long length = temporary_read(&t, names[i], bytes[i], sizeof bytes[i] - 1);
+        const long length = temporary_read(t, names[i], bytes[i], sizeof bytes[i] - 1);
         REQUIRE(length > 0);
+        bytes[i][length] = '\0';
         files[i] = (forge_file){bytes[i], (size_t)length, sizeof bytes[i]};
     }
-    char *at = strstr(bytes[0], ", \"sample_digest\": \"");
+    char *at = strstr(bytes[0], begins);
     REQUIRE(at != NULL);
-    const size_t cut = strlen(", \"sample_digest\": \"") + 32 + 1;
-    memmove(at, at + cut, files[0].bytes - (size_t)(at - bytes[0]) - cut);
+    const char *end = strstr(at, ends);
+    REQUIRE(end != NULL);
+    const size_t cut = (size_t)(end - at);
+    memmove(at, end, files[0].bytes - (size_t)(end - bytes[0]));
     files[0].bytes -= cut;
     REQUIRE(forge_digests(&files[0], &files[1], &files[2]));
-    REQUIRE(temporary_write(&t, names[0], files[0].data, files[0].bytes));
-    memset(again.log, 0, sizeof again.log);
-    CHECK_OK(array_fit(&same, &again));
-    CHECK(!strstr(again.log, "sample_digest") && !strstr(again.log, "bit-identical"));
-    temporary_end(&t);
+    REQUIRE(temporary_write(t, names[0], files[0].data, files[0].bytes));
+}
+
+/* From before there was one key or the other. */
+TEST_CASE(Refuse, a_checkpoint_that_does_not_know_its_samples_is_resumed) {
+    static const char *const unknown[][2] = {{", \"sample_digest\": \"", "}"},
+                                             {", \"evaluation_data\": {", ", \"model\""}};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        temporary t = {{0}, {0}};
+        REQUIRE(temporary_begin(&t));
+        const array_run same = {
+            .directory = t.path, .sample = -1, .length = 10, .hidden = 8, .valid_length = 10};
+        CHECK_OK(array_fit(&same, &run));
+        forget(&t, unknown[i][0], unknown[i][1]);
+        memset(again.log, 0, sizeof again.log);
+        CHECK_OK(array_fit(&same, &again));
+        CHECK_TEXT(again.log, "");
+        temporary_end(&t);
+    }
 }

@@ -64,9 +64,22 @@ static const char *const harmless[] = {
     "best_is_largest",
 };
 
+bool configuration_is_below(const char *key, const char *above) {
+    const size_t length = strlen(above);
+    return strncmp(key, above, length) == 0 && key[length] == '.';
+}
+
+static bool is_of_data(const char *key) {
+    return configuration_is_below(key, TRAINING_DATA_KEY) ||
+           configuration_is_below(key, EVALUATION_DATA_KEY);
+}
+
 /* Of a checkpoint from before there was one, or of a set that has none: nothing can be said. */
 static bool is_unknown(const char *key, const json_t *before, const json_t *now) {
-    return strcmp(key, SAMPLE_DIGEST_KEY) == 0 && (before == NULL || now == NULL);
+    if (before != NULL && now != NULL) return false;
+    const char *dot = strrchr(key, '.');
+    return strcmp(key, EVALUATION_DATA_KEY) == 0 ||
+           (is_of_data(key) && strcmp(dot + 1, SAMPLE_DIGEST_KEY) == 0);
 }
 
 /* "log-every" and "log_every" are one word. */
@@ -77,9 +90,9 @@ static bool same_word(const char *a, const char *b) {
 }
 
 /* Not inside an optimizer or a schedule, whose "steps" are something else, nor what a node of the
- * model computes, whatever it is called. */
+ * model computes or a field of the data is, whatever it is called. */
 static bool is_harmless(const char *key) {
-    if (strncmp(key, "model.", 6) == 0) return false;
+    if (configuration_is_below(key, "model") || is_of_data(key)) return false;
     if (strstr(key, "optimizer") != NULL || strstr(key, "schedule") != NULL) return false;
     const char *dot = strrchr(key, '.');
     const char *last = dot != NULL ? dot + 1 : key;

@@ -4,8 +4,14 @@
 
 #include <quern/checkpoint.h>
 
-/* The key of a digest of some samples of the training set. */
-#define SAMPLE_DIGEST_KEY "data.sample_digest"
+/* Keys of the training set, of the evaluation sets by their names, and in each of these of a digest
+ * of some samples. */
+#define TRAINING_DATA_KEY "data"
+#define EVALUATION_DATA_KEY "evaluation_data"
+#define SAMPLE_DIGEST_KEY "sample_digest"
+
+/* Whether it is below that one: "data.samples" of "data". */
+bool configuration_is_below(const char *key, const char *above);
 
 /* INVALID unless the text is one JSON object, as it has to be to stand in a manifest. */
 QUERN_MUST_CHECK quern_status configuration_check(const char *configuration);

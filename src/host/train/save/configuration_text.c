@@ -1,6 +1,7 @@
 /* configuration_text.c - the resolved desc as one JSON object, for manifests and for the comparison
  * on resume. Everything that decides a bit of the run is in it; "data" and "optimizer.rule" say
  * which run it is at all. */
+#include "../checkpoint/configuration.h"
 #include "../precision.h"
 #include "state.h"
 #include "../../graph/node_text.h"
@@ -186,20 +187,25 @@ static void add_field(text *t, const quern_field *f) {
     text_add(t, ")\"");
 }
 
-static void add_data(text *t, const quern_dataset *dataset) {
+/* {"samples": …}: what it holds, and of a set in memory which samples. */
+static void add_dataset(text *t, const quern_dataset *dataset) {
     const quern_field *fields = NULL;
     char samples[DIGEST_TEXT];
-    if (!dataset) return;
     const int32_t count = quern_dataset_fields(dataset, &fields);
-    text_add(t, ", \"data\": {\"samples\": %" PRId64 ", \"fields\": {",
-             quern_dataset_length(dataset));
+    text_add(t, "{\"samples\": %" PRId64 ", \"fields\": {", quern_dataset_length(dataset));
     for (int32_t i = 0; i < count; i++) {
         text_add(t, i > 0 ? ", " : "");
         add_field(t, &fields[i]);
     }
     text_add(t, "}");
-    if (data_digest(dataset, samples)) add_string(t, "sample_digest", samples);
+    if (data_digest(dataset, samples)) add_string(t, SAMPLE_DIGEST_KEY, samples);
     text_add(t, "}");
+}
+
+static void add_data(text *t, const quern_dataset *train) {
+    if (!train) return;
+    text_add(t, ", \"" TRAINING_DATA_KEY "\": ");
+    add_dataset(t, train);
 }
 
 static void add_floats(text *t, const char *key, const float *values, int32_t count) {
@@ -263,14 +269,21 @@ static void add_model(text *t, const quern_trainer_desc *d) {
     add_string(t, "loss_weight", d->loss_weight ? d->loss_weight->name : "");
 }
 
-/* Those whose values the state holds. */
+/* Those whose values the state holds, and what they were measured on. */
 static void add_sets(text *t, const quern_trainer *trainer) {
     text_add(t, ", \"evaluation_sets\": [");
     for (int32_t i = 0; i < trainer->set_count; i++) {
         text_add(t, i > 0 ? ", " : "");
         text_add_json_string(t, trainer->sets[i].name);
     }
-    text_add(t, "]");
+    text_add(t, "], \"" EVALUATION_DATA_KEY "\": {");
+    for (int32_t i = 0; i < trainer->set_count; i++) {
+        text_add(t, i > 0 ? ", " : "");
+        text_add_json_string(t, trainer->sets[i].name);
+        text_add(t, ": ");
+        add_dataset(t, trainer->sets[i].dataset);
+    }
+    text_add(t, "}");
 }
 
 static void add_save(text *t, const quern_save_desc *d) {

@@ -17,18 +17,23 @@ typedef struct comparison {
 
 /* What decides which run it is: sums of one metric, or set, are nothing to another. */
 static bool is_identity(const char *key) {
-    return strncmp(key, "data.", 5) == 0 || strcmp(key, "optimizer.rule") == 0 ||
+    return configuration_is_below(key, TRAINING_DATA_KEY) ||
+           configuration_is_below(key, EVALUATION_DATA_KEY) || strcmp(key, "optimizer.rule") == 0 ||
            strncmp(key, "metrics", 7) == 0 || strcmp(key, "evaluation_sets") == 0;
+}
+
+static const char *words_before(const char *key) {
+    if (strcmp(key, TRAINING_DATA_KEY "." SAMPLE_DIGEST_KEY) == 0)
+        return "the training set holds other samples: ";
+    return configuration_is_below(key, EVALUATION_DATA_KEY) ? "an evaluation set holds other data: "
+                                                            : "";
 }
 
 static void change_note(void *context, const quern_checkpoint_change *change) {
     comparison *c = context;
     if (is_identity(change->key)) {
         if (!c->refused)
-            snprintf(c->reason, sizeof c->reason, "%s%s was %s, is %s",
-                     strcmp(change->key, SAMPLE_DIGEST_KEY) == 0
-                         ? "the training set holds other samples: "
-                         : "",
+            snprintf(c->reason, sizeof c->reason, "%s%s was %s, is %s", words_before(change->key),
                      change->key, change->before[0] ? change->before : "not set",
                      change->now[0] ? change->now : "not set");
         c->refused = true;
