@@ -99,6 +99,40 @@ TEST_CASE(Signals, end_a_run_in_order_from_everywhere) {
         signal_check(&signal_cases[i]);
 }
 
+int __real_sigaction(int number, const struct sigaction *new, struct sigaction *old);
+int __wrap_sigaction(int number, const struct sigaction *new, struct sigaction *old);
+
+/* A signal that comes as soon as the handler of this one is in: 0 for never. */
+static int raise_behind;
+
+int __wrap_sigaction(int number, const struct sigaction *new, struct sigaction *old) {
+    const int status = __real_sigaction(number, new, old);
+    if (status == 0 && new &&number == raise_behind) {
+        raise_behind = 0;
+        CHECK(raise(number) == 0);
+    }
+    return status;
+}
+
+TEST_CASE(Signals, one_that_comes_while_handlers_are_put_in_ends_the_run) {
+    for (int i = 0; i < 2; i++) {
+        world w;
+        quern_result r = {0};
+        ends e = {.times = 0};
+        const quern_callback callback = ends_callback(&e);
+        REQUIRE_OK(world_open(&w, &(world_desc){0}));
+        quern_trainer_desc d = world_with(&w, &callback, 1);
+        d.handle_signals = true;
+        REQUIRE_OK(quern_trainer_create(&w.trainer, &d));
+        raise_behind = signals[i];
+        CHECK_OK(quern_trainer_fit(w.trainer, &r));
+        CHECK(raise_behind == 0);
+        CHECK(r.reason == QUERN_STOPPED_SIGNAL && r.signal == signals[i] && r.step == 0);
+        ends_check(&e, true, false);
+        world_close(&w);
+    }
+}
+
 /* The next fit does not see the signal of the one before. */
 TEST_CASE(Signals, do_not_outlive_the_fit) {
     world w;

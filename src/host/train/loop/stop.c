@@ -11,8 +11,8 @@ quern_status stop_start(quern_trainer *t) {
     t->signal = 0;
     t->stop_file_due_ns = 0;
     if (!t->desc.handle_signals) return QUERN_OK;
+    t->signals_begun = t->signals_seen = signals_read(); /* one may come while they are put in */
     QUERN_TRY(signals_enter());
-    t->signals_begun = t->signals_seen = signals_read();
     t->signals_entered = true;
     return QUERN_OK;
 }
