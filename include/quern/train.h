@@ -81,10 +81,12 @@ typedef struct quern_save_desc {
                                 it holds checkpoints and `resume` is not set */
     int64_t every;           /* updates; default 0: at every epoch's end. The run's end, except by a
                               failure, is always saved */
-    int32_t keep_last;       /* default 3; at least 2 */
+    int32_t keep_last;       /* default 3; at least 2. Damaged ones count for nothing and stay: at
+                                a resume those that are kept are read to tell */
     int32_t keep_best;       /* the best ones too, by best_metric; default 0 */
     int64_t keep_every;      /* and every step that is a multiple, for ever; default 0: none */
-    const char *best_metric; /* a scalar of an evaluation; default "val/loss" with keep_best */
+    const char *best_metric; /* a scalar of an evaluation; default "val/loss" with keep_best. What
+                                was saved by another one has no value by this */
     bool best_is_largest;
     bool two_snapshots; /* a save need not wait for the one before, for twice the host memory */
     bool resume;        /* from the newest whole checkpoint of `directory`, if there is one; of a
@@ -304,7 +306,9 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_wait(quern_trainer *traine
 QUERN_API void quern_trainer_stop(quern_trainer *trainer);
 
 /* As after create: initial parameters, no optimizer state, counters at 0. Callbacks keep theirs.
- * What is saved stays, to be written over; UNSUPPORTED with ROLLBACK, which would go back to it. */
+ * What is saved stays until the first save behind it, which removes what has later steps (also the
+ * best, and those kept for ever), so that a resume goes on with the new run and not with the old
+ * one. UNSUPPORTED with ROLLBACK, which would go back to it. */
 QUERN_API QUERN_MUST_CHECK quern_status quern_trainer_reset(quern_trainer *trainer);
 
 /* Waits, and writes a checkpoint, durable when this returns: for the own loop. INVALID without

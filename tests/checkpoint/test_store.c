@@ -119,6 +119,16 @@ TEST_CASE(CheckpointStore, the_digest_follows_names_and_bytes_and_not_their_orde
     CHECK_TEXT(empty, "99aa06d3014798d86001c324468d497f"); /* XXH3-128 of nothing, as xxh128sum */
 }
 
+/* Steps in the directory as text, the earliest first. */
+static void list_steps(const quern_host *host, char *to, size_t size) {
+    generation_list list;
+    REQUIRE_OK(generation_list_read(&list, host, FIXTURE_DIRECTORY));
+    text t = text_over(to, size);
+    for (int64_t i = list.count - 1; i >= 0; i--)
+        text_add(&t, "%s%d", t.length > 0 ? " " : "", (int)list.items[i].step);
+    generation_list_release(&list, host);
+}
+
 /* Steps that are left of 1 … count, as text, with metric(step) = |step - 6|. */
 static void save_and_list(const retention_policy *policy, int64_t count, char *to, size_t size) {
     power_disk disk = {0};
@@ -141,12 +151,7 @@ static void save_and_list(const retention_policy *policy, int64_t count, char *t
         checkpoint_store_retire(store);
     }
     checkpoint_store_destroy(store);
-    generation_list list;
-    REQUIRE_OK(generation_list_read(&list, &host, FIXTURE_DIRECTORY));
-    text t = text_over(to, size);
-    for (int64_t i = list.count - 1; i >= 0; i--)
-        text_add(&t, "%s%d", t.length > 0 ? " " : "", (int)list.items[i].step);
-    generation_list_release(&list, &host);
+    list_steps(&host, to, size);
     CHECK(fixture_damaged(&host, FIXTURE_DIRECTORY) == 0);
     power_disk_end(&disk);
 }
@@ -188,6 +193,107 @@ TEST_CASE(CheckpointStore, the_one_just_written_always_stays) {
     CHECK(fixture_serial(checkpoint) == 99);
     quern_checkpoint_destroy(checkpoint);
     checkpoint_store_destroy(store);
+    power_disk_end(&disk);
+}
+
+/* A run that began anew: a resume takes the newest step, which must be one of its own. */
+TEST_CASE(CheckpointStore, what_was_given_up_goes_and_the_last_written_stay) {
+    static const retention_policy policies[] = {{.keep_last = 2},
+                                                {.keep_last = 2, .keep_best = 2, .keep_every = 20}};
+    for (int i = 0; i < 2; i++) {
+        power_disk disk = {0};
+        checkpoint_store *store = NULL;
+        fixture f;
+        char left[64];
+        power_disk_begin(&disk);
+        const quern_host host = power_disk_host(&disk);
+        REQUIRE_OK(checkpoint_store_create(
+            &store, &(checkpoint_store_desc){.host = &host,
+                                             .directory = FIXTURE_DIRECTORY,
+                                             .largest = fixture_content(&f, 0, 0),
+                                             .retention = policies[i]}));
+        for (int64_t step = 20; step <= 60; step += 10)
+            REQUIRE_OK(fixture_save(store, step, 100 + step));
+        REQUIRE_OK(fixture_save(store, 9, 9));
+        CHECK(fixture_latest(&host, FIXTURE_DIRECTORY, NULL) == 9);
+        list_steps(&host, left, sizeof left);
+        CHECK_TEXT(left, "9");
+        for (int64_t step = 18; step <= 27; step += 9) REQUIRE_OK(fixture_save(store, step, step));
+        list_steps(&host, left, sizeof left);
+        CHECK_TEXT(left, "18 27");
+        CHECK(fixture_latest(&host, FIXTURE_DIRECTORY, NULL) == 27);
+        checkpoint_store_destroy(store);
+        power_disk_end(&disk);
+    }
+}
+
+static const char *const held[] = {"model.safetensors", "state.safetensors"};
+
+/* Another process has damaged the newer one since, or the disk: the run goes on from step 50. */
+TEST_CASE(CheckpointStore, a_damaged_one_makes_no_whole_one_go) {
+    for (int i = 0; i < 4; i++) { /* with the whole one told, and found by reading */
+        power_disk disk = {0};
+        checkpoint_store *store = NULL;
+        quern_checkpoint *resumed = NULL;
+        fixture f;
+        char path[128], left[64];
+        int32_t damaged = 0;
+        power_disk_begin(&disk);
+        const quern_host host = power_disk_host(&disk);
+        REQUIRE_OK(fixture_store(&store, &host, FIXTURE_DIRECTORY));
+        for (int64_t step = 50; step <= 60; step += 10) REQUIRE_OK(fixture_save(store, step, step));
+        checkpoint_store_destroy(store);
+        snprintf(path, sizeof path, FIXTURE_DIRECTORY "/step-60/%s", held[i % 2]);
+        disk_node *node = power_disk_find(&disk, path);
+        node->data[node->bytes - 1] ^= 1;
+        REQUIRE_OK(checkpoint_latest(&resumed, &host, FIXTURE_DIRECTORY, NULL, NULL));
+        CHECK(resumed->manifest.content.counters.step == 50);
+        REQUIRE_OK(checkpoint_store_create(
+            &store, &(checkpoint_store_desc){.host = &host,
+                                             .directory = FIXTURE_DIRECTORY,
+                                             .largest = fixture_content(&f, 0, 0),
+                                             .whole = i < 2 ? resumed : NULL,
+                                             .retention = {.keep_last = 2}}));
+        quern_checkpoint_destroy(resumed);
+        REQUIRE_OK(fixture_save(store, 55, 55));
+        list_steps(&host, left, sizeof left);
+        CHECK_TEXT(left, "50 55 60");
+        CHECK(fixture_latest(&host, FIXTURE_DIRECTORY, &damaged) == 55 && damaged == 1);
+        REQUIRE_OK(fixture_save(store, 60, 60)); /* over the damaged one */
+        list_steps(&host, left, sizeof left);
+        CHECK_TEXT(left, "55 60");
+        CHECK(fixture_damaged(&host, FIXTURE_DIRECTORY) == 0);
+        checkpoint_store_destroy(store);
+        power_disk_end(&disk);
+    }
+}
+
+/* The best by what was measured before are not the best by what is measured now. */
+TEST_CASE(CheckpointStore, values_of_another_metric_are_none) {
+    power_disk disk = {0};
+    checkpoint_store *store = NULL;
+    fixture f;
+    char left[64];
+    power_disk_begin(&disk);
+    const quern_host host = power_disk_host(&disk);
+    for (int64_t step = 1; step <= 6; step++) {
+        checkpoint_content content = *fixture_content(&f, step, step);
+        content.metric = step <= 3 ? "val/loss" : "val/accuracy";
+        content.metric_value = step <= 3 ? 0.1 : 0.5 + 0.1 * (double)step;
+        if (step == 1 || step == 4) {
+            checkpoint_store_destroy(store);
+            REQUIRE_OK(checkpoint_store_create(
+                &store, &(checkpoint_store_desc){.host = &host,
+                                                 .directory = FIXTURE_DIRECTORY,
+                                                 .largest = &content,
+                                                 .retention = {.keep_last = 2, .keep_best = 1}}));
+        }
+        REQUIRE_OK(checkpoint_store_write(store, &content));
+        checkpoint_store_retire(store);
+    }
+    checkpoint_store_destroy(store);
+    list_steps(&host, left, sizeof left);
+    CHECK_TEXT(left, "4 5 6");
     power_disk_end(&disk);
 }
 

@@ -265,6 +265,31 @@ TEST_CASE(Save, a_run_that_a_callback_stopped_is_over) {
     temporary_end(&t);
 }
 
+/* What the run before it saved of later steps is not what a resume goes on with. */
+TEST_CASE(Save, a_run_behind_a_reset_is_the_one_that_is_resumed) {
+    temporary t = {{0}, {0}};
+    char expected[600];
+    REQUIRE(temporary_begin(&t));
+    saved_run_desc d = {.directory = t.path, .every = 4};
+    REQUIRE_OK(saved_run_open(&run, &d));
+    REQUIRE_OK(saved_run_fit(&run));
+    CHECK(exists(&t, "step-16") && exists(&t, "step-18"));
+    REQUIRE_OK(quern_trainer_reset(run.trainer));
+    CHECK(exists(&t, "step-16") && exists(&t, "step-18"));
+    run.desc.hook = stop_at_7;
+    REQUIRE_OK(saved_run_fit(&run));
+    const int64_t last = run.result.step;
+    CHECK(exists(&t, "step-4") && last >= 7 && last < 16);
+    CHECK(!exists(&t, "step-16") && !exists(&t, "step-18"));
+    saved_run_close(&run);
+    d.resume = true;
+    REQUIRE_OK(saved_run_open(&again, &d));
+    snprintf(expected, sizeof expected, "%s/step-%d", t.path, (int)last);
+    CHECK_TEXT(quern_trainer_resumed(again.trainer), expected);
+    saved_run_close(&again);
+    temporary_end(&t);
+}
+
 static quern_action request_stop(void *self, const quern_event *e) {
     (void)self;
     if (e->kind == QUERN_EVENT_step_end && e->step == 7) quern_trainer_stop(e->trainer);

@@ -169,6 +169,22 @@ quern_status file_read_judged(const quern_host *host, const char *path, size_t l
     return status;
 }
 
+quern_status file_read_pieces(const quern_host *host, const char *path, uint8_t *through,
+                              size_t size, file_piece *piece, void *self) {
+    source s = {.host = host, .path = path};
+    s.file = open_retrying(host, path, QUERN_FILE_READ);
+    if (s.file < 0) return file_fail(QUERN_INPUT, "opening", path, s.file);
+    quern_status status = QUERN_OK;
+    size_t got = size, offset = 0;
+    while (status == QUERN_OK && got == size) {
+        status = read_at(&s, through, size, offset, &got);
+        if (status == QUERN_OK) piece(self, through, got);
+        offset += got;
+    }
+    host->files.close(host->files.self, s.file);
+    return status;
+}
+
 quern_status file_read_all(const quern_host *host, const char *path, size_t limit, uint8_t **data,
                            size_t *bytes) {
     bool unknown;

@@ -17,8 +17,14 @@ QUERN_MUST_CHECK quern_status file_read_judged(const quern_host *host, const cha
                                                size_t limit, uint8_t **data, size_t *bytes,
                                                bool *unknown);
 
-/* The same, inflating gzip when the content starts with its magic; `limit` bounds the inflated
- * size too. */
+/* The whole file, `size` bytes at a time by way of `through`; the last piece is shorter. */
+typedef void file_piece(void *self, const void *data, size_t bytes);
+QUERN_MUST_CHECK quern_status file_read_pieces(const quern_host *host, const char *path,
+                                               uint8_t *through, size_t size, file_piece *piece,
+                                               void *self);
+
+/* The whole file, inflating gzip when the content starts with its magic; `limit` bounds the
+ * inflated size too. */
 QUERN_MUST_CHECK quern_status file_read_inflated(const quern_host *host, const char *path,
                                                  size_t limit, uint8_t **data, size_t *bytes);
 

@@ -43,6 +43,15 @@ static quern_status check_size(const quern_host *host, const char *path,
     return QUERN_OK;
 }
 
+static quern_status compare_digest(const char *path, size_t bytes, const char *found,
+                                   const checkpoint_file *expected) {
+    if ((int64_t)bytes == expected->bytes && strcmp(found, expected->digest) == 0) return QUERN_OK;
+    return quern_fail(QUERN_INPUT,
+                      "%s: %zu bytes with the digest %s, the manifest says %" PRId64
+                      " with %s: the file is damaged",
+                      path, bytes, found, expected->bytes, expected->digest);
+}
+
 static quern_status open_file(quern_safetensors **out, const quern_host *host, const char *path,
                               const checkpoint_file *expected, bool *unknown) {
     uint8_t *data = NULL;
@@ -50,13 +59,8 @@ static quern_status open_file(quern_safetensors **out, const quern_host *host, c
     char found[DIGEST_TEXT];
     QUERN_TRY(check_size(host, path, expected, unknown));
     QUERN_TRY(file_read_judged(host, path, (size_t)expected->bytes, &data, &bytes, unknown));
-    quern_status status = QUERN_OK;
     digest_of(data, bytes, found);
-    if ((int64_t)bytes != expected->bytes || strcmp(found, expected->digest) != 0)
-        status = quern_fail(QUERN_INPUT,
-                            "%s: %zu bytes with the digest %s, the manifest says %" PRId64
-                            " with %s: the file is damaged",
-                            path, bytes, found, expected->bytes, expected->digest);
+    quern_status status = compare_digest(path, bytes, found, expected);
     *unknown = status == QUERN_OK; /* what has its digest is as it was written */
     if (status == QUERN_OK) status = safetensors_parse(out, host, path, data, bytes);
     if (status == QUERN_OK) {
@@ -73,6 +77,37 @@ static quern_status open_named(quern_safetensors **out, const quern_host *host,
     joined_path path;
     QUERN_TRY(path_join(&path, host, directory, name));
     const quern_status status = open_file(out, host, path.text, expected, unknown);
+    path_release(&path, host);
+    return status;
+}
+
+#define VERIFY_BYTES ((int64_t)1 << 20)
+
+static void add_piece(void *self, const void *data, size_t bytes) { digest_add(self, data, bytes); }
+
+/* Neither held nor parsed: what has its digest is as it was written. */
+static quern_status check_digest(const quern_host *host, const char *path,
+                                 const checkpoint_file *expected) {
+    bool unknown;
+    uint8_t *buffer = NULL;
+    digest d;
+    char found[DIGEST_TEXT];
+    QUERN_TRY(check_size(host, path, expected, &unknown));
+    QUERN_TRY(memory_allocate(host, &buffer, VERIFY_BYTES, 1, "a piece of a checkpoint"));
+    digest_begin(&d);
+    const quern_status status =
+        file_read_pieces(host, path, buffer, (size_t)VERIFY_BYTES, add_piece, &d);
+    memory_release(host, buffer, VERIFY_BYTES, 1);
+    QUERN_TRY(status);
+    digest_end(&d, found);
+    return compare_digest(path, (size_t)expected->bytes, found, expected);
+}
+
+static quern_status check_named_digest(const quern_host *host, const char *directory,
+                                       const char *name, const checkpoint_file *expected) {
+    joined_path path;
+    QUERN_TRY(path_join(&path, host, directory, name));
+    const quern_status status = check_digest(host, path.text, expected);
     path_release(&path, host);
     return status;
 }
@@ -110,6 +145,16 @@ quern_status checkpoint_read_manifest(manifest *out, const quern_host *host, con
     quern_status status = check_named_size(host, path, MODEL_FILE, &out->model);
     if (status == QUERN_OK) status = check_named_size(host, path, STATE_FILE, &out->state);
     if (status != QUERN_OK) manifest_release(out);
+    return status;
+}
+
+quern_status checkpoint_verify(const quern_host *host, const char *path) {
+    bool unknown;
+    manifest m;
+    QUERN_TRY(read_manifest(&m, host, path, &unknown));
+    quern_status status = check_named_digest(host, path, MODEL_FILE, &m.model);
+    if (status == QUERN_OK) status = check_named_digest(host, path, STATE_FILE, &m.state);
+    manifest_release(&m);
     return status;
 }
 

@@ -36,6 +36,10 @@ QUERN_MUST_CHECK quern_status checkpoint_judge(quern_checkpoint **out, const que
 QUERN_MUST_CHECK quern_status checkpoint_read_manifest(manifest *out, const quern_host *host,
                                                        const char *path);
 
+/* Whether each file has its digest: reads all of it and holds none of it. INPUT when one has not,
+ * or that cannot be told. */
+QUERN_MUST_CHECK quern_status checkpoint_verify(const quern_host *host, const char *path);
+
 /* quern_checkpoint_latest for those who have a host and no device. */
 QUERN_MUST_CHECK quern_status checkpoint_latest(quern_checkpoint **out, const quern_host *host,
                                                 const char *directory,

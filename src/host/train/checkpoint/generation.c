@@ -86,6 +86,28 @@ void generation_list_release(generation_list *list, const quern_host *host) {
     *list = (generation_list){0};
 }
 
+typedef struct search {
+    int64_t above, found;
+} search;
+
+static void visit_next(void *context, const char *name) {
+    search *s = context;
+    generation g;
+    if (!generation_parse(name, &g) || g.step <= s->above) return;
+    if (g.kind != GENERATION_WHOLE && g.kind != GENERATION_REPLACED) return;
+    if (s->found < 0 || g.step < s->found) s->found = g.step;
+}
+
+quern_status generation_next(const quern_host *host, const char *directory, int64_t step,
+                             int64_t *out) {
+    search s = {step, -1};
+    int64_t failure = -EINTR;
+    for (int i = 0; failure == -EINTR && i < INTERRUPTIONS_MAX; i++)
+        failure = host->files.list(host->files.self, directory, visit_next, &s);
+    *out = s.found;
+    return failure >= 0 ? QUERN_OK : file_fail(QUERN_INPUT, "listing", directory, failure);
+}
+
 quern_status path_exists(const quern_host *host, const char *path, bool *out) {
     quern_file_info info;
     const int64_t failure = file_info(host, path, &info);

@@ -43,6 +43,11 @@ QUERN_MUST_CHECK quern_status generation_list_read(generation_list *out, const q
                                                    const char *directory);
 void generation_list_release(generation_list *list, const quern_host *host);
 
+/* The smallest step above `step` of those that a reader may take; -1: there is none. Allocates
+ * nothing. INPUT. */
+QUERN_MUST_CHECK quern_status generation_next(const quern_host *host, const char *directory,
+                                              int64_t step, int64_t *out);
+
 /* File operations with a sentence (status IO). A path is a buffer with room for
  * GENERATION_FILE_NAME more bytes where a function works inside a directory. */
 /* Fails when it is there. */

@@ -33,14 +33,21 @@ void retention_release(retention *r, const quern_host *host) {
     *r = (retention){0};
 }
 
-quern_status retention_add(retention *r, int64_t step, double metric) {
+static int64_t find(const retention *r, int64_t step) {
     int64_t i = 0;
     while (i < r->count && r->rows[i].step != step) i++;
+    return i;
+}
+
+quern_status retention_add(retention *r, const retention_row *row) {
+    const int64_t i = find(r, row->step);
     QUERN_ENSURE(i < r->capacity);
     if (i == r->count) r->count++;
-    r->rows[i] = (retention_row){step, metric};
+    r->rows[i] = *row;
     return QUERN_OK;
 }
+
+static void drop(retention *r, int64_t i) { r->rows[i] = r->rows[--r->count]; }
 
 /* Equal metrics: the newer one is better. */
 static bool is_better(const retention *r, const retention_row *a, const retention_row *b) {
@@ -51,14 +58,40 @@ static bool is_better(const retention *r, const retention_row *a, const retentio
     return a->step > b->step;
 }
 
-static bool stays_for_now(const retention *r, const retention_row *row, int64_t written) {
+/* Among the last or the best, where so many others count that are known to be whole, or all. */
+static bool is_kept(const retention *r, const retention_row *row, bool all) {
     int64_t newer = 0, better = 0;
     for (int64_t i = 0; i < r->count; i++) {
+        if (!all && !r->rows[i].whole) continue;
         newer += r->rows[i].step > row->step;
         better += is_better(r, &r->rows[i], row);
     }
-    return row->step == written || newer < r->policy.keep_last ||
-           (better < r->policy.keep_best && !isnan(row->metric));
+    return newer < r->policy.keep_last || (better < r->policy.keep_best && !isnan(row->metric));
+}
+
+bool retention_doubtful(const retention *r, int64_t *step) {
+    for (int64_t i = 0; i < r->count; i++) {
+        *step = r->rows[i].step;
+        if (!r->rows[i].whole && is_kept(r, &r->rows[i], true)) return true;
+    }
+    return false;
+}
+
+void retention_believe(retention *r, int64_t step) {
+    const int64_t i = find(r, step);
+    if (i < r->count) r->rows[i].whole = true;
+}
+
+void retention_forget(retention *r, int64_t step) {
+    const int64_t i = find(r, step);
+    if (i < r->count) drop(r, i);
+}
+
+int64_t retention_newest(const retention *r) {
+    int64_t newest = -1;
+    for (int64_t i = 0; i < r->count; i++)
+        if (r->rows[i].step > newest) newest = r->rows[i].step;
+    return newest;
 }
 
 /* One that stays for ever needs no row once it is neither among the last nor the best: nothing
@@ -66,11 +99,11 @@ static bool stays_for_now(const retention *r, const retention_row *row, int64_t 
 bool retention_take(retention *r, int64_t written, int64_t *step) {
     for (int64_t i = 0; i < r->count;) {
         const retention_row row = r->rows[i];
-        if (stays_for_now(r, &row, written)) {
+        if (row.step == written || is_kept(r, &row, false)) {
             i++;
             continue;
         }
-        r->rows[i] = r->rows[--r->count];
+        drop(r, i);
         if (r->policy.keep_every > 0 && row.step % r->policy.keep_every == 0) continue;
         *step = row.step;
         return true;

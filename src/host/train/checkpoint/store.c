@@ -23,7 +23,8 @@ struct checkpoint_store {
     char *manifest;
     size_t manifest_bytes;
     retention retention;
-    int64_t last_step; /* -1: nothing written yet */
+    int64_t last_step;    /* -1: nothing written yet */
+    int64_t highest_step; /* of those that a resume may take; -1: there is none */
     bool (*gives_up)(void *self);
     void *gives_up_self;
 };
@@ -174,6 +175,13 @@ static void abandon(checkpoint_store *store, int64_t step) {
     error_restore(&reason);
 }
 
+/* NaN: of another metric, or none. */
+static double metric_of(const checkpoint_content *content, const char *metric) {
+    const bool same =
+        content->metric != NULL && metric != NULL && strcmp(content->metric, metric) == 0;
+    return same ? content->metric_value : (double)NAN;
+}
+
 quern_status checkpoint_store_write(checkpoint_store *store, const checkpoint_content *content) {
     const int64_t step = content->counters.step;
     store->last_step = -1;
@@ -185,10 +193,11 @@ quern_status checkpoint_store_write(checkpoint_store *store, const checkpoint_co
     quern_status status = write_partial(store, content);
     if (status == QUERN_OK) status = publish(store, step);
     if (status == QUERN_OK)
-        status = retention_add(&store->retention, step,
-                               content->metric != NULL ? content->metric_value : (double)NAN);
+        status = retention_add(&store->retention,
+                               &(retention_row){step, metric_of(content, content->metric), true});
     if (status == QUERN_OK) {
         store->last_step = step;
+        if (step > store->highest_step) store->highest_step = step;
     } else {
         abandon(store, step);
     }
@@ -210,10 +219,30 @@ static void retire_step(checkpoint_store *store, int64_t step) {
     remove_or_warn(store, store->other);
 }
 
+/* Those of later steps are of a past that was given up: the run began anew, or went back. A resume
+ * would take one of them, so that not even the best stay, nor those for ever, which may have no
+ * row. The earliest first: who is killed between two of them leaves the newest of that past. */
+static quern_status retire_given_up(checkpoint_store *store) {
+    int64_t step = store->last_step;
+    while (store->highest_step > store->last_step && !is_given_up(store)) {
+        QUERN_TRY(generation_next(store->host, store->directory, step, &step));
+        if (step < 0) {
+            store->highest_step = store->last_step;
+            return QUERN_OK;
+        }
+        retention_forget(&store->retention, step);
+        remove_or_warn(store, set_path(store, store->other, step, GENERATION_REPLACED));
+        retire_step(store, step);
+    }
+    return QUERN_OK;
+}
+
 void checkpoint_store_retire(checkpoint_store *store) {
     if (store->last_step < 0) return;
     remove_or_warn(store, set_path(store, store->other, store->last_step, GENERATION_REPLACED));
     remove_or_warn(store, set_path(store, store->other, store->last_step, GENERATION_RETIRED));
+    if (retire_given_up(store) != QUERN_OK)
+        log_write(store->host, QUERN_LOG_WARNING, "old checkpoints stay: %s", quern_error());
     for (int64_t step;
          !is_given_up(store) && retention_take(&store->retention, store->last_step, &step);)
         retire_step(store, step);
@@ -221,25 +250,47 @@ void checkpoint_store_retire(checkpoint_store *store) {
 
 const char *checkpoint_store_path(const checkpoint_store *store) { return store->written; }
 
-/* Those whose manifest and sizes are right: a damaged one counts for nothing, and is left alone. */
-static quern_status adopt(checkpoint_store *store, const retention_policy *policy) {
+/* A damaged one counts for nothing, and is left alone: so is one that cannot be read. */
+static quern_status adopt_one(checkpoint_store *store, int64_t step,
+                              const checkpoint_store_desc *desc) {
+    manifest m;
+    set_path(store, store->path, step, GENERATION_WHOLE);
+    const quern_status status = checkpoint_read_manifest(&m, store->host, store->path);
+    if (status == QUERN_HOST_MEMORY) return status;
+    if (status != QUERN_OK) return QUERN_OK;
+    const double metric = metric_of(&m.content, desc->largest->metric);
+    const bool whole = desc->whole != NULL && strcmp(desc->whole->path, store->path) == 0;
+    manifest_release(&m);
+    return retention_add(&store->retention, &(retention_row){step, metric, whole});
+}
+
+/* Reads those on whose account others would go. */
+static quern_status verify_adopted(checkpoint_store *store) {
+    for (int64_t step; retention_doubtful(&store->retention, &step);) {
+        set_path(store, store->path, step, GENERATION_WHOLE);
+        const quern_status status = checkpoint_verify(store->host, store->path);
+        if (status == QUERN_HOST_MEMORY) return status;
+        if (status == QUERN_OK) {
+            retention_believe(&store->retention, step);
+            continue;
+        }
+        log_write(store->host, QUERN_LOG_WARNING, "checkpoint not usable: %s", quern_error());
+        retention_forget(&store->retention, step);
+    }
+    return QUERN_OK;
+}
+
+static quern_status adopt(checkpoint_store *store, const checkpoint_store_desc *desc) {
     generation_list list;
     QUERN_TRY(generation_list_read(&list, store->host, store->directory));
-    quern_status status = retention_create(&store->retention, store->host, policy, list.count);
-    for (int64_t i = 0; i < list.count && status == QUERN_OK; i++) {
-        if (list.items[i].kind != GENERATION_WHOLE) continue;
-        manifest m;
-        set_path(store, store->path, list.items[i].step, GENERATION_WHOLE);
-        status = checkpoint_read_manifest(&m, store->host, store->path);
-        if (status == QUERN_OK) {
-            const double metric = m.content.metric != NULL ? m.content.metric_value : (double)NAN;
-            status = retention_add(&store->retention, list.items[i].step, metric);
-            manifest_release(&m);
-        } else if (status != QUERN_HOST_MEMORY) {
-            status = QUERN_OK;
-        }
-    }
+    quern_status status =
+        retention_create(&store->retention, store->host, &desc->retention, list.count);
+    for (int64_t i = 0; i < list.count && status == QUERN_OK; i++)
+        if (list.items[i].kind == GENERATION_WHOLE)
+            status = adopt_one(store, list.items[i].step, desc);
     generation_list_release(&list, store->host);
+    if (status == QUERN_OK) status = verify_adopted(store);
+    store->highest_step = retention_newest(&store->retention);
     return status;
 }
 
@@ -281,7 +332,7 @@ static quern_status create(checkpoint_store *store, const checkpoint_store_desc 
     QUERN_TRY(allocate_buffers(store, desc));
     QUERN_TRY(directory_make_durable(store->host, store->directory));
     QUERN_TRY(checkpoint_recover(store->host, store->directory));
-    return adopt(store, &desc->retention);
+    return adopt(store, desc);
 }
 
 quern_status checkpoint_store_create(checkpoint_store **out, const checkpoint_store_desc *desc) {
@@ -289,7 +340,7 @@ quern_status checkpoint_store_create(checkpoint_store **out, const checkpoint_st
     *out = NULL;
     QUERN_TRY(memory_allocate(desc->host, &store, 1, sizeof *store, "a checkpoint store"));
     store->host = desc->host;
-    store->last_step = -1;
+    store->last_step = store->highest_step = -1;
     store->gives_up = desc->gives_up;
     store->gives_up_self = desc->gives_up_self;
     const quern_status status = create(store, desc);

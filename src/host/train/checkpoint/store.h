@@ -12,6 +12,7 @@
 #include "generation.h"
 #include "manifest.h"
 #include "retention.h"
+#include <quern/checkpoint.h>
 
 typedef struct checkpoint_store checkpoint_store;
 
@@ -22,6 +23,9 @@ typedef struct checkpoint_store_desc {
                                           written later has no more tensors, bytes of header or
                                           callback bytes than this one. */
     retention_policy retention;
+    /* Of `directory`, read just now: is not read again. Others of those that the policy keeps are,
+     * so that nothing goes on account of a damaged one. NULL: none. Used in create only. */
+    const quern_checkpoint *whole;
     /* Asked between two file operations, on the thread that writes: true gives the write up. NULL:
      * it always goes on. One operation under way, an fsync for instance, cannot be cut short. */
     bool (*gives_up)(void *self);

@@ -86,6 +86,7 @@ static quern_status writer_create(quern_trainer *t) {
                                 .keep_best = d->keep_best,
                                 .best_is_largest = d->best_is_largest,
                                 .keep_every = d->keep_every},
+                  .whole = t->resume_from,
                   .gives_up = writer_gives_up,
                   .gives_up_self = t},
         .slot_count = d->two_snapshots ? 2 : 1,
