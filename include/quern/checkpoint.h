@@ -92,8 +92,9 @@ QUERN_API QUERN_MUST_CHECK quern_status quern_checkpoint_load(const quern_checkp
                                                               quern_parameters *parameters);
 
 /* One key of two configurations that differs. Values are compact JSON, "" where the key is missing;
- * strings live during the call. `exact`: whether the run that goes on is still bit-identical to
- * one that was never stopped. */
+ * strings live during the call. `exact`: whether each step of the run that goes on is still
+ * bit-identical to one of a run that was never stopped; where early stop ends it may change all the
+ * same, which the sentence says. */
 typedef struct quern_checkpoint_change {
     const char *key; /* "optimizer.learning_rate" */
     const char *before, *now;

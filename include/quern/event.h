@@ -135,11 +135,16 @@ typedef struct quern_callback_state {
  */
 #define X(name, actions, text) quern_action (*name)(void *self, const quern_event *event);
 typedef struct quern_callback {
-    const char *name; /* in messages; unique where there is `state` */
+    const char *name; /* in messages; unique where there is `state` or `settings` */
     quern_band band;
     void *self;
     /* Asked once, after init; NULL: nothing to be kept. */
     quern_callback_state (*state)(void *self);
+    /* One JSON object of what it decides by; read while the trainer is created. It stands in the
+     * run's configuration under callbacks.<name>, so that a resume tells what has changed. One that
+     * lets what evaluations measure change the training gives its settings: changed evaluations are
+     * then said to be no longer bit-identical. NULL: nothing. */
+    const char *settings;
     QUERN_EVENT_LIST(X)
 } quern_callback;
 #undef X

@@ -31,6 +31,20 @@ static void expect(const char *before, const char *now, const char *changes, boo
     CHECK(found == exact);
 }
 
+static void take_sentence(void *context, const quern_checkpoint_change *change) {
+    seen *s = context;
+    snprintf(s->text, sizeof s->text, "%s", change->sentence);
+    s->count += strncmp(change->key, "callbacks", 9) != 0;
+}
+
+static void expect_sentence(const char *before, const char *now, const char *says) {
+    seen s = {0};
+    bool exact = false;
+    REQUIRE_OK(quern_checkpoint_compare(before, now, &exact, take_sentence, &s));
+    CHECK_HAS(s.text, says);
+    CHECK(s.count == 1 && exact == !strstr(says, "no longer"));
+}
+
 TEST_CASE(CheckpointConfiguration, changes_are_named_with_what_they_do) {
     expect("{\"a\": 1, \"log_every\": 50}", "{\"log_every\": 50, \"a\": 1}", "", true);
     expect("{\"log-every\": 50}", "{\"log-every\": 10}", "[log-every|50|10|exact]", true);
@@ -68,6 +82,55 @@ TEST_CASE(CheckpointConfiguration, evaluation_sets_are_compared_where_both_sides
     expect("{\"evaluation_data\": {\"a\": {\"fields\": {\"steps\": \"F32\"}}}}",
            "{\"evaluation_data\": {\"a\": {\"fields\": {\"steps\": \"F64\"}}}}",
            "[evaluation_data.a.fields.steps|\"F32\"|\"F64\"|broken]", false);
+}
+
+/* What an evaluation measures changes the training where a callback lets it. */
+TEST_CASE(CheckpointConfiguration, changed_evaluations_are_harmless_where_nothing_listens) {
+    static const char *const keys[] = {"evaluate_every", "evaluate_every_epochs",
+                                       "eval_batch_limit", "step_limit", "epoch_count"};
+    static const struct {
+        const char *callbacks, *words;
+    } cases[] = {
+        {"{}", ": the run stays bit-identical"},
+        {"{\"early_stop\": {}}", ": its steps stay bit-identical, its end may be another one"},
+        {"{\"plateau\": {}}", ": the run is no longer bit-identical"},
+        {"{\"early_stop\": {}, \"my own\": {}}", ": the run is no longer bit-identical"},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+            char before[128], now[128], says[128];
+            snprintf(before, sizeof before, "{\"%s\": 2, \"callbacks\": %s}", keys[i],
+                     cases[k].callbacks);
+            snprintf(now, sizeof now, "{\"%s\": 3, \"callbacks\": %s}", keys[i],
+                     cases[k].callbacks);
+            snprintf(says, sizeof says, "%s was 2, is 3%s", keys[i], cases[k].words);
+            expect_sentence(before, now, says);
+        }
+    expect_sentence("{\"eval_batch_limit\": 1}", "{\"callbacks\": {\"plateau\": {}}}",
+                    "eval_batch_limit was 1, is not set: the run is no longer bit-identical");
+    /* each epoch ends with an evaluation whichever is the last one */
+    expect_sentence("{\"evaluate_every_epochs\": 1, \"epoch_count\": 2}",
+                    "{\"evaluate_every_epochs\": 1, \"epoch_count\": 3, \"callbacks\": "
+                    "{\"plateau\": {}}}",
+                    "epoch_count was 2, is 3: the run stays bit-identical");
+}
+
+TEST_CASE(CheckpointConfiguration, what_callbacks_decide_by_is_compared) {
+    expect("{}", "{\"callbacks\": {\"plateau\": {}}}", "", true); /* from before there was any */
+    expect("{\"callbacks\": {\"early_stop\": {\"patience\": 1, \"min_delta\": 0}}}",
+           "{\"callbacks\": {\"early_stop\": {\"patience\": 2, \"min_delta\": 0.5}}}",
+           "[callbacks.early_stop.patience|1|2|exact][callbacks.early_stop.min_delta|0|0.5|exact]",
+           true);
+    expect("{\"callbacks\": {\"early_stop\": {\"metric\": \"a\", \"maximize\": true}}}",
+           "{\"callbacks\": {\"early_stop\": {\"metric\": \"b\", \"maximize\": false}}}",
+           "[callbacks.early_stop.metric|\"a\"|\"b\"|broken]"
+           "[callbacks.early_stop.maximize|true|false|broken]",
+           false);
+    expect("{\"callbacks\": {\"early_stop\": {}}}", "{\"callbacks\": {}}",
+           "[callbacks.early_stop|{}||exact]", true);
+    expect("{\"callbacks\": {\"plateau\": {\"patience\": 1}, \"own\": {\"every\": 1}}}",
+           "{\"callbacks\": {\"plateau\": {\"patience\": 2}, \"own\": {\"every\": 2}}}",
+           "[callbacks.plateau.patience|1|2|broken][callbacks.own.every|1|2|broken]", false);
 }
 
 /* A node may be called as it likes. */

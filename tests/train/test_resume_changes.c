@@ -220,6 +220,121 @@ TEST_CASE(ResumeChanges, a_node_with_more_inputs_than_fit_a_line_is_not_overlook
     }
 }
 
+/* What judges a run by its evaluations, or an application's callback that says that it does. */
+typedef struct judged {
+    quern_early_stop_desc stop; /* patience 0: none */
+    quern_plateau_desc plateau; /* patience 0: none */
+    const char *settings, *name;
+    int64_t eval_batch_limit;
+} judged;
+
+static void note_changes(void *self, quern_log_level level, const char *told) {
+    char *to = self;
+    const size_t length = strlen(to);
+    if (strstr(told, "resume: "))
+        snprintf(to + length, 4096 - length, "%s%s\n",
+                 level >= QUERN_LOG_WARNING ? "warning: " : "", told);
+}
+
+static quern_status judged_fit(const char *directory, const judged *j, char log[4096]) {
+    world w;
+    quern_early_stop *stop = NULL;
+    quern_plateau *plateau = NULL;
+    quern_callback callbacks[4] = {{.name = NULL}};
+    log[0] = '\0';
+    CHECK_OK(world_open(&w, &(world_desc){.host.log = {note_changes, log}}));
+    if (j->stop.patience) CHECK_OK(quern_early_stop_create(&stop, w.device, &j->stop));
+    if (j->plateau.patience) CHECK_OK(quern_plateau_create(&plateau, w.device, &j->plateau));
+    quern_trainer_desc d = world_with(&w, callbacks, 0);
+    if (stop) callbacks[d.callback_count++] = quern_early_stop_callback(stop);
+    if (plateau) callbacks[d.callback_count++] = quern_plateau_callback(plateau);
+    if (j->settings)
+        callbacks[d.callback_count++] = (quern_callback){.name = j->name, .settings = j->settings};
+    d.eval_batch_limit = j->eval_batch_limit;
+    d.save = (quern_save_desc){.directory = directory, .resume = directory != NULL};
+    quern_status s = quern_trainer_create(&w.trainer, &d);
+    if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, NULL);
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
+    quern_plateau_destroy(plateau);
+    quern_early_stop_destroy(stop);
+    world_close(&w);
+    return s;
+}
+
+/* `now` goes on with what `before` saved, and tells this of it. */
+static void check_told(const judged *before, const judged *now, const char *told) {
+    temporary t;
+    char log[4096];
+    REQUIRE(temporary_begin(&t));
+    CHECK_OK(judged_fit(t.path, before, log));
+    CHECK_OK(judged_fit(t.path, before, log));
+    CHECK_TEXT(log, "");
+    CHECK_OK(judged_fit(t.path, now, log));
+    CHECK_TEXT(log, told);
+    temporary_end(&t);
+}
+
+#define END_TOLD ": its steps stay bit-identical, its end may be another one\n"
+#define BITS_TOLD ": the run is no longer bit-identical to one that was not stopped\n"
+
+TEST_CASE(ResumeChanges, an_early_stop_that_decides_otherwise_is_told_key_by_key) {
+    const judged first = {.stop = {.patience = 3}};
+    check_told(&first, &(judged){.stop = {.patience = 4, .min_delta = 0.25}},
+               "resume: callbacks.early_stop.min_delta was 0, is 0.25" END_TOLD
+               "resume: callbacks.early_stop.patience was 3, is 4" END_TOLD);
+    check_told(&first,
+               &(judged){.stop = {.patience = 3, .metric = "val/accuracy", .maximize = true}},
+               "warning: resume: callbacks.early_stop.metric was \"val/loss\", is "
+               "\"val/accuracy\"" BITS_TOLD
+               "warning: resume: callbacks.early_stop.maximize was false, is true" BITS_TOLD);
+}
+
+TEST_CASE(ResumeChanges, a_plateau_that_decides_otherwise_is_told_key_by_key) {
+    check_told(&(judged){.plateau = {.patience = 3}},
+               &(judged){.plateau = {.patience = 2, .factor = 0.5, .cooldown = 1, .lowest = 0.25}},
+               "warning: resume: callbacks.plateau.factor was 0.1, is 0.5" BITS_TOLD
+               "warning: resume: callbacks.plateau.patience was 3, is 2" BITS_TOLD
+               "warning: resume: callbacks.plateau.cooldown was 0, is 1" BITS_TOLD
+               "warning: resume: callbacks.plateau.lowest was 0, is 0.25" BITS_TOLD);
+}
+
+TEST_CASE(ResumeChanges, other_evaluations_are_told_by_what_listens_to_them) {
+    judged before = {0}, now = {.eval_batch_limit = 1};
+    check_told(&before, &now,
+               "resume: eval_batch_limit was 0, is 1: the run stays bit-identical\n");
+    before.stop.patience = now.stop.patience = 3;
+    check_told(&before, &now, "resume: eval_batch_limit was 0, is 1" END_TOLD);
+    before.plateau.patience = now.plateau.patience = 3;
+    check_told(&before, &now, "warning: resume: eval_batch_limit was 0, is 1" BITS_TOLD);
+}
+
+TEST_CASE(ResumeChanges, an_applications_callback_is_compared_by_its_settings) {
+    check_told(&(judged){.name = "mine", .settings = "{\"every\": 1,\n\"deep\": {\"x\": [1]}}"},
+               &(judged){.name = "mine", .settings = "{\"every\": 2, \"deep\": {\"x\": [2]}}"},
+               "warning: resume: callbacks.mine.every was 1, is 2" BITS_TOLD
+               "warning: resume: callbacks.mine.deep.x was [1], is [2]" BITS_TOLD);
+}
+
+TEST_CASE(ResumeChanges, settings_that_cannot_stand_in_a_configuration_are_refused) {
+    static const struct {
+        const char *name, *settings, *says;
+    } cases[] = {
+        {NULL, "{}", "trainer: a callback without a name has settings"},
+        {"mine", "", "trainer: the settings of callback mine: the configuration, line 1"},
+        {"mine", "{}, \"seed\": {}", "trainer: the settings of callback mine: "},
+        {"mine", "[]", "callback mine: the configuration is not a JSON object"},
+        {"early_stop", "{}", "trainer: two callbacks with settings are named early_stop"},
+    };
+    char log[4096];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const judged j = {
+            .stop = {.patience = 3}, .name = cases[i].name, .settings = cases[i].settings};
+        CHECK_STATUS(judged_fit(NULL, &j, log), QUERN_INVALID);
+        CHECK_ERROR_HAS(cases[i].says);
+    }
+}
+
 static void one_more_set(void *self, quern_trainer_desc *desc) {
     quern_evaluation_set *set = self;
     set->dataset = desc->valid;

@@ -23,6 +23,14 @@ struct quern_early_stop {
     int64_t snapshot_bytes;
 };
 
+static quern_status describe(quern_early_stop *e) {
+    char words[128];
+    text t = text_over(words, sizeof words);
+    text_add(&t, ", \"patience\": %" PRId64 ", \"restore_best\": %s", e->patience,
+             e->restore_best ? "true" : "false");
+    return watch_describe(&e->watch, &t);
+}
+
 quern_status quern_early_stop_create(quern_early_stop **out, quern_device *device,
                                      const quern_early_stop_desc *desc) {
     quern_early_stop *e = NULL;
@@ -36,12 +44,13 @@ quern_status quern_early_stop_create(quern_early_stop **out, quern_device *devic
     e->patience = desc->patience;
     e->restore_best = desc->restore_best;
     e->state = (quern_early_stop_state){.best_step = -1, .best = (double)NAN};
-    const quern_status status = watch_create(&e->watch, device, "early stop", desc->metric,
-                                             desc->maximize, desc->min_delta);
+    quern_status status = watch_create(&e->watch, device, "early stop", desc->metric,
+                                       desc->maximize, desc->min_delta);
+    if (status == QUERN_OK) status = describe(e);
     if (status == QUERN_OK)
         *out = e;
     else
-        memory_release(&device->host, e, 1, sizeof *e);
+        quern_early_stop_destroy(e);
     return status;
 }
 
@@ -163,6 +172,7 @@ quern_callback quern_early_stop_callback(quern_early_stop *early_stop) {
                             .band = QUERN_BAND_MONITOR,
                             .self = early_stop,
                             .state = state_of,
+                            .settings = early_stop->watch.settings,
                             .init = on_init,
                             .load_end = on_load_end,
                             .fit_begin = look,

@@ -40,6 +40,18 @@ static quern_status desc_resolve(quern_plateau_desc *d) {
     return QUERN_OK;
 }
 
+static quern_status describe(quern_plateau *p) {
+    char words[256];
+    text t = text_over(words, sizeof words);
+    text_add(&t, ", \"factor\": ");
+    text_add_json_number(&t, p->factor);
+    text_add(&t,
+             ", \"patience\": %" PRId64 ", \"cooldown\": %" PRId64 ", \"lowest\": ", p->patience,
+             p->cooldown);
+    text_add_json_number(&t, p->lowest);
+    return watch_describe(&p->watch, &t);
+}
+
 quern_status quern_plateau_create(quern_plateau **out, quern_device *device,
                                   const quern_plateau_desc *desc) {
     quern_plateau *p = NULL;
@@ -54,12 +66,13 @@ quern_status quern_plateau_create(quern_plateau **out, quern_device *device,
     p->cooldown = d.cooldown;
     const double worst = d.maximize ? -INFINITY : INFINITY;
     p->state = (plateau_state){.best = worst, .product = 1};
-    const quern_status status =
+    quern_status status =
         watch_create(&p->watch, device, "plateau", d.metric, d.maximize, d.min_delta);
+    if (status == QUERN_OK) status = describe(p);
     if (status == QUERN_OK)
         *out = p;
     else
-        memory_release(&device->host, p, 1, sizeof *p);
+        quern_plateau_destroy(p);
     return status;
 }
 
@@ -131,6 +144,7 @@ quern_callback quern_plateau_callback(quern_plateau *plateau) {
                             .band = QUERN_BAND_MUTATOR,
                             .self = plateau,
                             .state = state_of,
+                            .settings = plateau->watch.settings,
                             .init = on_init,
                             .load_end = on_load_end,
                             .fit_begin = look,

@@ -1,8 +1,6 @@
 /* watch.c - the metric behind early stop and plateau. */
 #include "watch.h"
 
-#include "../../base/text.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -21,7 +19,24 @@ quern_status watch_create(watch *out, quern_device *device, const char *owner, c
     return QUERN_OK;
 }
 
-void watch_release(watch *w) { memory_release(w->host, w->metric, w->metric_bytes, 1); }
+quern_status watch_describe(watch *w, const text *rest) {
+    enum { ESCAPED = 6, WORDS = 128 }; /* bytes of a byte in JSON; of all but the texts */
+    w->settings_bytes = ESCAPED * w->metric_bytes + (int64_t)rest->length + WORDS;
+    QUERN_TRY(
+        memory_allocate(w->host, &w->settings, w->settings_bytes, 1, "a callback's settings"));
+    text t = text_over(w->settings, (size_t)w->settings_bytes);
+    text_add(&t, "{\"metric\": ");
+    text_add_json_string(&t, w->metric);
+    text_add(&t, ", \"maximize\": %s, \"min_delta\": ", w->maximize ? "true" : "false");
+    text_add_json_number(&t, w->min_delta);
+    text_add(&t, "%s}", rest->data);
+    return QUERN_OK;
+}
+
+void watch_release(watch *w) {
+    memory_release(w->host, w->settings, w->settings_bytes, 1);
+    memory_release(w->host, w->metric, w->metric_bytes, 1);
+}
 
 static bool has_scalar(const quern_event *event, const char *name) {
     for (int32_t i = 0; i < event->scalar_count; i++)

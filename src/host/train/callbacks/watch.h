@@ -7,6 +7,7 @@
 
 #include "../../base/memory.h"
 #include "../../base/report.h"
+#include "../../base/text.h"
 #include "../../device/device.h"
 #include <quern/callbacks.h>
 
@@ -17,12 +18,16 @@ typedef struct watch {
     int64_t metric_bytes;
     double min_delta;
     bool maximize;
-    bool stopping; /* between stop_requested and the next fit_begin */
+    bool stopping;  /* between stop_requested and the next fit_begin */
+    char *settings; /* the callback's, as event.h has them */
+    int64_t settings_bytes;
 } watch;
 
 /* metric NULL: "val/loss". INVALID: min_delta. */
 QUERN_MUST_CHECK quern_status watch_create(watch *out, quern_device *device, const char *owner,
                                            const char *metric, bool maximize, double min_delta);
+/* Makes the settings: its own, then `rest`, more members of the object behind commas. */
+QUERN_MUST_CHECK quern_status watch_describe(watch *w, const text *rest);
 void watch_release(watch *w);
 
 /* init: INVALID names the scalars that there are when the metric is none of them. */

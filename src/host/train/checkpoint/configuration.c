@@ -1,6 +1,6 @@
 /* configuration.c - what changed between the configuration that a checkpoint was written with and
  * the one of the run that goes on from it. A key that is not known to be harmless is taken to break
- * exactness. */
+ * exactness. What an evaluation depends on is as harmless as what is made of the evaluation. */
 #include "configuration.h"
 #include "../json_failure.h"
 #include "../../base/report.h"
@@ -14,20 +14,11 @@
 #define SENTENCE_BYTES (KEY_BYTES + 2 * VALUE_BYTES + 128)
 #define DEPTH_MAX 16
 
-/* Keys, by their last part, that decide when to stop, to look, to save or to report, or how the
- * work is spread: the bits of a step do not depend on them. A schedule that is derived from a limit
- * has its own resolved length in the configuration, so that a changed limit shows there. */
+/* Keys, by their last part, that decide when to look, to save or to report, or how the work is
+ * spread: the bits of a step do not depend on them. */
 static const char *const harmless[] = {
-    "epoch_count",
-    "step_limit",
-    "sample_limit",
-    "second_limit",
-    "epochs",
-    "steps",
-    "max_seconds",
     "log_every",
     "save_every",
-    "eval_every",
     "keep",
     "keep_last",
     "keep_best",
@@ -49,19 +40,34 @@ static const char *const harmless[] = {
     "nvtx",
     "no_capture",
     "profile_steps",
-    "limit_eval_batches",
     "sanity_batches",
     "handle_signals",
     "stop_file",
     "quiet",
     "trace",
     "every",
-    "evaluate_every",
-    "evaluate_every_epochs",
-    "eval_batch_limit",
-    "seconds_limit",
     "best_metric",
     "best_is_largest",
+};
+
+/* Those that decide when there is an evaluation, or of what: a limit ends a run with one. A
+ * schedule that is derived from a limit has its own resolved length in the configuration, so that a
+ * changed limit shows there. */
+static const char *const evaluating[] = {
+    "step_limit",     "sample_limit",          "seconds_limit",    "second_limit",
+    "steps",          "max_seconds",           "eval_every",       "limit_eval_batches",
+    "evaluate_every", "evaluate_every_epochs", "eval_batch_limit",
+};
+
+/* The same, where not each epoch ends with an evaluation as it is. */
+static const char *const epoch_limits[] = {"epoch_count", "epochs"};
+
+/* What a changed key does, from little to much. */
+typedef enum effect { NOTHING, ANOTHER_END, OTHER_BITS } effect;
+static const char *const effect_words[] = {
+    "the run stays bit-identical",
+    "its steps stay bit-identical, its end may be another one",
+    "the run is no longer bit-identical to one that was not stopped",
 };
 
 bool configuration_is_below(const char *key, const char *above) {
@@ -78,7 +84,7 @@ static bool is_of_data(const char *key) {
 static bool is_unknown(const char *key, const json_t *before, const json_t *now) {
     if (before != NULL && now != NULL) return false;
     const char *dot = strrchr(key, '.');
-    return strcmp(key, EVALUATION_DATA_KEY) == 0 ||
+    return strcmp(key, EVALUATION_DATA_KEY) == 0 || strcmp(key, CALLBACKS_KEY) == 0 ||
            (is_of_data(key) && strcmp(dot + 1, SAMPLE_DIGEST_KEY) == 0);
 }
 
@@ -89,16 +95,44 @@ static bool same_word(const char *a, const char *b) {
     return *a == *b;
 }
 
-/* Not inside an optimizer or a schedule, whose "steps" are something else, nor what a node of the
- * model computes or a field of the data is, whatever it is called. */
-static bool is_harmless(const char *key) {
-    if (configuration_is_below(key, "model") || is_of_data(key)) return false;
-    if (strstr(key, "optimizer") != NULL || strstr(key, "schedule") != NULL) return false;
-    const char *dot = strrchr(key, '.');
-    const char *last = dot != NULL ? dot + 1 : key;
-    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
-        if (same_word(last, harmless[i])) return true;
+#define COUNT(list) (sizeof(list) / sizeof *(list))
+
+static bool is_one_of(const char *word, const char *const *list, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (same_word(word, list[i])) return true;
     return false;
+}
+
+/* Not inside an optimizer or a schedule, whose "steps" are something else, nor what a node of the
+ * model computes, a field of the data is or a callback decides by, whatever it is called. */
+static bool is_of_bits(const char *key) {
+    return configuration_is_below(key, "model") || is_of_data(key) ||
+           configuration_is_below(key, CALLBACKS_KEY) || strstr(key, "optimizer") != NULL ||
+           strstr(key, "schedule") != NULL;
+}
+
+/* Early stop, which changes no step: that there is one, and how long it waits. */
+static bool is_of_the_end(const char *key) {
+    static const char *const keys[] = {CALLBACKS_KEY ".early_stop",
+                                       CALLBACKS_KEY ".early_stop.patience",
+                                       CALLBACKS_KEY ".early_stop.min_delta"};
+    for (size_t i = 0; i < COUNT(keys); i++)
+        if (strcmp(key, keys[i]) == 0) return true;
+    return false;
+}
+
+/* What the callbacks of a run make of its evaluations. */
+static effect effect_of_callbacks(const json_t *configuration) {
+    const json_t *callbacks = json_object_get(configuration, CALLBACKS_KEY);
+    const size_t stops = json_object_get(callbacks, "early_stop") != NULL;
+    if (json_object_size(callbacks) > stops) return OTHER_BITS;
+    return stops > 0 ? ANOTHER_END : NOTHING;
+}
+
+static effect larger(effect a, effect b) { return a > b ? a : b; }
+
+static bool evaluates_each_epoch(const json_t *configuration) {
+    return json_integer_value(json_object_get(configuration, "evaluate_every_epochs")) == 1;
 }
 
 static quern_status load(json_t **out, const char *from, const char *which, quern_status refusal) {
@@ -129,9 +163,21 @@ typedef struct comparison {
     char key[KEY_BYTES]; /* the path so far */
     size_t key_length;
     bool exact;
+    effect of_evaluations, of_epochs; /* of another number or kind of them */
     void (*visit)(void *context, const quern_checkpoint_change *change);
     void *context;
 } comparison;
+
+static effect effect_of(const comparison *c) {
+    const char *dot = strrchr(c->key, '.');
+    const char *last = dot != NULL ? dot + 1 : c->key;
+    if (is_of_the_end(c->key)) return ANOTHER_END;
+    if (is_of_bits(c->key)) return OTHER_BITS;
+    if (is_one_of(last, harmless, COUNT(harmless))) return NOTHING;
+    if (is_one_of(last, evaluating, COUNT(evaluating))) return c->of_evaluations;
+    if (is_one_of(last, epoch_limits, COUNT(epoch_limits))) return c->of_epochs;
+    return OTHER_BITS;
+}
 
 /* Of what does not fit the beginning, up to a whole character, with room for "...". */
 static int add_piece(const char *piece, size_t bytes, void *to) {
@@ -161,16 +207,15 @@ static void value_text(const json_t *value, char to[VALUE_BYTES]) {
 static void report_change(comparison *c, const json_t *before, const json_t *now) {
     char before_text[VALUE_BYTES], now_text[VALUE_BYTES], sentence[SENTENCE_BYTES];
     if (is_unknown(c->key, before, now)) return;
-    const bool exact = is_harmless(c->key);
+    const effect does = effect_of(c);
+    const bool exact = does != OTHER_BITS;
     c->exact = c->exact && exact;
     if (c->visit == NULL) return;
     value_text(before, before_text);
     value_text(now, now_text);
     text t = text_over(sentence, sizeof sentence);
     text_add(&t, "%s was %s, is %s: %s", c->key, before != NULL ? before_text : "not set",
-             now != NULL ? now_text : "not set",
-             exact ? "the run stays bit-identical"
-                   : "the run is no longer bit-identical to one that was not stopped");
+             now != NULL ? now_text : "not set", effect_words[does]);
     c->visit(c->context, &(quern_checkpoint_change){
                              .key = c->key,
                              .before = before_text,
@@ -220,7 +265,12 @@ quern_status quern_checkpoint_compare(const char *before, const char *now, bool 
     comparison c = {.exact = true, .visit = visit, .context = context};
     quern_status status = load(&old, before, "the checkpoint's configuration", QUERN_INPUT);
     if (status == QUERN_OK) status = load(&new, now, "the run's configuration", QUERN_INPUT);
-    if (status == QUERN_OK) compare_objects(&c, old, new, 0);
+    if (status == QUERN_OK) {
+        c.of_evaluations = larger(effect_of_callbacks(old), effect_of_callbacks(new));
+        if (!evaluates_each_epoch(old) || !evaluates_each_epoch(new))
+            c.of_epochs = c.of_evaluations;
+        compare_objects(&c, old, new, 0);
+    }
     json_decref(old);
     json_decref(new);
     *exact = status == QUERN_OK && c.exact;

@@ -9,6 +9,8 @@
 #define TRAINING_DATA_KEY "data"
 #define EVALUATION_DATA_KEY "evaluation_data"
 #define SAMPLE_DIGEST_KEY "sample_digest"
+/* Of what callbacks decide by, by their names. */
+#define CALLBACKS_KEY "callbacks"
 
 /* Whether it is below that one: "data.samples" of "data". */
 bool configuration_is_below(const char *key, const char *above);

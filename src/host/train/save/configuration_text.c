@@ -293,6 +293,20 @@ static void add_save(text *t, const quern_save_desc *d) {
     text_add(t, "}");
 }
 
+static void add_callbacks(text *t, const quern_trainer *trainer) {
+    const char *between = "";
+    text_add(t, ", \"" CALLBACKS_KEY "\": {");
+    for (int32_t i = 0; i < trainer->desc.callback_count; i++) {
+        const quern_callback *callback = trainer->callbacks[i];
+        if (!callback->settings) continue;
+        text_add(t, "%s", between);
+        text_add_json_string(t, callback->name);
+        text_add(t, ": %s", callback->settings);
+        between = ", ";
+    }
+    text_add(t, "}");
+}
+
 static void add_precision(text *t, const quern_trainer_desc *d) {
     add_string(t, "precision", quern_precision_name(d->precision));
     text_add(t, ", \"stochastic_rounding\": %s", d->stochastic_rounding ? "true" : "false");
@@ -319,10 +333,31 @@ static void add_all(text *t, const quern_trainer *trainer) {
     add_model(t, d);
     add_optimizer(t, &d->optimizer, trainer->graph);
     add_save(t, &d->save);
+    add_callbacks(t, trainer);
     text_add(t, "}");
 }
 
+/* They stand in the configuration as they are. */
+static quern_status check_settings(const quern_trainer *t) {
+    for (int32_t i = 0; i < t->desc.callback_count; i++) {
+        const quern_callback *callback = t->callbacks[i];
+        if (!callback->settings) continue;
+        if (!callback->name || !callback->name[0])
+            return quern_fail(QUERN_INVALID, "trainer: a callback without a name has settings");
+        const quern_status status = configuration_check(callback->settings);
+        if (status != QUERN_OK)
+            return error_prefix(status, "trainer: the settings of callback %s", callback->name);
+        for (int32_t k = 0; k < i; k++)
+            if (t->callbacks[k]->settings && strcmp(t->callbacks[k]->name, callback->name) == 0)
+                return quern_fail(QUERN_INVALID,
+                                  "trainer: two callbacks with settings are named %s",
+                                  callback->name);
+    }
+    return QUERN_OK;
+}
+
 quern_status configuration_write(quern_trainer *trainer, char **out) {
+    QUERN_TRY(check_settings(trainer));
     for (int64_t capacity = 8192;; capacity *= 2) {
         QUERN_TRY(arena_allocate(&trainer->memory, out, capacity, 1, "the configuration"));
         text t = text_over(*out, (size_t)capacity);
