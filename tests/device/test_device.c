@@ -217,3 +217,21 @@ TEST_CASE(Device, the_best_is_cuda_when_usable_and_the_log_says_which_and_why) {
     use_module("nothing here");
     check_best("cpu", "1 using the CPU: the CUDA module cannot be loaded");
 }
+
+TEST_CASE(Device, a_module_that_does_not_load_is_a_warning) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    REQUIRE(temporary_write(&t, "libquern-cuda.so", "no library", 10));
+    CHECK(setenv("QUERN_BACKEND_PATH", t.path, 1) == 0);
+    check_best("cpu", "2 using the CPU: the CUDA module cannot be loaded: ");
+    temporary_end(&t);
+}
+
+/* The index is one of GPUs. */
+TEST_CASE(Device, the_best_is_the_cpu_where_no_gpu_has_the_index) {
+    quern_device *device;
+    use_module("nothing here");
+    REQUIRE_OK(quern_device_create(&device, &(quern_device_desc){.index = 3}));
+    CHECK_TEXT(device->backend->name, "cpu");
+    quern_device_destroy(device);
+}

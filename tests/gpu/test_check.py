@@ -168,8 +168,8 @@ class Check(Place):
         only = self.root / "only"
         only.mkdir()
         for name in ("awk", "bash", "cat", "cp", "dirname", "grep", "head", "id", "ldd", "ln", "ls",
-                     "mkdir", "nice", "nproc", "python3", "rm", "sed", "sort", "stat", "strip",
-                     "tail", "tar", "timeout", "uname", "gzip"):
+                     "mkdir", "nice", "nproc", "python3", "readlink", "rm",
+                     "sed", "sort", "stat", "strip", "tail", "tar", "timeout", "uname", "gzip"):
             if shutil.which(name):
                 (only / name).symlink_to(shutil.which(name))
         for path in (None, f"{self.path}:{only}"):
@@ -194,7 +194,22 @@ class Check(Place):
                      "libquern-blas.so", "libquern-cuda.so", "CMakeCache.txt"):
             (built / name).parent.mkdir(parents=True, exist_ok=True)
             self.program(built / name, QUERN if name.endswith("/quern") else GTEST)
+        (built / "libquern.so").symlink_to("libquern.so.0.1")
         return str(built)
+
+    def test_a_pack_that_lacks_a_file_is_none(self):
+        data = self.root / "data"
+        data.mkdir()
+        (data / "some-ubyte.gz").write_text("images")
+        self.program(self.path / "cmake", "#!/bin/sh\n")
+        for missing in ("libquern-blas.so", "libquern.so.0.1", "tools/bench/probes"):
+            with self.subTest(missing):
+                built = self.make_build()
+                os.remove(pathlib.Path(built) / missing)
+                done = self.check("pack", QUERN_GPU_BUILD=built, QUERN_DATA_DIR=str(data))
+                self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+                self.assertIn("is not complete", done.stderr)
+                shutil.rmtree(built)
 
 
 OK = "[       OK ] GpuOp.relu (1 ms)\n[  PASSED  ] 1 test.\n"

@@ -31,11 +31,26 @@ TEST_CASE(Profile, a_trace_holds_every_op_of_every_step_and_changes_no_weight) {
     r = COMMAND(&t, TRAIN, "--run-dir", "traced", "--trace", "trace.json");
     CHECK(r->exit_code == 0);
     json_t *traced = fixture_json(r);
+    r = COMMAND(&t, TRAIN, "--run-dir", "eager", "--eager");
+    CHECK(r->exit_code == 0);
+    json_t *eager = fixture_json(r);
+    CHECK_TEXT(fixture_json_text(eager, "digest"), fixture_json_text(plain, "digest"));
+    json_decref(eager);
     CHECK(strlen(fixture_json_text(plain, "digest")) == 32);
     CHECK_TEXT(fixture_json_text(traced, "digest"), fixture_json_text(plain, "digest"));
     CHECK(count_ops(temporary_join(&t, "trace.json")) >= 6 * 6);
     json_decref(plain);
     json_decref(traced);
+    temporary_end(&t);
+}
+
+TEST_CASE(Profile, what_was_chosen_is_told_to_who_asks) {
+    temporary t;
+    REQUIRE(temporary_begin(&t));
+    CHECK_TEXT(COMMAND(&t, TRAIN, "--run-dir", "plain")->error, "");
+    const run_result *r = COMMAND(&t, TRAIN, "--run-dir", "told", "--verbose", "--resident", "on");
+    CHECK(r->exit_code == 0);
+    CHECK_HAS(r->error, "the set train is resident: 10000 samples, used where they are\n");
     temporary_end(&t);
 }
 

@@ -200,6 +200,31 @@ TEST_CASE(Loop, a_step_limit_inside_an_epoch_evaluates_what_it_ends_with) {
     world_close(&w);
 }
 
+static quern_action stop_at_second(void *self, const quern_event *e) {
+    (void)self;
+    return e->epoch == 1 ? QUERN_STOP : QUERN_CONTINUE;
+}
+
+/* An epoch that has seen nothing yet has no loss: that of the one before is told. */
+TEST_CASE(Loop, a_run_that_ends_as_an_epoch_begins_has_the_loss_of_the_one_before) {
+    world w, one;
+    quern_result r, expected;
+    REQUIRE_OK(world_open(&w, &(world_desc){0}));
+    REQUIRE_OK(world_open(&one, &(world_desc){0}));
+    const quern_callback callback = {.name = "stop", .epoch_begin = stop_at_second};
+    quern_trainer_desc desc = world_with(&w, &callback, 1);
+    desc.epoch_count = 3;
+    one.desc.epoch_count = 1;
+    REQUIRE_OK(quern_trainer_create(&w.trainer, &desc));
+    REQUIRE_OK(quern_trainer_fit(w.trainer, &r));
+    REQUIRE_OK(quern_trainer_create(&one.trainer, &one.desc));
+    REQUIRE_OK(quern_trainer_fit(one.trainer, &expected));
+    CHECK(r.step == expected.step && isfinite(expected.train_loss));
+    CHECK_SAY(r.train_loss == expected.train_loss, "%g, not %g", r.train_loss, expected.train_loss);
+    world_close(&one);
+    world_close(&w);
+}
+
 TEST_CASE(Loop, drop_last_leaves_the_uneven_batch_out) {
     world w;
     quern_result r;

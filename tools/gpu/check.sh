@@ -83,12 +83,21 @@ need_build() {
 
 copy_built() {
     cp "$built/tools/quern/quern" "$built/tools/bench/bench_train" "$built/tests/gpu/test_gpu" \
-        "$built/tools/bench/bench_kernels" "$built/tools/bench/probes" "$1/bin/"
-    cp -L "$built/libquern.so.0.1" "$built/libquern-blas.so" "$built/libquern-cuda.so" "$1/lib/"
+        "$built/tools/bench/bench_kernels" "$built/tools/bench/probes" "$1/bin/" &&
+        cp -L "$built/$(readlink "$built/libquern.so")" "$built/libquern-blas.so" \
+            "$built/libquern-cuda.so" "$1/lib/"
+}
+
+# What the executables link and another machine may lack.
+copy_linked() {
+    local file
+    { ldd "$1"/bin/* || true; } | awk '$3 ~ /^\// {print $3}' | sort -u |
+        sed -E '/\/lib(c|m|dl|pthread|rt|stdc\+\+|gcc_s)\.so|libquern|libcublas/d' |
+        while read -r file; do cp -L "$file" "$1/lib/" || return 1; done
 }
 
 command_pack() {
-    local jobs=${QUERN_JOBS:-2} stage=$work/stage file bytes
+    local jobs=${QUERN_JOBS:-2} stage=$work/stage bytes
     if [ ! -f "$built/CMakeCache.txt" ]; then cmake --preset cuda -B "$built" >$work/pack.log; fi
     if ! nice cmake --build "$built" -j "$jobs" \
         --target quern_command bench_train bench_kernels probes test_gpu quern_cuda \
@@ -98,12 +107,11 @@ command_pack() {
     fi
     rm -rf $stage
     mkdir -p $stage/bin $stage/lib $stage/data
-    copy_built $stage
-    ldd $stage/bin/* | awk '$3 ~ /^\// {print $3}' | sort -u |
-        grep -vE '/(libc|libm|libdl|libpthread|librt|libstdc\+\+|libgcc_s)\.so|libquern|libcublas' |
-        while read -r file; do cp -L "$file" $stage/lib/; done
+    if ! copy_built $stage || ! copy_linked $stage || ! cp "$data"/*-ubyte.gz $stage/data/; then
+        echo "check.sh: $stage is not complete" >&2
+        exit 1
+    fi
     strip $stage/bin/* $stage/lib/* 2>/dev/null
-    cp "$data"/*-ubyte.gz $stage/data/ || exit 1
     { git rev-parse HEAD; git status --porcelain | head -n 20; } >$stage/COMMIT
     if ! make_pack $stage; then
         echo "check.sh: $stage could not be packed" >&2
@@ -181,7 +189,10 @@ command_build_here() {
     fi
     built=build/cuda
     mkdir -p $here/bin $here/lib
-    copy_built $here
+    if ! copy_built $here; then
+        record build failed "what was built here is not complete"
+        finish build
+    fi
     if [ -d "$data" ]; then ln -sfn "$data" $here/data; fi
     { git rev-parse HEAD; git status --porcelain | head -n 20; } >$here/COMMIT 2>/dev/null
 }

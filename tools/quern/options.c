@@ -238,7 +238,7 @@ static quern_status read_file(options *o) {
 static bool is_recorded(int option) {
     return option != OPTION_run_dir && option != OPTION_resume && option != OPTION_config &&
            option != OPTION_json && option != OPTION_quiet && option != OPTION_no_save &&
-           option != OPTION_fast_dev_run;
+           option != OPTION_eager && option != OPTION_verbose && option != OPTION_fast_dev_run;
 }
 
 /* A resumed run is the same run: what is not said anew is as it was. */

@@ -57,7 +57,7 @@ quern_status session_device(quern_device **out, const options *o, quern_log_leve
     if (status != QUERN_OK) return status;
     desc.tune = o->tune;
     if (desc.kind != QUERN_DEVICE_CUDA) desc.thread_count = (int32_t)o->threads;
-    *lowest = o->quiet ? QUERN_LOG_ERROR : QUERN_LOG_WARNING;
+    *lowest = o->verbose ? QUERN_LOG_INFO : o->quiet ? QUERN_LOG_ERROR : QUERN_LOG_WARNING;
     desc.host.log = (quern_log_sink){.write = log_to_stderr, .self = lowest};
     if (p && p->sink.begin) desc.host.trace = p->sink;
     desc.trace_ops = p && p->file;

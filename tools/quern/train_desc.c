@@ -160,6 +160,7 @@ quern_status train_desc(quern_trainer_desc *out, const training *t) {
     out->accumulate = o->accumulate;
     out->tail = (quern_tail)option_choice(OPTION_tail, o->tail);
     out->resident = (quern_resident)option_choice(OPTION_resident, o->resident);
+    out->no_capture = o->eager;
     out->log_every = o->log_every;
     out->evaluate_every = o->eval_every;
     out->not_finite = (quern_not_finite)option_choice(OPTION_on_nonfinite, o->on_nonfinite);

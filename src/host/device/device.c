@@ -125,11 +125,11 @@ static quern_status open_best(quern_device *d, const quern_device_desc *desc) {
     if (status == QUERN_HOST_MEMORY) return status;
     if (status == QUERN_OK)
         log_write(&d->host, QUERN_LOG_INFO, "using CUDA");
-    else /* a module that is installed is meant to be used */
+    else /* a module that is installed, be it one that does not load, is meant to be used */
         log_write(&d->host, module_is_there() ? QUERN_LOG_WARNING : QUERN_LOG_INFO,
                   "using the CPU: %s", quern_error());
     error_restore(&before);
-    return status == QUERN_OK ? QUERN_OK : open_backend(d, &quern_backend_cpu, desc, desc->index);
+    return status == QUERN_OK ? QUERN_OK : open_backend(d, &quern_backend_cpu, desc, 0);
 }
 
 static quern_status open_kind(quern_device *d, const quern_device_desc *desc) {

@@ -20,6 +20,7 @@
 #endif
 #define MODULE_FILE "libquern-cuda.so"
 #define MODULE_PATH_MAX 4096
+#define FILE_PATH_MAX (MODULE_PATH_MAX + 32)
 
 static const quern_services services = {
     .fail = quern_fail,
@@ -46,18 +47,21 @@ static void own_folder(char folder[MODULE_PATH_MAX]) {
     if (slash != NULL) *slash = 0;
 }
 
+/* The module's path in the folder, or why it has none. */
+static const char *no_path_in(const char *folder, char path[FILE_PATH_MAX]) {
+    if (folder[0] != '/') return " is not an absolute path";
+    const int length = snprintf(path, FILE_PATH_MAX, "%s/" MODULE_FILE, folder);
+    return length > 0 && length < FILE_PATH_MAX ? NULL : " is too long a path";
+}
+
 /* Adds the reason to `reasons` when there is no module to be had from this folder. */
 static void *open_in(const char *folder, text *reasons) {
+    char path[FILE_PATH_MAX];
     if (folder == NULL || folder[0] == 0) return NULL;
     const char *separator = reasons->length > 0 ? "; " : "";
-    if (folder[0] != '/') {
-        text_add(reasons, "%s%s is not an absolute path", separator, folder);
-        return NULL;
-    }
-    char path[MODULE_PATH_MAX + 32];
-    const int length = snprintf(path, sizeof path, "%s/" MODULE_FILE, folder);
-    if (length < 0 || (size_t)length >= sizeof path) {
-        text_add(reasons, "%sa folder's path is too long", separator);
+    const char *why = no_path_in(folder, path);
+    if (why != NULL) {
+        text_add(reasons, "%s%.80s%s", separator, folder, why);
         return NULL;
     }
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
@@ -94,12 +98,16 @@ static quern_status find_entry(void **out, const char *name) {
     return quern_fail(QUERN_UNSUPPORTED, "the CUDA module has no entry %s", name);
 }
 
+static bool is_in(const char *folder) {
+    char path[FILE_PATH_MAX];
+    return folder != NULL && folder[0] != 0 && no_path_in(folder, path) == NULL &&
+           access(path, F_OK) == 0;
+}
+
 bool module_is_there(void) {
-    char buffer[900];
-    text reasons = text_over(buffer, sizeof buffer);
-    void *library = open_library(&reasons);
-    if (library != NULL) dlclose(library);
-    return library != NULL;
+    char folder[MODULE_PATH_MAX];
+    own_folder(folder);
+    return is_in(getenv("QUERN_BACKEND_PATH")) || is_in(folder) || is_in(QUERN_MODULE_DIR);
 }
 
 quern_status module_open(const quern_backend **out) {

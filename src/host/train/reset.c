@@ -24,7 +24,7 @@ static void counters_reset(quern_trainer *t) {
 
 static void sums_reset(quern_trainer *t) {
     t->last = (task_record){0};
-    t->of_epoch = (loss_sums){0};
+    t->of_epoch = t->of_epoch_before = (loss_sums){0};
     t->recent.seen = 0;
     for (int64_t i = 0; i < t->recent.capacity; i++)
         t->recent.losses[i][0] = t->recent.losses[i][1] = 0;

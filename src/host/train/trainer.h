@@ -150,7 +150,7 @@ struct quern_trainer {
     bool epoch_open, epoch_ending;
     bool epoch_rewind; /* a failure: the loader is ahead of counted_batch */
     task_record last;
-    loss_sums since_log, of_epoch;
+    loss_sums since_log, of_epoch, of_epoch_before; /* the last: the one before that saw a loss */
     loss_window recent;
     double *log_metrics, *epoch_metrics; /* train_sum_count sums each */
     int64_t evaluated_step;              /* of the last evaluation of all sets; -1: none */

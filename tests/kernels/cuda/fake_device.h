@@ -53,6 +53,7 @@ typedef struct fake_fault {
 typedef struct fake_device {
     int device_count, driver_version, capability;
     size_t memory_bytes, graph_bytes; /* the second: that each executable graph takes */
+    bool no_blas;                     /* cuBLASLt cannot be loaded */
     fake_schedule schedule;
     uint64_t seed;
     fake_fault fault[FAKE_CALL_COUNT];

@@ -49,6 +49,27 @@ TEST_CASE(FakeDevices, are_listed_with_uuid_address_and_capability) {
     fake.device_count = count;
 }
 
+static void keep_line(void *self, quern_log_level level, const char *sentence) {
+    snprintf(self, 400, "%d %s", (int)level, sentence);
+}
+
+/* A driver without a toolkit. */
+TEST_CASE(FakeDevices, without_cublaslt_none_is_used_and_the_best_is_the_cpu) {
+    char line[400] = "";
+    quern_device *device = NULL;
+    quern_device_info info;
+    fake.no_blas = true;
+    CHECK_STATUS(quern_device_create(&device, &(quern_device_desc){.kind = QUERN_DEVICE_CUDA}),
+                 QUERN_NO_DEVICE);
+    CHECK_ERROR_HAS("CUDA device 0 (Fake H200) cannot be used without cuBLASLt: libcublasLt.so.13");
+    REQUIRE_OK(quern_device_create(&device, &(quern_device_desc){.host.log = {keep_line, line}}));
+    CHECK_OK(quern_device_info_get(device, &info));
+    CHECK(info.kind == QUERN_DEVICE_CPU);
+    CHECK_HAS(line, "2 using the CPU: CUDA device 0 (Fake H200) cannot be used without cuBLASLt");
+    quern_device_destroy(device);
+    fake.no_blas = false;
+}
+
 /* A dense layer and a convolution, so that both libraries have a handle. */
 static void build_and_drop(int32_t index) {
     quern_device *device = NULL;

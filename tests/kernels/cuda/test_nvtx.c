@@ -15,19 +15,35 @@ __attribute__((constructor)) static void find_module(void) {
     setenv("QUERN_BACKEND_PATH", QUERN_TEST_MODULE_DIR, 1);
 }
 
-static quern_status train_a_little(const char *folder) {
+static quern_status train(const char *folder, int64_t steps, bool no_capture) {
     world w;
     quern_status status = world_open(&w, &(world_desc){.valid_length = -1});
     if (status != QUERN_OK) return status;
-    w.desc.step_limit = 3;
+    w.desc.step_limit = steps;
+    w.desc.no_capture = no_capture;
     w.desc.worker_count = 1;
-    w.desc.save.directory = folder;
-    w.desc.save.every = 1;
+    if (folder) w.desc.save = (quern_save_desc){.directory = folder, .every = 1};
     status = quern_trainer_create(&w.trainer, &w.desc);
     quern_result result;
     if (status == QUERN_OK) status = quern_trainer_fit(w.trainer, &result);
     world_close(&w);
     return status;
+}
+
+static quern_status train_a_little(const char *folder) { return train(folder, 3, false); }
+
+/* Ranges of the first layer that so many steps open. */
+static int opened_in(int64_t steps, bool no_capture) {
+    const int before = nvtx_seen_count(" registered fc1");
+    CHECK_OK(train(NULL, steps, no_capture));
+    return nvtx_seen_count(" registered fc1") - before;
+}
+
+/* Of a recorded step a profiler sees one launch: its ops have ranges while it is recorded. */
+TEST_CASE(Nvtx, ops_have_ranges_in_every_step_that_is_not_recorded) {
+    CHECK(opened_in(9, false) == opened_in(3, false));
+    const int three = opened_in(3, true);
+    CHECK_SAY(three > 0 && opened_in(9, true) - three >= 6 * 2, "%d ranges in 3 steps", three);
 }
 
 TEST_CASE(Nvtx, shows_the_steps_and_ops_of_a_run_without_a_gpu) {

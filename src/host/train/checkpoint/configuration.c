@@ -39,6 +39,7 @@ static const char *const harmless[] = {
     "resume",
     "nvtx",
     "no_capture",
+    "eager",
     "profile_steps",
     "sanity_batches",
     "handle_signals",

@@ -191,9 +191,14 @@ quern_status resident_create(quern_trainer *t) {
         if (!set->dataset) continue;
         QUERN_TRY(data_create(t, set));
         QUERN_TRY(work_create(t, set));
-        log_write(t->host, QUERN_LOG_INFO,
-                  "the set %s is resident: %" PRId64 " samples, %zu bytes of the device for it",
-                  set->name, set->dataset->length, set->data_bytes);
+        if (set->data_bytes > 0)
+            log_write(t->host, QUERN_LOG_INFO,
+                      "the set %s is resident: %" PRId64 " samples, %zu bytes", set->name,
+                      set->dataset->length, set->data_bytes);
+        else
+            log_write(t->host, QUERN_LOG_INFO,
+                      "the set %s is resident: %" PRId64 " samples, used where they are", set->name,
+                      set->dataset->length);
     }
     return QUERN_OK;
 }

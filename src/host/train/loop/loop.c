@@ -35,6 +35,7 @@ static quern_status epoch_begin(quern_trainer *t) {
     t->epoch_rewind = false;
     t->next_batch = t->counted_batch = t->batch = 0;
     t->evaluated_attempts = -1;
+    if (t->of_epoch.weight != 0) t->of_epoch_before = t->of_epoch;
     t->of_epoch = (loss_sums){0};
     for (int64_t i = 0; i < t->train_sum_count; i++) t->epoch_metrics[i] = 0;
     return trainer_emit_known(t, QUERN_EVENT_epoch_begin);
@@ -221,6 +222,7 @@ static double named_value(const quern_trainer *t, const char *name) {
 }
 
 void trainer_fill_result(quern_trainer *t, quern_result *out) {
+    const loss_sums *loss = t->of_epoch.weight != 0 ? &t->of_epoch : &t->of_epoch_before;
     *out = (quern_result){
         .reason = t->reason,
         .stopped_by = trainer_stopped_by(t),
@@ -230,7 +232,7 @@ void trainer_fill_result(quern_trainer *t, quern_result *out) {
         .samples = t->samples,
         .train_seconds = 1e-9 * (double)t->train_ns,
         .samples_per_second = trainer_rate(t->fit_samples, t->train_ns),
-        .train_loss = t->of_epoch.loss / t->of_epoch.weight,
+        .train_loss = loss->loss / loss->weight,
         .valid_loss = t->desc.valid ? t->eval_values[0] : (double)NAN,
         .valid_accuracy = named_value(t, "accuracy"),
         .signal = t->signal,

@@ -3,6 +3,7 @@
  * Device memory is plain cudaMalloc: the core asks for few, large blocks, once, and captured
  * graphs keep their addresses. Pinned memory is portable, so that every device may copy from it. */
 #include "../library/algorithm_record.h"
+#include "../library/library_report.h"
 #include "architecture.h"
 #include "device.h"
 #include "driver_release.h"
@@ -120,6 +121,15 @@ static void close_device(backend_device *d) {
     cuda_services()->release(d->host, d, 1, sizeof *d);
 }
 
+/* A driver alone is no toolkit: who asks for the best device gets another then. */
+static quern_status check_libraries(const backend_device *d) {
+    char words[900];
+    if (library_require() == QUERN_OK) return QUERN_OK;
+    snprintf(words, sizeof words, "%s", cuda_services()->error());
+    return cuda_fail(QUERN_NO_DEVICE, "CUDA device %d (%s) cannot be used without cuBLASLt: %s",
+                     (int)d->index, d->name, words);
+}
+
 static quern_status open_device(backend_device **out, const backend_open_desc *desc) {
     char reason[256];
     *out = NULL;
@@ -134,7 +144,8 @@ static quern_status open_device(backend_device **out, const backend_open_desc *d
     d->index = desc->index;
     d->allow_tf32 = desc->allow_tf32;
     d->tune = desc->tune;
-    const quern_status status = describe(d);
+    quern_status status = describe(d);
+    if (status == QUERN_OK) status = check_libraries(d);
     if (status != QUERN_OK) {
         close_device(d);
         return status;

@@ -35,6 +35,11 @@ void library_version(char *to, size_t bytes, int64_t version) {
              (int)(version % 100));
 }
 
+quern_status library_require(void) {
+    void *library;
+    return shared_library_open(&library, libraries[0].file, libraries[0].root_variable);
+}
+
 static quern_status look(quern_library_info *out, int i) {
     void *library;
     shared_function function;
