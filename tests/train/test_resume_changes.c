@@ -290,6 +290,22 @@ TEST_CASE(ResumeChanges, an_early_stop_that_decides_otherwise_is_told_key_by_key
                "warning: resume: callbacks.early_stop.maximize was false, is true" BITS_TOLD);
 }
 
+/* Best weights that were not kept cannot be put back; what is kept need not be. */
+TEST_CASE(ResumeChanges, an_early_stop_cannot_begin_to_restore_in_the_middle) {
+    const judged without = {.stop = {.patience = 3}},
+                 with = {.stop = {.patience = 3, .restore_best = true}};
+    temporary t;
+    char log[4096];
+    REQUIRE(temporary_begin(&t));
+    CHECK_OK(judged_fit(t.path, &without, log));
+    CHECK_STATUS(judged_fit(t.path, &with, log), QUERN_INPUT);
+    CHECK_ERROR_HAS("there is no tensor callback.early_stop U8 (");
+    CHECK_HAS(log, "callbacks.early_stop.restore_best was false, is true" BITS_TOLD);
+    temporary_end(&t);
+    check_told(&with, &without,
+               "warning: resume: callbacks.early_stop.restore_best was true, is false" BITS_TOLD);
+}
+
 TEST_CASE(ResumeChanges, a_plateau_that_decides_otherwise_is_told_key_by_key) {
     check_told(&(judged){.plateau = {.patience = 3}},
                &(judged){.plateau = {.patience = 2, .factor = 0.5, .cooldown = 1, .lowest = 0.25}},

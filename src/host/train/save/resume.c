@@ -56,15 +56,9 @@ static quern_status configurations_compare(const quern_trainer *t, const quern_c
     return quern_fail(QUERN_INPUT, "%s is the checkpoint of another run: %s", from->path, c.reason);
 }
 
-static const checkpoint_callback *callback_find(const manifest *m, const char *name) {
-    for (int64_t i = 0; i < m->content.callback_count; i++)
-        if (strcmp(m->callbacks[i].name, name) == 0) return &m->callbacks[i];
-    return NULL;
-}
-
 static quern_status callback_load(quern_trainer *t, int64_t i, const quern_checkpoint *from) {
     const checkpoint_callback *mine = &t->save->table.callbacks[i];
-    const checkpoint_callback *found = callback_find(&from->manifest, mine->name);
+    const checkpoint_callback *found = state_find_callback(from, mine->name);
     if (!found) {
         log_write(t->host, QUERN_LOG_WARNING,
                   "resume: %s holds no state of callback %s, which starts anew", from->path,
@@ -92,7 +86,7 @@ static quern_status callbacks_load(quern_trainer *t, const quern_checkpoint *fro
                       "resume: the state of callback %s is left out: the run has none of that name",
                       from->manifest.callbacks[i].name);
     }
-    return state_load(t, from, "callback.");
+    return state_load(t, from, STATE_CALLBACK);
 }
 
 /* What both files say, and what cannot be more than something else. */

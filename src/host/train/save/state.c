@@ -193,7 +193,7 @@ static quern_status add_callback(quern_trainer *t, saved_state *s, const quern_c
     const int64_t i = s->content.callback_count++;
     s->callbacks[i] = (checkpoint_callback){.name = callback->name, .bytes = state.bytes};
     s->callback_data[i] = state.data;
-    snprintf(name, sizeof name, "callback.%s", callback->name);
+    snprintf(name, sizeof name, STATE_CALLBACK "%s", callback->name);
     QUERN_TRY(arena_copy_string(&t->memory, &kept, name));
     return vector_add(s, kept, QUERN_U8, (int64_t)state.block_bytes,
                       &(saved_place){state.block, false});
@@ -269,15 +269,25 @@ static void dims_text(const quern_safetensors_entry *e, char *out, size_t bytes)
     if (at < bytes) snprintf(out + at, bytes - at, ")");
 }
 
-/* What was not there when the checkpoint was written starts anew: a callback, the loss scale. */
-static bool may_be_missing(const char *name) {
-    return begins_with(name, "callback.") || begins_with(name, STATE_LOSS_SCALE);
+const checkpoint_callback *state_find_callback(const quern_checkpoint *from, const char *name) {
+    for (int64_t i = 0; i < from->manifest.content.callback_count; i++)
+        if (strcmp(from->manifest.callbacks[i].name, name) == 0)
+            return &from->manifest.callbacks[i];
+    return NULL;
+}
+
+/* What was not there when the checkpoint was written starts anew: a callback, the loss scale. One
+ * that was there without its block would go on with counts and without what they count. */
+static bool may_be_missing(const quern_checkpoint *from, const char *name) {
+    if (begins_with(name, STATE_CALLBACK))
+        return !state_find_callback(from, name + strlen(STATE_CALLBACK));
+    return begins_with(name, STATE_LOSS_SCALE);
 }
 
 quern_status state_check_entry(const quern_checkpoint *from, const quern_safetensors_entry *mine) {
     char found[192], expected[192];
     const quern_safetensors_entry *e = quern_safetensors_find(from->state, mine->name);
-    if (!e && may_be_missing(mine->name)) return QUERN_OK;
+    if (!e && may_be_missing(from, mine->name)) return QUERN_OK;
     dims_text(mine, expected, sizeof expected);
     if (!e)
         return quern_fail(QUERN_INPUT, "%s/" STATE_FILE ": there is no tensor %s %s", from->path,

@@ -51,6 +51,8 @@ QUERN_MUST_CHECK quern_status state_load(quern_trainer *t, const quern_checkpoin
 QUERN_MUST_CHECK quern_status state_check_counters(const quern_trainer *t);
 QUERN_MUST_CHECK quern_status state_check_entry(const quern_checkpoint *from,
                                                 const quern_safetensors_entry *mine);
+/* What a checkpoint keeps of a callback; NULL: it had none of that name. */
+const checkpoint_callback *state_find_callback(const quern_checkpoint *from, const char *name);
 QUERN_MUST_CHECK quern_status state_add(saved_state *s, const quern_safetensors_entry *entry,
                                         const saved_place *place);
 
@@ -64,6 +66,7 @@ QUERN_MUST_CHECK quern_status state_load_held(quern_trainer *t, const quern_chec
 #define STATE_OPTIMIZER "optimizer."
 #define STATE_AVERAGE "average."
 #define STATE_TRAINER "trainer."
+#define STATE_CALLBACK "callback."
 #define STATE_LOSS_SCALE "trainer.last.scale"
 #define STATE_SCALE "trainer.learning_rate_scale"
 
