@@ -99,6 +99,8 @@ typedef struct quern_checkpoint_change {
     const char *key; /* "optimizer.learning_rate" */
     const char *before, *now;
     bool exact;
+    bool another_run; /* a trainer refuses to go on: other data, metrics, optimizer rule or model (a
+                         node that computes something else, or from something else) */
     const char *sentence;
 } quern_checkpoint_change;
 

@@ -93,10 +93,11 @@ typedef struct quern_save_desc {
                            stream that cannot start again the first samples are read and dropped.
                            Other data, of training or of an evaluation set (of one in memory also
                            other samples of the same shape: some are compared), metrics, evaluation
-                           sets or optimizer: INPUT. What else has changed, what the model's ops
-                           compute included, is logged, and whether it breaks exactness; with
-                           another batch_size the epoch goes on with the batch that holds the sample
-                           where it stood */
+                           sets, optimizer or model (an op, what it reads, its attributes but
+                           for real numbers): INPUT. What else has changed, a probability or an
+                           epsilon of an op and a node that no other reads included, is logged, and
+                           whether it breaks exactness; with another batch_size the epoch goes on
+                           with the batch that holds the sample where it stood */
 } quern_save_desc;
 
 typedef struct quern_trainer_desc {

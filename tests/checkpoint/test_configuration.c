@@ -139,6 +139,74 @@ TEST_CASE(CheckpointConfiguration, no_node_of_the_model_is_harmless) {
            "[model.threads|\"relu(a)\"|\"neg(a)\"|broken]", false);
 }
 
+static void take_run(void *context, const quern_checkpoint_change *change) {
+    *(bool *)context |= change->another_run;
+    CHECK(change->another_run == (strstr(change->sentence, "it is another run") != NULL));
+    CHECK(!change->another_run || !change->exact);
+}
+
+/* Real numbers are settings of a node; what it computes of what is the model. */
+TEST_CASE(CheckpointConfiguration, a_node_is_another_one_unless_only_its_numbers_are_others) {
+    static const struct {
+        const char *before, *now;
+        bool another;
+    } cases[] = {
+        {"dropout(a, probability=0.25) F32 (B, 6)", "dropout(a, probability=0.5) F32 (B, 6)",
+         false},
+        {"dropout(a, probability=0.25) F32 (B, 6)", "dropout(b, probability=0.25) F32 (B, 6)",
+         true},
+        {"dropout(a, probability=0.25) F32 (B, 6)", "dropout(a, probability=0.5) F32 (B, 7)", true},
+        {"batch_norm(a, w, b, m, v, epsilon=1e-05, momentum=0.1) F32 (B, 6)",
+         "batch_norm(a, w, b, m, v, epsilon=0.001, momentum=0.2) F32 (B, 6)", false},
+        {"batch_norm(a, w, b, m, v, epsilon=1e-05, momentum=0.1) F32 (B, 6)",
+         "batch_norm(a, w, b, v, m, epsilon=0.001, momentum=0.2) F32 (B, 6)", true},
+        {"softmax_cross_entropy(a, b, label_smoothing=0, ignore=false, ignore_index=0) F32 ()",
+         "softmax_cross_entropy(a, b, label_smoothing=0.1, ignore=false, ignore_index=0) F32 ()",
+         false},
+        {"softmax_cross_entropy(a, b, label_smoothing=0, ignore=true, ignore_index=0) F32 ()",
+         "softmax_cross_entropy(a, b, label_smoothing=0, ignore=true, ignore_index=1) F32 ()",
+         true},
+        {"relu(a) F32 (B, 6)", "tanh(a) F32 (B, 6)", true},
+        {"mine(a, probability=0.25) F32 (B, 6)", "mine(a, probability=0.5) F32 (B, 6)", true},
+        {"sum(a, axis_count=1, axes=(0), keep=false) F32 (6, 6)",
+         "sum(a, axis_count=1, axes=(1), keep=false) F32 (6, 6)", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char before[256], now[256];
+        bool another = false, exact = true;
+        snprintf(before, sizeof before, "{\"model\": {\"a\": \"%s\"}}", cases[i].before);
+        snprintf(now, sizeof now, "{\"model\": {\"a\": \"%s\"}}", cases[i].now);
+        REQUIRE_OK(quern_checkpoint_compare(before, now, &exact, take_run, &another));
+        CHECK_SAY(another == cases[i].another && !exact, "case %d", (int)i);
+    }
+}
+
+TEST_CASE(CheckpointConfiguration, what_makes_it_another_run_says_so) {
+    static const struct {
+        const char *before, *now;
+        bool another;
+    } cases[] = {
+        {"{\"data\": {\"samples\": 1}}", "{\"data\": {\"samples\": 2}}", true},
+        {"{\"evaluation_data\": {\"a\": 1}}", "{\"evaluation_data\": {\"a\": 2}}", true},
+        {"{\"metrics\": []}", "{\"metrics\": [\"a\"]}", true},
+        {"{\"evaluation_sets\": []}", "{\"evaluation_sets\": [\"a\"]}", true},
+        {"{\"optimizer\": {\"rule\": \"a\"}}", "{\"optimizer\": {\"rule\": \"b\"}}", true},
+        {"{\"loss\": \"a\"}", "{\"loss\": \"b\"}", true},
+        {"{\"loss_weight\": \"a\"}", "{\"loss_weight\": \"\"}", true},
+        {"{\"optimizer\": {\"epsilon\": 1}}", "{\"optimizer\": {\"epsilon\": 2}}", false},
+        {"{\"batch_size\": 1}", "{\"batch_size\": 2}", false},
+        {"{\"model\": {\"a\": \"relu(b)\"}}", "{\"model\": {}}", false},
+        {"{\"model\": {\"the structure of all others\": \"a\"}}",
+         "{\"model\": {\"the structure of all others\": \"b\"}}", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bool another = false, exact = true;
+        REQUIRE_OK(
+            quern_checkpoint_compare(cases[i].before, cases[i].now, &exact, take_run, &another));
+        CHECK_SAY(another == cases[i].another && !exact, "case %d", (int)i);
+    }
+}
+
 TEST_CASE(CheckpointConfiguration, long_keys_and_values_are_cut_and_deep_ones_compared) {
     static char before[70000], now[70000];
     seen s = {0};

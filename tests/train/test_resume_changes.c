@@ -154,28 +154,36 @@ static void note_model(void *self, quern_log_level level, const char *text) {
     if (strstr(text, "model.")) snprintf(s->text, sizeof s->text, "%s", text);
 }
 
-/* The last of 1,100 nodes, which no loss reads, is another one when the run goes on. */
-static void fit_long_graph(const char *directory, bool other, sentence *log) {
+typedef enum long_change { LONG_SAME, LONG_NUMBER, LONG_OP } long_change;
+
+/* The last of 1,100 nodes, which no loss reads, is another one when the run goes on, or has another
+ * number. */
+static quern_status fit_long_graph(const char *directory, long_change change, sentence *log) {
     world w;
-    REQUIRE_OK(world_open(&w, &(world_desc){.host.log = {note_model, log}}));
+    CHECK_OK(world_open(&w, &(world_desc){.host.log = {note_model, log}}));
     quern_tensor *x = w.logits;
     for (int i = 0; i < 1100; i++) x = quern_neg(w.graph, x);
-    (void)(other ? quern_exp(w.graph, x) : quern_neg(w.graph, x));
+    const quern_leaky_relu_desc d = {.slope = change == LONG_NUMBER ? 0.25f : 0.125f};
+    (void)(change == LONG_OP ? quern_exp(w.graph, x) : quern_leaky_relu(w.graph, x, &d));
     w.desc.save = (quern_save_desc){.directory = directory, .resume = true};
-    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
-    CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    quern_status s = quern_trainer_create(&w.trainer, &w.desc);
+    if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, NULL);
     world_close(&w);
+    return s;
 }
 
 TEST_CASE(ResumeChanges, a_node_behind_those_that_are_kept_by_name_is_not_overlooked) {
     temporary t = {{0}, {0}};
     sentence log = {{0}};
     REQUIRE(temporary_begin(&t));
-    for (int other = 0; other < 2; other++)
-        for (int again_too = 0; again_too < 2 - other; again_too++) {
-            CHECK_TEXT(log.text, "");
-            fit_long_graph(t.path, other, &log);
-        }
+    CHECK_OK(fit_long_graph(t.path, LONG_SAME, &log));
+    CHECK_OK(fit_long_graph(t.path, LONG_SAME, &log));
+    CHECK_TEXT(log.text, "");
+    CHECK_STATUS(fit_long_graph(t.path, LONG_OP, &log), QUERN_INPUT);
+    CHECK_ERROR_HAS("is the checkpoint of another model, which differs in 2 places, the first: "
+                    "model.all others was \"");
+    CHECK_TEXT(log.text, "");
+    CHECK_OK(fit_long_graph(t.path, LONG_NUMBER, &log));
     CHECK_HAS(log.text, "model.all others was ");
     CHECK_HAS(log.text, "no longer bit-identical");
     temporary_end(&t);
@@ -184,12 +192,12 @@ TEST_CASE(ResumeChanges, a_node_behind_those_that_are_kept_by_name_is_not_overlo
 typedef enum wide_change { WIDE_SAME, WIDE_AXIS, WIDE_INPUT } wide_change;
 
 /* Inputs with names so long that they fill the line that a node has. */
-static void fit_wide_node(const char *directory, wide_change change, sentence *log) {
+static quern_status fit_wide_node(const char *directory, wide_change change, sentence *log) {
     enum { PARTS = 16 };
     static const quern_reshape_desc three = {.rank = 3, .dim = {QUERN_B, WORLD_CLASSES, 1}};
     world w;
     quern_tensor *parts[PARTS];
-    REQUIRE_OK(world_open(&w, &(world_desc){.host.log = {note_model, log}}));
+    CHECK_OK(world_open(&w, &(world_desc){.host.log = {note_model, log}}));
     for (int i = 0; i < 4; i++) quern_scope_push(w.graph, "a_scope_whose_name_makes_others_long");
     quern_tensor *x = quern_reshape(w.graph, w.logits, &three);
     for (int i = 0; i < PARTS; i++) parts[i] = quern_neg(w.graph, x);
@@ -198,9 +206,10 @@ static void fit_wide_node(const char *directory, wide_change change, sentence *l
                        &(quern_concat_desc){.axis = change == WIDE_AXIS ? 1 : 2});
     for (int i = 0; i < 4; i++) quern_scope_pop(w.graph);
     w.desc.save = (quern_save_desc){.directory = directory, .resume = true};
-    REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
-    CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    quern_status s = quern_trainer_create(&w.trainer, &w.desc);
+    if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, NULL);
     world_close(&w);
+    return s;
 }
 
 TEST_CASE(ResumeChanges, a_node_with_more_inputs_than_fit_a_line_is_not_overlooked) {
@@ -209,13 +218,13 @@ TEST_CASE(ResumeChanges, a_node_with_more_inputs_than_fit_a_line_is_not_overlook
         temporary t = {{0}, {0}};
         sentence log = {{0}};
         REQUIRE(temporary_begin(&t));
-        fit_wide_node(t.path, WIDE_SAME, &log);
-        fit_wide_node(t.path, WIDE_SAME, &log);
+        CHECK_OK(fit_wide_node(t.path, WIDE_SAME, &log));
+        CHECK_OK(fit_wide_node(t.path, WIDE_SAME, &log));
+        CHECK_STATUS(fit_wide_node(t.path, changes[i], &log), QUERN_INPUT);
+        CHECK_ERROR_HAS("is the checkpoint of another model, which differs in 1 place: model.");
+        CHECK_ERROR_HAS("concat");
+        CHECK_ERROR_HAS(" of 16 inputs, ");
         CHECK_TEXT(log.text, "");
-        fit_wide_node(t.path, changes[i], &log);
-        CHECK_HAS(log.text, "concat");
-        CHECK_HAS(log.text, " of 16 inputs, ");
-        CHECK_HAS(log.text, "no longer bit-identical");
         temporary_end(&t);
     }
 }

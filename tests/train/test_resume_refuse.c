@@ -271,7 +271,13 @@ typedef struct array_run {
     bool deeper;
     int64_t valid_length; /* 0: no validation set */
     bool other_valid;     /* one of its values is another */
+    enum { RELU, TANH } activation;
+    bool more; /* a node that nothing reads */
 } array_run;
+
+static quern_tensor *activation(quern_graph *g, int kind, quern_tensor *x) {
+    return kind == RELU ? quern_relu(g, x) : quern_tanh(g, x);
+}
 
 static quern_status array_fit(const array_run *a, saved_run *note) {
     world w;
@@ -288,14 +294,16 @@ static quern_status array_fit(const array_run *a, saved_run *note) {
         g, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, WORLD_FEATURES}});
     quern_tensor *h = quern_dense(g, x, &(quern_dense_desc){.units = a->hidden, .name = "fc1"});
     if (a->deeper) h = quern_dense(g, h, &(quern_dense_desc){.units = a->hidden, .name = "fc3"});
+    h = activation(g, a->activation, h);
     quern_tensor *z = quern_dense(g, h, &(quern_dense_desc){.units = WORLD_CLASSES, .name = "fc2"});
-    const quern_trainer_desc d = {
-        .graph = g,
-        .loss = quern_softmax_cross_entropy(g, z, quern_labels(g, "label"), NULL),
-        .train = w.train,
-        .valid = w.valid,
-        .batch_size = 4,
-        .save = {.directory = a->directory, .resume = true}};
+    quern_tensor *loss = quern_softmax_cross_entropy(g, z, quern_labels(g, "label"), NULL);
+    if (a->more) (void)quern_softmax(g, z, &(quern_axis_desc){.axis = 1});
+    const quern_trainer_desc d = {.graph = g,
+                                  .loss = loss,
+                                  .train = w.train,
+                                  .valid = w.valid,
+                                  .batch_size = 4,
+                                  .save = {.directory = a->directory, .resume = true}};
     s = quern_trainer_create(&w.trainer, &d);
     if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, NULL);
     quern_trainer_destroy(w.trainer);
@@ -325,12 +333,19 @@ TEST_CASE(Refuse, another_model_and_other_samples_of_the_same_shape) {
     CHECK_OK(array_fit(&same, &run));
     array_run a = same;
     a.hidden = 9;
-    check_array_run(&t, &a, "fc1.weight");
-    CHECK_ERROR_HAS("(8, 4)");
-    CHECK_ERROR_HAS("(9, 4)");
+    check_array_run(&t, &a,
+                    "is the checkpoint of another model, which differs in 2 places, the "
+                    "first: model.fc1.linear was \"linear(x, fc1.weight");
+    CHECK_ERROR_HAS("F32 (B, 8)");
+    CHECK_ERROR_HAS("F32 (B, 9)");
     a = same;
     a.deeper = true;
-    check_array_run(&t, &a, "fc3.weight");
+    check_array_run(&t, &a, "is the checkpoint of another model, which differs in 10 places");
+    a = same;
+    a.activation = TANH;
+    check_array_run(&t, &a,
+                    "is the checkpoint of another model, which differs in 3 places, the "
+                    "first: model.relu1 was \"relu(fc1.linear) F32 (B, 8)\", is not set");
     a = same;
     a.sample = 9;
     a.feature = 3;
@@ -339,6 +354,20 @@ TEST_CASE(Refuse, another_model_and_other_samples_of_the_same_shape) {
                     "data.sample_digest was \"");
     a.sample = a.feature = 0;
     check_array_run(&t, &a, "other samples");
+    temporary_end(&t);
+}
+
+/* What only reads the trained ones does not make it another model. */
+TEST_CASE(Refuse, not_a_model_with_a_node_more_that_nothing_reads) {
+    temporary t = {{0}, {0}};
+    REQUIRE(temporary_begin(&t));
+    array_run a = {.directory = t.path, .sample = -1, .length = 10, .hidden = 8};
+    CHECK_OK(array_fit(&a, &run));
+    a.more = true;
+    memset(again.log, 0, sizeof again.log);
+    CHECK_OK(array_fit(&a, &again));
+    CHECK_HAS(again.log, "resume: model.softmax");
+    CHECK_HAS(again.log, "was not set, is \"softmax(fc2.linear, axis=1");
     temporary_end(&t);
 }
 

@@ -127,3 +127,44 @@ void node_text(text *line, const graph_node *node) {
         add_attribute(line, node, &lists[node->builtin].items[i]);
     text_add(line, ")");
 }
+
+/* Of the op that the line begins with; of a custom one none. */
+static attribute_list list_of(const char *line) {
+    for (int32_t i = 0; i < QUERN_OP_ID_COUNT; i++) {
+        const size_t length = strlen(graph_op(i)->name);
+        if (strncmp(line, graph_op(i)->name, length) == 0 && line[length] == '(') return lists[i];
+    }
+    return (attribute_list){NULL, 0};
+}
+
+static const char *behind_attribute(const char *at, const attribute *a) {
+    const size_t length = strlen(a->name);
+    if (a->kind != FLOAT || strncmp(at, ", ", 2) != 0 || strncmp(at + 2, a->name, length) != 0 ||
+        at[2 + length] != '=')
+        return at;
+    return at + strcspn(at + 2, ",)") + 2;
+}
+
+static const char *behind_reals(const char *at, const attribute_list *list) {
+    for (size_t i = 0; i < list->count; i++) at = behind_attribute(at, &list->items[i]);
+    return at;
+}
+
+void node_text_strip(char *line) {
+    const attribute_list list = list_of(line);
+    const char *from = line;
+    do {
+        from = behind_reals(from, &list);
+        *line++ = *from;
+    } while (*from++ != '\0');
+}
+
+bool node_text_alike(const char *a, const char *b) {
+    const attribute_list list = list_of(a);
+    for (;; a++, b++) {
+        a = behind_reals(a, &list);
+        b = behind_reals(b, &list);
+        if (*a != *b) return false;
+        if (*a == '\0') return true;
+    }
+}

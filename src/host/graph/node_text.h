@@ -8,4 +8,10 @@
 /* What it computes from which tensors, without its output. */
 void node_text(text *line, const graph_node *node);
 
+/* Takes the real numbers among the attributes out of such a line, a probability or an epsilon, and
+ * leaves the structure: the op, its inputs, all other attributes and what stands behind. */
+void node_text_strip(char *line);
+/* Whether two lines are of one structure. */
+bool node_text_alike(const char *a, const char *b);
+
 #endif

@@ -5,6 +5,7 @@
 #include "../json_failure.h"
 #include "../../base/report.h"
 #include "../../base/text.h"
+#include "../../graph/node_text.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -17,38 +18,14 @@
 /* Keys, by their last part, that decide when to look, to save or to report, or how the work is
  * spread: the bits of a step do not depend on them. */
 static const char *const harmless[] = {
-    "log_every",
-    "save_every",
-    "keep",
-    "keep_last",
-    "keep_best",
-    "keep_every",
-    "run_ahead",
-    "steps_per_launch",
-    "worker_count",
-    "workers",
-    "thread_count",
-    "threads",
-    "prefetch",
-    "resident",
-    "run_dir",
-    "directory",
-    "verbose",
-    "progress",
-    "json",
-    "resume",
-    "nvtx",
-    "no_capture",
-    "eager",
-    "profile_steps",
-    "sanity_batches",
-    "handle_signals",
-    "stop_file",
-    "quiet",
-    "trace",
-    "every",
-    "best_metric",
-    "best_is_largest",
+    "log_every",      "save_every",     "keep",         "keep_last",
+    "keep_best",      "keep_every",     "run_ahead",    "steps_per_launch",
+    "worker_count",   "workers",        "thread_count", "threads",
+    "prefetch",       "resident",       "run_dir",      "directory",
+    "verbose",        "progress",       "json",         "resume",
+    "nvtx",           "no_capture",     "eager",        "profile_steps",
+    "sanity_batches", "handle_signals", "stop_file",    "quiet",
+    "trace",          "every",          "best_metric",  "best_is_largest",
 };
 
 /* Those that decide when there is an evaluation, or of what: a limit ends a run with one. A
@@ -64,11 +41,12 @@ static const char *const evaluating[] = {
 static const char *const epoch_limits[] = {"epoch_count", "epochs"};
 
 /* What a changed key does, from little to much. */
-typedef enum effect { NOTHING, ANOTHER_END, OTHER_BITS } effect;
+typedef enum effect { NOTHING, ANOTHER_END, OTHER_BITS, ANOTHER_RUN } effect;
 static const char *const effect_words[] = {
     "the run stays bit-identical",
     "its steps stay bit-identical, its end may be another one",
     "the run is no longer bit-identical to one that was not stopped",
+    "it is another run",
 };
 
 bool configuration_is_below(const char *key, const char *above) {
@@ -86,6 +64,7 @@ static bool is_unknown(const char *key, const json_t *before, const json_t *now)
     if (before != NULL && now != NULL) return false;
     const char *dot = strrchr(key, '.');
     return strcmp(key, EVALUATION_DATA_KEY) == 0 || strcmp(key, CALLBACKS_KEY) == 0 ||
+           strcmp(key, MODEL_KEY "." OTHER_NODES_STRUCTURE_KEY) == 0 ||
            (is_of_data(key) && strcmp(dot + 1, SAMPLE_DIGEST_KEY) == 0);
 }
 
@@ -107,7 +86,7 @@ static bool is_one_of(const char *word, const char *const *list, size_t count) {
 /* Not inside an optimizer or a schedule, whose "steps" are something else, nor what a node of the
  * model computes, a field of the data is or a callback decides by, whatever it is called. */
 static bool is_of_bits(const char *key) {
-    return configuration_is_below(key, "model") || is_of_data(key) ||
+    return configuration_is_below(key, MODEL_KEY) || is_of_data(key) ||
            configuration_is_below(key, CALLBACKS_KEY) || strstr(key, "optimizer") != NULL ||
            strstr(key, "schedule") != NULL;
 }
@@ -169,9 +148,29 @@ typedef struct comparison {
     void *context;
 } comparison;
 
-static effect effect_of(const comparison *c) {
+/* A node that comes or goes alone is one that nothing else reads: it says nothing of the others. Of
+ * those without lines the digest of the structure tells. */
+static bool is_another_node(const char *key, const json_t *before, const json_t *now) {
+    const char *name = key + strlen(MODEL_KEY ".");
+    if (strcmp(name, OTHER_NODES_KEY) == 0 || before == NULL || now == NULL) return false;
+    return !json_is_string(before) || !json_is_string(now) ||
+           !node_text_alike(json_string_value(before), json_string_value(now));
+}
+
+/* What decides which run it is: sums of one metric, or set, are nothing to another. */
+static bool is_another_run(const char *key, const json_t *before, const json_t *now) {
+    static const char *const keys[] = {"optimizer.rule", "metrics", "evaluation_sets", "loss",
+                                       "loss_weight"};
+    for (size_t i = 0; i < COUNT(keys); i++)
+        if (strcmp(key, keys[i]) == 0) return true;
+    if (configuration_is_below(key, MODEL_KEY)) return is_another_node(key, before, now);
+    return is_of_data(key);
+}
+
+static effect effect_of(const comparison *c, const json_t *before, const json_t *now) {
     const char *dot = strrchr(c->key, '.');
     const char *last = dot != NULL ? dot + 1 : c->key;
+    if (is_another_run(c->key, before, now)) return ANOTHER_RUN;
     if (is_of_the_end(c->key)) return ANOTHER_END;
     if (is_of_bits(c->key)) return OTHER_BITS;
     if (is_one_of(last, harmless, COUNT(harmless))) return NOTHING;
@@ -208,8 +207,8 @@ static void value_text(const json_t *value, char to[VALUE_BYTES]) {
 static void report_change(comparison *c, const json_t *before, const json_t *now) {
     char before_text[VALUE_BYTES], now_text[VALUE_BYTES], sentence[SENTENCE_BYTES];
     if (is_unknown(c->key, before, now)) return;
-    const effect does = effect_of(c);
-    const bool exact = does != OTHER_BITS;
+    const effect does = effect_of(c, before, now);
+    const bool exact = does < OTHER_BITS;
     c->exact = c->exact && exact;
     if (c->visit == NULL) return;
     value_text(before, before_text);
@@ -222,6 +221,7 @@ static void report_change(comparison *c, const json_t *before, const json_t *now
                              .before = before_text,
                              .now = now_text,
                              .exact = exact,
+                             .another_run = does == ANOTHER_RUN,
                              .sentence = sentence,
                          });
 }

@@ -9,6 +9,11 @@
 #define TRAINING_DATA_KEY "data"
 #define EVALUATION_DATA_KEY "evaluation_data"
 #define SAMPLE_DIGEST_KEY "sample_digest"
+/* Of the model's nodes, by their names: a line each, of those behind the first MODEL_LINES digests
+ * of their lines, and of these without what node_text_strip takes out. */
+#define MODEL_KEY "model"
+#define OTHER_NODES_KEY "all others"
+#define OTHER_NODES_STRUCTURE_KEY "the structure of all others"
 /* Of what callbacks decide by, by their names. */
 #define CALLBACKS_KEY "callbacks"
 

@@ -242,18 +242,39 @@ static void add_metrics(text *t, const quern_trainer_desc *d) {
     text_add(t, "]");
 }
 
-/* The first nodes line by line, so that a change can be named; of the others a digest. */
+/* Of the nodes that have no line of their own, whatever they compute; and but for the real numbers
+ * among their attributes. */
+typedef struct rest {
+    digest lines, structure;
+} rest;
+
+static void rest_add(rest *r, char *line) {
+    digest_add(&r->lines, line, strlen(line));
+    node_text_strip(line);
+    digest_add(&r->structure, line, strlen(line));
+}
+
+static void add_rest(text *t, rest *r) {
+    char lines[DIGEST_TEXT], structure[DIGEST_TEXT];
+    digest_end(&r->lines, lines);
+    digest_end(&r->structure, structure);
+    add_string(t, OTHER_NODES_KEY, lines);
+    add_string(t, OTHER_NODES_STRUCTURE_KEY, structure);
+}
+
+/* The first nodes line by line, so that a change can be named. */
 static void add_model(text *t, const quern_trainer_desc *d) {
     const char *between = "";
-    char line[2048], rest_digest[DIGEST_TEXT];
-    digest rest;
-    digest_begin(&rest);
-    text_add(t, ", \"model\": {");
+    char line[2048];
+    rest others;
+    digest_begin(&others.lines);
+    digest_begin(&others.structure);
+    text_add(t, ", \"" MODEL_KEY "\": {");
     for (const graph_node *n = d->graph->nodes; n; n = n->next) {
         text node = text_over(line, sizeof line);
         model_node_text(&node, n);
         if (n->id >= MODEL_LINES) {
-            digest_add(&rest, line, node.length);
+            rest_add(&others, line);
             continue;
         }
         text_add(t, "%s", between);
@@ -262,8 +283,7 @@ static void add_model(text *t, const quern_trainer_desc *d) {
         text_add_json_string(t, line);
         between = ", ";
     }
-    digest_end(&rest, rest_digest);
-    if (d->graph->node_count > MODEL_LINES) add_string(t, "all others", rest_digest);
+    if (d->graph->node_count > MODEL_LINES) add_rest(t, &others);
     text_add(t, "}");
     add_string(t, "loss", d->loss->name);
     add_string(t, "loss_weight", d->loss_weight ? d->loss_weight->name : "");

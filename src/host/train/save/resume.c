@@ -8,19 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { CHANGE_BYTES = 1200, REASON_BYTES = 800 };
+
 typedef struct comparison {
     const quern_trainer *trainer;
-    bool refused;
-    char reason[512];
-    int64_t nodes; /* of the model that differ */
+    bool refused, another_model;
+    char reason[REASON_BYTES]; /* of what is refused, the first of it */
+    int64_t places;            /* of the model that differ; the first of them: */
+    char place_reason[REASON_BYTES], place_sentence[CHANGE_BYTES];
 } comparison;
-
-/* What decides which run it is: sums of one metric, or set, are nothing to another. */
-static bool is_identity(const char *key) {
-    return configuration_is_below(key, TRAINING_DATA_KEY) ||
-           configuration_is_below(key, EVALUATION_DATA_KEY) || strcmp(key, "optimizer.rule") == 0 ||
-           strncmp(key, "metrics", 7) == 0 || strcmp(key, "evaluation_sets") == 0;
-}
 
 static const char *words_before(const char *key) {
     if (strcmp(key, TRAINING_DATA_KEY "." SAMPLE_DIGEST_KEY) == 0)
@@ -29,19 +25,37 @@ static const char *words_before(const char *key) {
                                                             : "";
 }
 
+static void reason_write(char to[REASON_BYTES], const quern_checkpoint_change *change) {
+    snprintf(to, REASON_BYTES, "%s%s was %s, is %s", words_before(change->key), change->key,
+             change->before[0] ? change->before : "not set",
+             change->now[0] ? change->now : "not set");
+}
+
+static bool is_of_model(const char *key) {
+    return configuration_is_below(key, MODEL_KEY) || strcmp(key, "loss") == 0 ||
+           strcmp(key, "loss_weight") == 0;
+}
+
+/* Told together, when all were seen. */
+static void place_note(comparison *c, const quern_checkpoint_change *change) {
+    if (c->places++ == 0) {
+        reason_write(c->place_reason, change);
+        snprintf(c->place_sentence, sizeof c->place_sentence, "%s", change->sentence);
+    }
+    c->another_model = c->another_model || change->another_run;
+}
+
 static void change_note(void *context, const quern_checkpoint_change *change) {
     comparison *c = context;
-    if (is_identity(change->key)) {
-        if (!c->refused)
-            snprintf(c->reason, sizeof c->reason, "%s%s was %s, is %s", words_before(change->key),
-                     change->key, change->before[0] ? change->before : "not set",
-                     change->now[0] ? change->now : "not set");
+    if (is_of_model(change->key)) {
+        place_note(c, change);
+    } else if (!change->another_run) {
+        log_write(c->trainer->host, change->exact ? QUERN_LOG_INFO : QUERN_LOG_WARNING,
+                  "resume: %s", change->sentence);
+    } else if (!c->refused) {
+        reason_write(c->reason, change);
         c->refused = true;
-        return;
     }
-    if (strncmp(change->key, "model.", 6) == 0 && c->nodes++ > 0) return;
-    log_write(c->trainer->host, change->exact ? QUERN_LOG_INFO : QUERN_LOG_WARNING, "resume: %s",
-              change->sentence);
 }
 
 static quern_status configurations_compare(const quern_trainer *t, const quern_checkpoint *from) {
@@ -49,11 +63,20 @@ static quern_status configurations_compare(const quern_trainer *t, const quern_c
     bool exact = false;
     QUERN_TRY(quern_checkpoint_compare(from->manifest.content.configuration, t->save->configuration,
                                        &exact, change_note, &c));
-    if (c.nodes > 1)
+    if (c.refused)
+        return quern_fail(QUERN_INPUT, "%s is the checkpoint of another run: %s", from->path,
+                          c.reason);
+    if (c.another_model)
+        return quern_fail(
+            QUERN_INPUT,
+            "%s is the checkpoint of another model, which differs in %" PRId64 " place%s: %s",
+            from->path, c.places, c.places == 1 ? "" : "s, the first", c.place_reason);
+    if (c.places > 0) log_write(t->host, QUERN_LOG_WARNING, "resume: %s", c.place_sentence);
+    if (c.places > 1)
         log_write(t->host, QUERN_LOG_WARNING,
-                  "resume: nodes of the model that differ besides that one: %" PRId64, c.nodes - 1);
-    if (!c.refused) return QUERN_OK;
-    return quern_fail(QUERN_INPUT, "%s is the checkpoint of another run: %s", from->path, c.reason);
+                  "resume: nodes of the model that differ besides that one: %" PRId64,
+                  c.places - 1);
+    return QUERN_OK;
 }
 
 static quern_status callback_load(quern_trainer *t, int64_t i, const quern_checkpoint *from) {
