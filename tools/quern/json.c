@@ -1,5 +1,6 @@
 /* json.c - writing. */
 #include "json.h"
+#include "place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -146,7 +147,8 @@ static quern_status write_new(const sheet *s, const char *path) {
     return status;
 }
 
-/* Killed at any moment, the process leaves the file before or the new one. */
+/* Killed at any moment, the process leaves the file before or the new one; so does a power cut, and
+ * one behind it the new one. */
 static quern_status save(const sheet *s, const char *path) {
     char part[4096];
     const int length = snprintf(part, sizeof part, "%s.part", path);
@@ -155,8 +157,11 @@ static quern_status save(const sheet *s, const char *path) {
     quern_status status = write_new(s, part);
     if (status == QUERN_OK && rename(part, path) != 0)
         status = quern_fail(QUERN_IO, "rename %s: %s", part, strerror(errno));
-    if (status != QUERN_OK) unlink(part);
-    return status;
+    if (status != QUERN_OK) {
+        unlink(part);
+        return status;
+    }
+    return path_sync_name(path);
 }
 
 quern_status sheet_save(sheet *s, const char *path) {

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -27,6 +28,29 @@ quern_status path_absolute(char out[PATH_BYTES], const char *path) {
     const int length = snprintf(out, PATH_BYTES, "%s", path);
     if (length >= 0 && length < PATH_BYTES) return QUERN_OK;
     return quern_fail(QUERN_INVALID, "the path %.60s… is too long", path);
+}
+
+static quern_status sync_folder(const char *path) {
+    const int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) return quern_fail(QUERN_IO, "open %s: %s", path, strerror(errno));
+    quern_status status = QUERN_OK;
+    if (fsync(folder) != 0 && errno != EINVAL)
+        status = quern_fail(QUERN_IO, "sync %s: %s", path, strerror(errno));
+    close(folder);
+    return status;
+}
+
+quern_status path_sync_name(const char *path) {
+    char folder[PATH_BYTES];
+    const int length = snprintf(folder, sizeof folder, "%s", path);
+    if (length < 0 || length >= PATH_BYTES)
+        return quern_fail(QUERN_INVALID, "the path %.60s… is too long", path);
+    size_t end = (size_t)length;
+    while (end > 1 && folder[end - 1] == '/') end--;
+    while (end > 0 && folder[end - 1] != '/') end--;
+    while (end > 1 && folder[end - 1] == '/') end--;
+    folder[end] = '\0';
+    return sync_folder(end > 0 ? folder : ".");
 }
 
 bool path_exists(const char *folder, const char *name) {

@@ -33,5 +33,7 @@ bool path_exists(const char *folder, const char *name);
 quern_status path_join(char out[PATH_BYTES], const char *folder, const char *name);
 /* The same from any working directory. */
 quern_status path_absolute(char out[PATH_BYTES], const char *path);
+/* Syncs the folder that `path` is in: the name is on the disk then. IO. */
+quern_status path_sync_name(const char *path);
 
 #endif

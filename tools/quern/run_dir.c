@@ -56,7 +56,7 @@ static quern_status lock(run_dir *d) {
                       d->path);
 }
 
-/* Creates every missing folder of `path`; *made says whether the last one is new. */
+/* Creates every missing folder of `path`, names synced; *made: whether the last one is new. */
 static quern_status make_folders(char *path, bool *made) {
     *made = false;
     for (char *c = path + 1;; c++) {
@@ -68,8 +68,9 @@ static quern_status make_folders(char *path, bool *made) {
         *made = failed == 0;
         if (failed && cause != EEXIST)
             return quern_fail(QUERN_IO, "run directory %s: mkdir: %s", path, strerror(cause));
+        const quern_status status = *made ? path_sync_name(path) : QUERN_OK;
         *c = cut;
-        if (cut == '\0') return QUERN_OK;
+        if (cut == '\0' || status != QUERN_OK) return status;
     }
 }
 
@@ -121,7 +122,10 @@ static quern_status open_numbered(run_dir *d, const options *o) {
     for (int i = 1; i <= RUN_NUMBER_MAX && status == QUERN_OK; i++) {
         snprintf(d->path, sizeof d->path, "runs/%s-%s-%03d", o->model, name, i);
         d->made = mkdir(d->path, 0777) == 0;
-        if (d->made) return lock(d);
+        if (d->made) {
+            status = path_sync_name(d->path);
+            return status == QUERN_OK ? lock(d) : status;
+        }
         if (errno != EEXIST)
             status = quern_fail(QUERN_IO, "run directory %s: mkdir: %s; --run-dir names another",
                                 d->path, strerror(errno));
