@@ -121,7 +121,7 @@ typedef struct quern_trainer_desc {
     const quern_transform *transforms;
     int32_t transform_count;
     int64_t batch_size; /* of a microbatch; default 64; an epoch's last is smaller, and exact */
-    int64_t accumulate; /* microbatches of a window, that is of an update; default 1 */
+    int64_t accumulate; /* microbatches of a window, that is of an update: 1 … 4096; default 1 */
     quern_tail tail;
     bool drop_last; /* leave an uneven last batch out */
     bool no_shuffle;

@@ -53,6 +53,7 @@ static const outcome outcomes[] = {
     {"epochs", 9, 9, 2, {"--accumulate", "2", "--tail", "carry", "--epochs", "2"}},
     {"epochs", 8, 8, 2, {"--accumulate", "2", "--tail", "drop", "--epochs", "2"}},
     {"epochs", 3, 3, 1, {"--accumulate", "4", "--batch-size", "8"}},
+    {"epochs", 1, 1, 1, {"--accumulate", "4096"}},
     {"epochs", 4, 4, 4, {"--overfit-batch", "--epochs", "4"}},
     {"callback", 6, 6, 0, {"--patience", "2", "--eval-every", "2", "--lr", "0", "--epochs", "9"}},
 };
