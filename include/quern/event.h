@@ -104,7 +104,8 @@ typedef struct quern_event {
                                     the one whose STOP it was; NULL: it has none, or the run was
                                     over when it was resumed */
     const char *evaluation;      /* eval_begin … eval_end: the set's name, "val" */
-    const char *checkpoint;      /* load_begin, load_end, save_durable: its path */
+    const char *checkpoint;      /* load_begin, load_end, save_durable: its path; where the save
+                                    failed, the one that it would have had */
     const quern_scalar *scalars; /* log, eval_end, epoch_end; valid during the call. init: every
                                     name that will ever come, values NaN */
     int32_t scalar_count;

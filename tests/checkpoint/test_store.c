@@ -353,3 +353,44 @@ TEST_CASE(CheckpointStore, contents_that_no_file_can_hold_are_refused) {
     checkpoint_store_destroy(store);
     power_disk_end(&disk);
 }
+
+/* What would be written, and then be refused by whoever resumes from it. */
+TEST_CASE(CheckpointStore, contents_that_no_reader_takes_are_refused) {
+    enum { MANY = 330000, LONG = 12 << 20 };
+    power_disk disk = {0};
+    checkpoint_store *store = NULL;
+    fixture f;
+    power_disk_begin(&disk);
+    const quern_host host = power_disk_host(&disk);
+    checkpoint_content content = *fixture_content(&f, 1, 1);
+    checkpoint_store_desc desc = {.host = &host,
+                                  .directory = FIXTURE_DIRECTORY,
+                                  .largest = &content,
+                                  .retention = {.keep_last = 2}};
+    char *record = malloc(LONG), *names = malloc((size_t)MANY * 8);
+    quern_safetensors_entry *entries = calloc(MANY, sizeof *entries);
+    REQUIRE(record && names && entries);
+    memset(record, '\n', LONG - 1);
+    record[LONG - 1] = '\0';
+    content.algorithms = record;
+    CHECK_STATUS(checkpoint_store_create(&store, &desc), QUERN_INVALID);
+    CHECK_ERROR_HAS("the manifest of this run's checkpoints may come to 75");
+    REQUIRE_OK(fixture_store(&store, &host, FIXTURE_DIRECTORY));
+    CHECK_STATUS(checkpoint_store_admit(store, &content), QUERN_INVALID);
+    CHECK_ERROR_HAS("the manifest of this run's checkpoints may come to 75");
+    REQUIRE_OK(fixture_save(store, 1, 1)); /* as large as before */
+    checkpoint_store_destroy(store);
+    content.algorithms = "";
+    for (int i = 0; i < MANY; i++) {
+        snprintf(names + (size_t)i * 8, 8, "t%d", i);
+        entries[i] = (quern_safetensors_entry){.name = names + (size_t)i * 8, .rank = 1};
+    }
+    content.state = entries;
+    content.state_count = MANY;
+    CHECK_STATUS(checkpoint_store_create(&store, &desc), QUERN_INVALID);
+    CHECK_ERROR_HAS("the header of a file of this run's checkpoints may come to 11");
+    free(record);
+    free(names);
+    free(entries);
+    power_disk_end(&disk);
+}

@@ -233,11 +233,31 @@ static void use_overflow(void *self, quern_trainer_desc *desc) {
     desc->valid = NULL;
 }
 
+typedef struct last_save {
+    quern_status status;
+    char path[600];
+} last_save;
+
+static quern_action note_save(void *self, const quern_event *e) {
+    last_save *last = self;
+    if (e->kind != QUERN_EVENT_save_durable) return QUERN_CONTINUE;
+    last->status = e->status;
+    snprintf(last->path, sizeof last->path, "%s", e->checkpoint);
+    return QUERN_CONTINUE;
+}
+
 TEST_CASE(Save, a_state_that_is_not_finite_never_replaces_one_that_is) {
     temporary t = {{0}, {0}};
     REQUIRE(temporary_begin(&t));
-    const saved_run_desc d = {.directory = t.path, .every = 3, .change = use_overflow};
+    last_save last = {QUERN_OK, ""};
+    const saved_run_desc d = {.directory = t.path,
+                              .every = 3,
+                              .change = use_overflow,
+                              .hook = note_save,
+                              .hook_self = &last};
     CHECK_STATUS(saved_run_whole(&run, &d), QUERN_IO);
+    CHECK_STATUS(last.status, QUERN_NOT_FINITE);
+    CHECK_TEXT(last.path, temporary_join(&t, "step-10"));
     CHECK_ERROR_HAS("the last state could not be saved: ");
     CHECK_ERROR_HAS("is not finite at element 0");
     CHECK(exists(&t, "step-9/manifest.json") && !exists(&t, "step-10"));

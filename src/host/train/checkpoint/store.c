@@ -185,11 +185,12 @@ static double metric_of(const checkpoint_content *content, const char *metric) {
 quern_status checkpoint_store_write(checkpoint_store *store, const checkpoint_content *content) {
     const int64_t step = content->counters.step;
     store->last_step = -1;
+    store->written[0] = '\0';
     if (step < 0) return quern_fail(QUERN_INTERNAL, "a checkpoint of a negative step");
+    set_path(store, store->written, step, GENERATION_WHOLE);
     QUERN_TRY(content_check_finite(content)); /* never over, nor beside, a finite one */
     trace_begin(store->host, "checkpoint", "write", step);
     set_path(store, store->path, step, GENERATION_PARTIAL);
-    set_path(store, store->written, step, GENERATION_WHOLE);
     quern_status status = write_partial(store, content);
     if (status == QUERN_OK) status = publish(store, step);
     if (status == QUERN_OK)
@@ -294,10 +295,25 @@ static quern_status adopt(checkpoint_store *store, const checkpoint_store_desc *
     return status;
 }
 
-static quern_status allocate_buffers(checkpoint_store *store, const checkpoint_store_desc *desc) {
-    const checkpoint_content *c = desc->largest;
+/* What no reader would take is not written. */
+static quern_status check_bound(const char *what, size_t bytes, size_t limit) {
+    if (bytes <= limit) return QUERN_OK;
+    return quern_fail(QUERN_INVALID,
+                      "%s of this run's checkpoints may come to %zu bytes: no reader takes more "
+                      "than %zu",
+                      what, bytes, limit);
+}
+
+static quern_status set_bounds(checkpoint_store *store, const checkpoint_content *c) {
     const size_t model = safetensors_header_bound(c->model, c->model_count, NULL, 0);
     const size_t state = safetensors_header_bound(c->state, c->state_count, NULL, 0);
+    store->header_bytes = model > state ? model : state;
+    store->manifest_bytes = manifest_bound(c);
+    QUERN_TRY(check_bound("the header of a file", store->header_bytes, SAFETENSORS_HEADER_LIMIT));
+    return check_bound("the manifest", store->manifest_bytes, MANIFEST_LIMIT);
+}
+
+static quern_status allocate_buffers(checkpoint_store *store, const checkpoint_store_desc *desc) {
     store->directory_bytes = strlen(desc->directory) + 1;
     QUERN_TRY(memory_allocate(store->host, &store->directory, (int64_t)store->directory_bytes, 1,
                               "a path"));
@@ -306,10 +322,8 @@ static quern_status allocate_buffers(checkpoint_store *store, const checkpoint_s
     QUERN_TRY(memory_allocate(store->host, &store->path, 3, store->path_bytes, "paths"));
     store->other = store->path + store->path_bytes;
     store->written = store->other + store->path_bytes;
-    store->header_bytes = model > state ? model : state;
     QUERN_TRY(memory_allocate(store->host, &store->header, (int64_t)store->header_bytes, 1,
                               "a safetensors header"));
-    store->manifest_bytes = manifest_bound(c);
     return memory_allocate(store->host, &store->manifest, (int64_t)store->manifest_bytes, 1,
                            "a manifest");
 }
@@ -318,6 +332,7 @@ quern_status checkpoint_store_admit(checkpoint_store *store, const checkpoint_co
     const size_t bytes = manifest_bound(content);
     char *buffer = NULL;
     if (bytes <= store->manifest_bytes) return QUERN_OK;
+    QUERN_TRY(check_bound("the manifest", bytes, MANIFEST_LIMIT));
     QUERN_TRY(memory_allocate(store->host, &buffer, (int64_t)bytes, 1, "a manifest"));
     memory_release(store->host, store->manifest, (int64_t)store->manifest_bytes, 1);
     store->manifest = buffer;
@@ -327,6 +342,7 @@ quern_status checkpoint_store_admit(checkpoint_store *store, const checkpoint_co
 
 static quern_status create(checkpoint_store *store, const checkpoint_store_desc *desc) {
     QUERN_TRY(retention_check(&desc->retention));
+    QUERN_TRY(set_bounds(store, desc->largest));
     QUERN_TRY(content_check_names(desc->largest));
     QUERN_TRY(configuration_check(desc->largest->configuration));
     QUERN_TRY(allocate_buffers(store, desc));

@@ -44,7 +44,7 @@ void checkpoint_store_destroy(checkpoint_store *store);
 QUERN_MUST_CHECK quern_status checkpoint_store_write(checkpoint_store *store,
                                                      const checkpoint_content *content);
 
-/* Contents written from now on may be as large as this one too. HOST_MEMORY. */
+/* Contents written from now on may be as large as this one too. HOST_MEMORY, INVALID. */
 QUERN_MUST_CHECK quern_status checkpoint_store_admit(checkpoint_store *store,
                                                      const checkpoint_content *content);
 
@@ -53,7 +53,7 @@ QUERN_MUST_CHECK quern_status checkpoint_store_admit(checkpoint_store *store,
  * is removed behind the next write. */
 void checkpoint_store_retire(checkpoint_store *store);
 
-/* Where the last successful write put it; valid until the next. */
+/* Where the last write put it, or would have; "" before the first. Valid until the next. */
 const char *checkpoint_store_path(const checkpoint_store *store);
 
 #endif

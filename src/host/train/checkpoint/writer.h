@@ -59,7 +59,7 @@ typedef struct checkpoint_outcome {
     quern_status status; /* QUERN_OK: durable */
     error_text reason;   /* the sentence when it failed */
     int64_t write_ns;
-    const char *path; /* the checkpoint; valid until the next reserve */
+    const char *path; /* the checkpoint's, also of one that failed; valid until the next reserve */
 } checkpoint_outcome;
 
 /* The oldest outcome that was not polled yet; false: there is none. */
