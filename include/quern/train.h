@@ -92,12 +92,14 @@ typedef struct quern_save_desc {
     bool resume;        /* from the newest whole checkpoint of `directory`, if there is one; of a
                            stream that cannot start again the first samples are read and dropped.
                            Other data, of training or of an evaluation set (of one in memory also
-                           other samples of the same shape: some are compared), metrics, evaluation
-                           sets, optimizer or model (an op, what it reads, its attributes but
-                           for real numbers): INPUT. What else has changed, a probability or an
-                           epsilon of an op and a node that no other reads included, is logged, and
-                           whether it breaks exactness; with another batch_size the epoch goes on
-                           with the batch that holds the sample where it stood */
+                           other samples of the same shape: of a field of up to 64 MiB, as labels
+                           are, any of them, of a larger one the first and last 2 KiB of 64),
+                           metrics, evaluation sets, optimizer or model (an op, what it reads, its
+                           attributes but for real numbers): INPUT. What else has changed, a
+                           probability or an epsilon of an op and a node that no other reads
+                           included, is logged, and whether it breaks exactness; with another
+                           batch_size the epoch goes on with the batch that holds the sample where
+                           it stood */
 } quern_save_desc;
 
 typedef struct quern_trainer_desc {

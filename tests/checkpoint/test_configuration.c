@@ -82,6 +82,14 @@ TEST_CASE(CheckpointConfiguration, evaluation_sets_are_compared_where_both_sides
     expect("{\"evaluation_data\": {\"a\": {\"fields\": {\"steps\": \"F32\"}}}}",
            "{\"evaluation_data\": {\"a\": {\"fields\": {\"steps\": \"F64\"}}}}",
            "[evaluation_data.a.fields.steps|\"F32\"|\"F64\"|broken]", false);
+    static const char digests[] = "{\"data_digests\": {\"x\": \"a\"}}";
+    expect("{}", digests, "", true);
+    expect("{\"data_digests\": {}}", digests, "", true);
+    expect(digests, "{\"data_digests\": {\"x\": \"b\"}}", "[data_digests.x|\"a\"|\"b\"|broken]",
+           false);
+    expect("{\"evaluation_digests\": {\"a\": {\"x\": \"a\"}}}",
+           "{\"evaluation_digests\": {\"a\": {\"x\": \"b\", \"y\": \"c\"}}}",
+           "[evaluation_digests.a.x|\"a\"|\"b\"|broken]", false);
 }
 
 /* What an evaluation measures changes the training where a callback lets it. */

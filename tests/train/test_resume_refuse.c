@@ -430,6 +430,7 @@ static void forget(temporary *t, const char *begins, const char *ends) {
 /* From before there was one key or the other. */
 TEST_CASE(Refuse, a_checkpoint_that_does_not_know_its_samples_is_resumed) {
     static const char *const unknown[][2] = {{", \"sample_digest\": \"", "}"},
+                                             {", \"data_digests\": {", ", \"batch_size\""},
                                              {", \"evaluation_data\": {", ", \"model\""}};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         temporary t = {{0}, {0}};

@@ -95,8 +95,7 @@ static quern_status check_same_model(const options *o, const char *folder) {
     return QUERN_OK;
 }
 
-/* A set of as many samples passes for the same one in the library: what was measured of it tells
- * more. */
+/* Before the library compares the sets, which names no option. */
 quern_status train_check_resume(const training *t) {
     const quern_transform *now = &t->data.transform;
     facts f;

@@ -14,6 +14,7 @@
 #define VALUE_BYTES 256
 #define SENTENCE_BYTES (KEY_BYTES + 2 * VALUE_BYTES + 128)
 #define DEPTH_MAX 16
+#define COUNT(list) (sizeof(list) / sizeof *(list))
 
 /* Keys, by their last part, that decide when to look, to save or to report, or how the work is
  * spread: the bits of a step do not depend on them. */
@@ -54,18 +55,26 @@ bool configuration_is_below(const char *key, const char *above) {
     return strncmp(key, above, length) == 0 && key[length] == '.';
 }
 
+static bool is_of_digests(const char *key) {
+    return configuration_is_below(key, TRAINING_DIGESTS_KEY) ||
+           configuration_is_below(key, EVALUATION_DIGESTS_KEY);
+}
+
 static bool is_of_data(const char *key) {
     return configuration_is_below(key, TRAINING_DATA_KEY) ||
-           configuration_is_below(key, EVALUATION_DATA_KEY);
+           configuration_is_below(key, EVALUATION_DATA_KEY) || is_of_digests(key);
 }
 
 /* Of a checkpoint from before there was one, or of a set that has none: nothing can be said. */
 static bool is_unknown(const char *key, const json_t *before, const json_t *now) {
     if (before != NULL && now != NULL) return false;
+    static const char *const keys[] = {EVALUATION_DATA_KEY, TRAINING_DIGESTS_KEY,
+                                       EVALUATION_DIGESTS_KEY, CALLBACKS_KEY,
+                                       MODEL_KEY "." OTHER_NODES_STRUCTURE_KEY};
+    for (size_t i = 0; i < COUNT(keys); i++)
+        if (strcmp(key, keys[i]) == 0) return true;
     const char *dot = strrchr(key, '.');
-    return strcmp(key, EVALUATION_DATA_KEY) == 0 || strcmp(key, CALLBACKS_KEY) == 0 ||
-           strcmp(key, MODEL_KEY "." OTHER_NODES_STRUCTURE_KEY) == 0 ||
-           (is_of_data(key) && strcmp(dot + 1, SAMPLE_DIGEST_KEY) == 0);
+    return is_of_digests(key) || (is_of_data(key) && strcmp(dot + 1, SAMPLE_DIGEST_KEY) == 0);
 }
 
 /* "log-every" and "log_every" are one word. */
@@ -74,8 +83,6 @@ static bool same_word(const char *a, const char *b) {
         if ((*a == '-' ? '_' : *a) != *b) return false;
     return *a == *b;
 }
-
-#define COUNT(list) (sizeof(list) / sizeof *(list))
 
 static bool is_one_of(const char *word, const char *const *list, size_t count) {
     for (size_t i = 0; i < count; i++)

@@ -5,10 +5,12 @@
 #include <quern/checkpoint.h>
 
 /* Keys of the training set, of the evaluation sets by their names, and in each of these of a digest
- * of some samples. */
+ * of some samples; and by fields of digests of all samples. */
 #define TRAINING_DATA_KEY "data"
 #define EVALUATION_DATA_KEY "evaluation_data"
 #define SAMPLE_DIGEST_KEY "sample_digest"
+#define TRAINING_DIGESTS_KEY "data_digests"
+#define EVALUATION_DIGESTS_KEY "evaluation_digests"
 /* Of the model's nodes, by their names: a line each, of those behind the first MODEL_LINES digests
  * of their lines, and of these without what node_text_strip takes out. */
 #define MODEL_KEY "model"

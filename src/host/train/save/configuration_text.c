@@ -202,10 +202,42 @@ static void add_dataset(text *t, const quern_dataset *dataset) {
     text_add(t, "}");
 }
 
+/* {"label": "…"}: of all samples. */
+static void add_digests(text *t, const quern_dataset *dataset) {
+    const quern_field *fields = NULL;
+    const char *between = "";
+    char all[DIGEST_TEXT];
+    const int32_t count = quern_dataset_fields(dataset, &fields);
+    text_add(t, "{");
+    for (int32_t i = 0; i < count; i++) {
+        if (!field_digest(dataset, i, all)) continue;
+        text_add(t, "%s", between);
+        text_add_json_string(t, fields[i].name);
+        text_add(t, ": \"%s\"", all);
+        between = ", ";
+    }
+    text_add(t, "}");
+}
+
 static void add_data(text *t, const quern_dataset *train) {
     if (!train) return;
     text_add(t, ", \"" TRAINING_DATA_KEY "\": ");
     add_dataset(t, train);
+    text_add(t, ", \"" TRAINING_DIGESTS_KEY "\": ");
+    add_digests(t, train);
+}
+
+/* An object by the sets' names. */
+static void add_each_set(text *t, const quern_trainer *trainer, const char *key,
+                         void (*add)(text *t, const quern_dataset *set)) {
+    text_add(t, ", \"%s\": {", key);
+    for (int32_t i = 0; i < trainer->set_count; i++) {
+        text_add(t, i > 0 ? ", " : "");
+        text_add_json_string(t, trainer->sets[i].name);
+        text_add(t, ": ");
+        add(t, trainer->sets[i].dataset);
+    }
+    text_add(t, "}");
 }
 
 static void add_floats(text *t, const char *key, const float *values, int32_t count) {
@@ -296,14 +328,9 @@ static void add_sets(text *t, const quern_trainer *trainer) {
         text_add(t, i > 0 ? ", " : "");
         text_add_json_string(t, trainer->sets[i].name);
     }
-    text_add(t, "], \"" EVALUATION_DATA_KEY "\": {");
-    for (int32_t i = 0; i < trainer->set_count; i++) {
-        text_add(t, i > 0 ? ", " : "");
-        text_add_json_string(t, trainer->sets[i].name);
-        text_add(t, ": ");
-        add_dataset(t, trainer->sets[i].dataset);
-    }
-    text_add(t, "}");
+    text_add(t, "]");
+    add_each_set(t, trainer, EVALUATION_DATA_KEY, add_dataset);
+    add_each_set(t, trainer, EVALUATION_DIGESTS_KEY, add_digests);
 }
 
 static void add_save(text *t, const quern_save_desc *d) {

@@ -19,10 +19,13 @@ typedef struct comparison {
 } comparison;
 
 static const char *words_before(const char *key) {
-    if (strcmp(key, TRAINING_DATA_KEY "." SAMPLE_DIGEST_KEY) == 0)
+    if (strcmp(key, TRAINING_DATA_KEY "." SAMPLE_DIGEST_KEY) == 0 ||
+        configuration_is_below(key, TRAINING_DIGESTS_KEY))
         return "the training set holds other samples: ";
-    return configuration_is_below(key, EVALUATION_DATA_KEY) ? "an evaluation set holds other data: "
-                                                            : "";
+    if (configuration_is_below(key, EVALUATION_DATA_KEY) ||
+        configuration_is_below(key, EVALUATION_DIGESTS_KEY))
+        return "an evaluation set holds other data: ";
+    return "";
 }
 
 static void reason_write(char to[REASON_BYTES], const quern_checkpoint_change *change) {

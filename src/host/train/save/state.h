@@ -70,8 +70,9 @@ QUERN_MUST_CHECK quern_status state_load_held(quern_trainer *t, const quern_chec
 #define STATE_LOSS_SCALE "trainer.last.scale"
 #define STATE_SCALE "trainer.learning_rate_scale"
 
-/* data_digest.c: false where the set has none. */
+/* data_digest.c: of some samples; of all samples of a field. False where there is none. */
 bool data_digest(const quern_dataset *set, char out[DIGEST_TEXT]);
+bool field_digest(const quern_dataset *set, int32_t field, char out[DIGEST_TEXT]);
 
 /* configuration_text.c: into memory of the trainer's. */
 QUERN_MUST_CHECK quern_status configuration_write(quern_trainer *t, char **out);
