@@ -160,10 +160,11 @@ typedef struct quern_trainer_desc {
                               the CPU, on a device 128 where their staging memory is not too much.
                               Half of them are read back with one wait; a stop lets those that have
                               been issued run to their end */
-    int32_t steps_per_launch; /* attempts of fit that are recorded in a row and launched at once,
-                                 where no batch is uploaded and no callback looks at each: a power
-                                 of two up to 64, at most half of run_ahead + 1; default that half,
-                                 at most 32. 1: one by one, and resolved to it, with a line in the
+    int32_t steps_per_launch; /* attempts of fit, each with all batches of its window, that are
+                                 recorded in a row and launched at once, where no batch is uploaded
+                                 and no callback looks at each: a power of two up to 64, at most
+                                 half of run_ahead + 1; default that half, at most 32 of at most 64
+                                 batches. 1: one by one, and resolved to it, with a line in the
                                  log, where it must be. Changes no bit */
 
     quern_precision precision;   /* default F32: precision.h */

@@ -128,8 +128,10 @@ struct quern_trainer {
     int64_t attempts_issued;
     int64_t marked, reached; /* those before: an event stands behind them; they are known to have
                                 run */
-    const trainer_unit *row_unit;     /* NULL: attempts are launched one by one */
-    backend_capture *rows[ROW_COUNT]; /* of 1 << i attempts of row_unit; the first is the unit's */
+    /* Of whole windows of row_unit and row_weigh (NULL with one batch a window); NULL: what is
+     * issued is launched at once, a window of several batches in parts. */
+    const trainer_unit *row_unit, *row_weigh;
+    backend_capture *rows[ROW_COUNT]; /* of 1 << i attempts */
     int32_t put_off, row_goal; /* the newest so many are not launched; so many are next time */
     bool sums_current;         /* sums_read, behind the newest attempt, is as the device has them */
     bool uploads;              /* captures without a gather are there too */
@@ -252,9 +254,11 @@ QUERN_MUST_CHECK quern_status unit_issue(const quern_trainer *t, const trainer_u
 /* The same, never from a capture. */
 QUERN_MUST_CHECK quern_status unit_issue_eager(const quern_trainer *t, const trainer_unit *unit,
                                                window_turn turn, segment first, segment last);
-/* Records them. */
-QUERN_MUST_CHECK quern_status unit_record(const quern_trainer *t, const trainer_unit *unit,
-                                          const unit_run *run, backend_capture **out);
+/* Records what issue(t, context) issues. */
+QUERN_MUST_CHECK quern_status trainer_record(const quern_trainer *t,
+                                             quern_status (*issue)(const quern_trainer *t,
+                                                                   const void *context),
+                                             const void *context, backend_capture **out);
 /* The last segment before an event that somebody inside the step subscribed to; at most `last`. */
 segment unit_run_end(const quern_trainer *t, segment first, segment last);
 /* From now on units can be issued for windows of several batches. */

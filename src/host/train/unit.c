@@ -192,12 +192,11 @@ segment unit_run_end(const quern_trainer *t, segment first, segment last) {
 }
 
 /* The capture is ended whatever happened inside it, so that the stream runs again. */
-quern_status unit_record(const quern_trainer *t, const trainer_unit *unit, const unit_run *run,
-                         backend_capture **out) {
-    quern_status issued = QUERN_OK;
+quern_status trainer_record(const quern_trainer *t,
+                            quern_status (*issue)(const quern_trainer *t, const void *context),
+                            const void *context, backend_capture **out) {
     QUERN_TRY(t->backend->capture_begin(t->stream));
-    for (int32_t i = 0; i < run->times && issued == QUERN_OK; i++)
-        issued = unit_issue_eager(t, unit, run->turn, run->first, run->last);
+    const quern_status issued = issue(t, context);
     error_text text;
     if (issued != QUERN_OK) error_save(&text);
     const quern_status ended = t->backend->capture_end(t->stream, out);
@@ -206,14 +205,26 @@ quern_status unit_record(const quern_trainer *t, const trainer_unit *unit, const
     return issued;
 }
 
+/* Segments of a unit. */
+typedef struct unit_run {
+    const trainer_unit *unit;
+    window_turn turn;
+    segment first, last;
+} unit_run;
+
+static quern_status run_issue(const quern_trainer *t, const void *context) {
+    const unit_run *run = context;
+    return unit_issue_eager(t, run->unit, run->turn, run->first, run->last);
+}
+
 static quern_status runs_capture(quern_trainer *t, trainer_unit *unit, window_turn turn,
                                  segment first, segment last) {
     if (t->desc.no_capture || t->device->trace_ops) return QUERN_OK;
     for (int at = (int)first; at <= (int)last;) {
         const segment end = unit_run_end(t, (segment)at, last);
-        const unit_run run = {turn, (segment)at, end, 1};
+        const unit_run run = {unit, turn, (segment)at, end};
         if (!unit->captures[turn][at])
-            QUERN_TRY(unit_record(t, unit, &run, &unit->captures[turn][at]));
+            QUERN_TRY(trainer_record(t, run_issue, &run, &unit->captures[turn][at]));
         at = (int)end + 1;
     }
     return QUERN_OK;

@@ -70,8 +70,8 @@ static quern_status batch_put(quern_trainer *t, const attempt *a, const window_b
     return m->staged ? feed_put(t, a->feed, m->data, unit) : feed_copy(t, a->feed, m->data, unit);
 }
 
-static window_turn turn_of(const attempt *a, int32_t microbatch) {
-    if (a->count == 1) return TURN_ONLY;
+window_turn turn_of(int64_t count, int64_t microbatch) {
+    if (count == 1) return TURN_ONLY;
     return microbatch == 0 ? TURN_FIRST : TURN_FOLLOWING;
 }
 
@@ -80,7 +80,7 @@ static quern_status weights_issue(quern_trainer *t, const attempt *a) {
         const window_batch *m = &a->microbatches[i];
         segment first;
         QUERN_TRY(batch_put(t, a, m, m->weigh, &first));
-        QUERN_TRY(unit_issue(t, m->weigh, turn_of(a, i), first, SEGMENT_FORWARD));
+        QUERN_TRY(unit_issue(t, m->weigh, turn_of(a->count, i), first, SEGMENT_FORWARD));
     }
     return QUERN_OK;
 }
@@ -94,7 +94,7 @@ static quern_status window_issue(quern_trainer *t, passage *p) {
         segment first;
         QUERN_TRY(batch_put(t, a, m, m->unit, &first));
         t->last_unit = m->unit; /* for a callback that reads inside the step */
-        QUERN_TRY(segments_issue(t, p, m->unit, turn_of(a, i), i, first, last));
+        QUERN_TRY(segments_issue(t, p, m->unit, turn_of(a->count, i), i, first, last));
     }
     if (a->count == 1) return QUERN_OK;
     return segments_issue(t, p, &t->closing, TURN_ONLY, 0, SEGMENT_NORM, SEGMENT_UPDATE);
@@ -154,7 +154,7 @@ quern_status attempt_repeat(quern_trainer *t, const attempt *a) {
         const window_batch *m = &a->microbatches[i];
         segment first;
         QUERN_TRY(batch_put(t, a, m, m->unit, &first));
-        QUERN_TRY(unit_issue_eager(t, m->unit, turn_of(a, i), first, SEGMENT_BACKWARD));
+        QUERN_TRY(unit_issue_eager(t, m->unit, turn_of(a->count, i), first, SEGMENT_BACKWARD));
     }
     return QUERN_OK;
 }

@@ -20,6 +20,7 @@ typedef enum segment {
 /* Which microbatch of its window a batch is. The only one: all segments are one run. Else FORWARD
  * and BACKWARD are run for each, when the weight of all is known, and the others once. */
 typedef enum window_turn { TURN_ONLY, TURN_FIRST, TURN_FOLLOWING, TURN_COUNT } window_turn;
+window_turn turn_of(int64_t count, int64_t microbatch); /* of a window of `count` */
 
 typedef enum unit_kind {
     UNIT_TRAIN,
@@ -50,13 +51,6 @@ struct trainer_unit {
     void *own_arena, *own_inputs; /* when the trainer's are too small for it */
     size_t own_arena_bytes, own_input_bytes;
 };
-
-/* Segments of a unit, so many times in a row. */
-typedef struct unit_run {
-    window_turn turn;
-    segment first, last;
-    int32_t times;
-} unit_run;
 
 typedef struct feed feed;
 

@@ -1,7 +1,8 @@
-/* launch.c - several attempts with one launch.
+/* launch.c - a whole attempt, and several, with one launch.
  *
  * Where the device finds an attempt's data by itself, all that changes from one attempt to the next
- * lies in its memory, so that a recorded attempt can be recorded 2, 4, 8 … times in a row. An
+ * lies in its memory, so that an attempt can be recorded whole, whatever the number of batches in
+ * its window, and a recorded attempt can be recorded 2, 4, 8 … times in a row. An
  * attempt is then issued by being put off: it is in flight as any other, and whatever asks how far
  * the device is, issues something else, or lets a callback look, first launches what was put off.
  * So only the launches can tell the difference, and a trigger, an epoch's end or a shorter batch
@@ -11,7 +12,7 @@
 
 #include <inttypes.h>
 
-enum { STEPS_DEFAULT = 32 };
+enum { STEPS_DEFAULT = 32, BATCHES_DEFAULT = 64 }; /* at most, of a row */
 
 /* The exponent of the longest row of at most `count`. */
 static int32_t exponent_of(int64_t count) {
@@ -49,15 +50,21 @@ static const char *watched_event(const quern_trainer *t) {
 /* Why there are no rows, beside callbacks; NULL: there may be. */
 static const char *obstacle(const quern_trainer *t) {
     if (t->desc.no_capture || t->device->trace_ops) return "they are not recorded";
-    if (t->desc.accumulate > 1) return "a window has several batches";
+    if (t->desc.accumulate > BATCHES_DEFAULT) return "a window has more than 64 batches";
     return resident_train(t) ? NULL : "their data comes from the host";
+}
+
+static int32_t steps_default(const quern_trainer *t, int32_t half) {
+    int64_t most = BATCHES_DEFAULT / t->desc.accumulate;
+    if (most > STEPS_DEFAULT) most = STEPS_DEFAULT;
+    return 1 << exponent_of(half < most ? half : most);
 }
 
 void launch_fill_defaults(quern_trainer *t) {
     const int32_t half = t->desc.train ? (t->desc.run_ahead + 1) / 2 : 1;
     int32_t steps = t->desc.steps_per_launch;
     const char *against = obstacle(t), *event = watched_event(t);
-    if (steps == 0) steps = 1 << exponent_of(half < STEPS_DEFAULT ? half : STEPS_DEFAULT);
+    if (steps == 0) steps = steps_default(t, half);
     t->desc.steps_per_launch = 1;
     if (steps == 1 || !unit_find(t, UNIT_TRAIN, t->desc.batch_size)) return;
     if (event)
@@ -73,30 +80,64 @@ void launch_fill_defaults(quern_trainer *t) {
     if (steps > half) t->desc.run_ahead = 2 * steps - 1;
 }
 
+/* As attempt.c issues it in parts. */
+static quern_status window_issue(const quern_trainer *t) {
+    const int64_t count = t->desc.accumulate;
+    if (count == 1)
+        return unit_issue_eager(t, t->row_unit, TURN_ONLY, SEGMENT_GATHER, SEGMENT_UPDATE);
+    for (int64_t i = 0; i < count; i++)
+        QUERN_TRY(
+            unit_issue_eager(t, t->row_weigh, turn_of(count, i), SEGMENT_GATHER, SEGMENT_FORWARD));
+    for (int64_t i = 0; i < count; i++)
+        QUERN_TRY(
+            unit_issue_eager(t, t->row_unit, turn_of(count, i), SEGMENT_GATHER, SEGMENT_BACKWARD));
+    return unit_issue_eager(t, &t->closing, TURN_ONLY, SEGMENT_NORM, SEGMENT_UPDATE);
+}
+
+static quern_status row_issue(const quern_trainer *t, const void *context) {
+    const int32_t *times = context;
+    for (int32_t i = 0; i < *times; i++) QUERN_TRY(window_issue(t));
+    return QUERN_OK;
+}
+
+/* A window of one batch is recorded whole by its unit. */
 quern_status launch_create(quern_trainer *t) {
-    if (t->desc.steps_per_launch == 1) return QUERN_OK;
+    const bool several = t->desc.accumulate > 1;
     const trainer_unit *unit = unit_find(t, UNIT_TRAIN, t->desc.batch_size);
+    if (!unit) return QUERN_OK;
+    if (t->desc.steps_per_launch == 1 && (!several || obstacle(t) || watched_event(t)))
+        return QUERN_OK;
     t->row_unit = unit;
-    t->rows[0] = unit->captures[TURN_ONLY][SEGMENT_GATHER];
-    for (int32_t i = 1; i <= exponent_of(t->desc.steps_per_launch); i++) {
-        const unit_run row = {TURN_ONLY, SEGMENT_GATHER, SEGMENT_UPDATE, 1 << i};
-        QUERN_TRY(unit_record(t, unit, &row, &t->rows[i]));
+    if (several)
+        t->row_weigh = unit_find(t, UNIT_WEIGH, t->desc.batch_size);
+    else
+        t->rows[0] = t->row_unit->captures[TURN_ONLY][SEGMENT_GATHER];
+    QUERN_ENSURE(!several || t->row_weigh);
+    for (int32_t i = several ? 0 : 1; i <= exponent_of(t->desc.steps_per_launch); i++) {
+        const int32_t times = 1 << i;
+        QUERN_TRY(trainer_record(t, row_issue, &times, &t->rows[i]));
     }
     return QUERN_OK;
 }
 
 void launch_release(quern_trainer *t) {
-    for (int32_t i = 1; i < ROW_COUNT; i++)
+    for (int32_t i = t->row_weigh ? 0 : 1; i < ROW_COUNT; i++)
         if (t->rows[i]) t->backend->capture_destroy(t->rows[i]);
 }
 
+/* A row's windows are whole, of whole batches that the device gathers. */
+static bool is_of_row(const quern_trainer *t, const attempt *a) {
+    if (a->count != t->desc.accumulate) return false;
+    for (int32_t i = 0; i < a->count; i++)
+        if (a->microbatches[i].data || a->microbatches[i].unit != t->row_unit) return false;
+    return true;
+}
+
 bool launch_put_off(quern_trainer *t, const attempt *a) {
-    const window_batch *m = &a->microbatches[0];
-    if (!t->fitting || a->count != 1 || m->data || m->unit != t->row_unit || t->skip_next)
-        return false;
+    if (!t->fitting || !t->row_unit || t->skip_next || !is_of_row(t, a)) return false;
     if (t->in_flight_count == 0) t->row_goal = 1;
     t->put_off++;
-    t->last_unit = m->unit;
+    t->last_unit = a->microbatches[0].unit;
     return true;
 }
 
