@@ -8,6 +8,7 @@
 static void visit(void *context, const quern_checkpoint_change *change) {
     bool *exact = context;
     if (change->key == NULL || strstr(change->sentence, change->key) == NULL) abort();
+    if (change->another_run && change->exact) abort();
     *exact = *exact && change->exact;
 }
 

@@ -84,9 +84,12 @@ static const attribute confusion_matrix[] = {A(confusion_matrix, FLAG, ignore),
 #define LIST_FUSED(name)                                                                           \
     { NULL, 0 }
 #define QUERN_OP(name, desc, in, out, reads, flags, rule, formula)                                 \
-    [QUERN_OP_ID_##name] = LIST_##desc(name),
+    [QUERN_OP_ID_##name] = {#name, LIST_##desc(name)},
 
-static const attribute_list lists[QUERN_OP_ID_COUNT] = {
+static const struct {
+    const char *op;
+    attribute_list list;
+} rows[QUERN_OP_ID_COUNT] = {
 #include <quern/ops.def>
 };
 
@@ -123,16 +126,16 @@ void node_text(text *line, const graph_node *node) {
     text_add(line, "%s(", node->op->name);
     for (int32_t i = 0; i < node->input_count; i++)
         text_add(line, "%s%s", i ? ", " : "", node->in[i] ? node->in[i]->name : "-");
-    for (size_t i = 0; node->builtin >= 0 && i < lists[node->builtin].count; i++)
-        add_attribute(line, node, &lists[node->builtin].items[i]);
+    for (size_t i = 0; node->builtin >= 0 && i < rows[node->builtin].list.count; i++)
+        add_attribute(line, node, &rows[node->builtin].list.items[i]);
     text_add(line, ")");
 }
 
 /* Of the op that the line begins with; of a custom one none. */
 static attribute_list list_of(const char *line) {
     for (int32_t i = 0; i < QUERN_OP_ID_COUNT; i++) {
-        const size_t length = strlen(graph_op(i)->name);
-        if (strncmp(line, graph_op(i)->name, length) == 0 && line[length] == '(') return lists[i];
+        const size_t length = strlen(rows[i].op);
+        if (strncmp(line, rows[i].op, length) == 0 && line[length] == '(') return rows[i].list;
     }
     return (attribute_list){NULL, 0};
 }
