@@ -84,6 +84,25 @@ TEST_CASE(GpuTraining, data_on_the_device_and_several_steps_a_launch_change_noth
     check_same(&(quern_trainer_desc){.resident = QUERN_RESIDENT_ON, .log_every = 3});
 }
 
+/* In parts, each issued; in parts, each a launch; whole; several at once. */
+TEST_CASE(GpuTraining, a_window_recorded_whole_is_the_window_in_parts_bit_for_bit) {
+    NEEDS_DEVICE;
+    const quern_trainer_desc ways[] = {
+        {.accumulate = 3, .no_capture = true},
+        {.accumulate = 3, .resident = QUERN_RESIDENT_OFF},
+        {.accumulate = 3, .resident = QUERN_RESIDENT_ON, .steps_per_launch = 1},
+        {.accumulate = 3, .resident = QUERN_RESIDENT_ON, .steps_per_launch = 4}};
+    run first, other;
+    REQUIRE_OK(fit(&on_cuda, &ways[0], &first));
+    CHECK(first.result.step == 15 && first.weight_count > 50);
+    for (size_t i = 1; i < sizeof ways / sizeof *ways; i++) {
+        REQUIRE_OK(fit(&on_cuda, &ways[i], &other));
+        CHECK_SAY(memcmp(first.weights, other.weights, sizeof first.weights) == 0, "way %d",
+                  (int)i);
+        CHECK(other.result.step == 15 && other.result.valid_loss == first.result.valid_loss);
+    }
+}
+
 /* Three epochs of 15 updates, each with one wait for its records and sums and two for its
  * evaluation, and a few around them: far from one an update. */
 TEST_CASE(GpuTraining, the_host_seldom_waits) {

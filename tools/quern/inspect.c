@@ -131,7 +131,7 @@ static quern_status inspect_run(FILE *to, quern_device *device, const place *p, 
         status = checkpoints_write(to, device, p->checkpoints, as_json, usable);
     else if (as_json)
         fputs("[]", to);
-    if (status != QUERN_OK || !path_exists(p->run, "model.safetensors")) return status;
+    if (status != QUERN_OK || !path_holds(p->run, "model.safetensors")) return status;
     if (as_json) fputs(", ", to);
     status = path_join(weights, p->run, "model.safetensors");
     return status == QUERN_OK ? inspect_file(to, device, weights, as_json) : status;

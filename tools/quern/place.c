@@ -53,7 +53,7 @@ quern_status path_sync_name(const char *path) {
     return sync_folder(end > 0 ? folder : ".");
 }
 
-bool path_exists(const char *folder, const char *name) {
+bool path_holds(const char *folder, const char *name) {
     char path[PATH_BYTES];
     struct stat info;
     const int length = snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -92,13 +92,13 @@ static bool is_named_step(const char *path) {
 }
 
 static bool is_run(const char *path) {
-    return path_exists(path, "config.json") || path_exists(path, "checkpoints") ||
-           path_exists(path, "model.safetensors");
+    return path_holds(path, "config.json") || path_holds(path, "checkpoints") ||
+           path_holds(path, "model.safetensors");
 }
 
 static quern_status find_folder(place *p) {
     quern_status status = QUERN_OK;
-    if (path_exists(p->path, "manifest.json") || is_named_step(p->path)) {
+    if (path_holds(p->path, "manifest.json") || is_named_step(p->path)) {
         p->kind = PLACE_CHECKPOINT;
         return path_join(p->run, p->path, "../..");
     }

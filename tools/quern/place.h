@@ -28,7 +28,7 @@ quern_status place_find(place *out, const char *path);
 bool place_has_checkpoints(const char *folder);
 
 bool path_is_folder(const char *path);
-bool path_exists(const char *folder, const char *name);
+bool path_holds(const char *folder, const char *name);
 /* "folder/name"; INVALID: it is too long. */
 quern_status path_join(char out[PATH_BYTES], const char *folder, const char *name);
 /* The same from any working directory. */

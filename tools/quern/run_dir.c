@@ -38,8 +38,8 @@ static quern_status check_content(run_dir *d, bool resume) {
     char found[256];
     const quern_status status = look_into(d->path, found);
     if (status != QUERN_OK || !found[0]) return status;
-    d->earlier = path_exists(d->path, "config.json") || path_exists(d->path, "metrics.jsonl") ||
-                 path_exists(d->path, "checkpoints");
+    d->earlier = path_holds(d->path, "config.json") || path_holds(d->path, "metrics.jsonl") ||
+                 path_holds(d->path, "checkpoints");
     if (resume && d->earlier) return QUERN_OK;
     return quern_fail(QUERN_INVALID,
                       "run directory %s: expected an empty or new folder%s, found %s%s", d->path,

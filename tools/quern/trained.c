@@ -115,7 +115,7 @@ static quern_status open_place(trained *t, const options *o, const char *path) {
     quern_status status = place_find(&p, path);
     if (status != QUERN_OK) return status;
     if (p.kind == PLACE_FILE) return open_file(t, o, path);
-    if (p.kind != PLACE_RUN || !path_exists(path, "model.safetensors"))
+    if (p.kind != PLACE_RUN || !path_holds(path, "model.safetensors"))
         return open_checkpoint(t, o, &p);
     status = path_join(file, path, "model.safetensors");
     return status == QUERN_OK ? open_file(t, o, file) : status;

@@ -1,0 +1,98 @@
+/* What is chosen for a CUDA device before a run, through the public interface, on a GPU as on the
+ * fake device: algorithms that were measured, the record that a resumed run follows, and the plan
+ * that says what does not fit. */
+#include "gpu_device.h"
+#include "image_run.h"
+#include "quern_test.h"
+
+#include "support/temporary.h"
+#include "train/world.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Another algorithm sums in another order: three updates of SGD from the same weights. */
+#define TOL_OTHER_ALGORITHM 1e-4
+
+static quern_status fit(image_run *out, const char *folder, bool tune, int64_t steps) {
+    return image_run_fit(out, &(image_run_desc){.build = build_normalised,
+                                                .kind = QUERN_DEVICE_CUDA,
+                                                .tune = tune,
+                                                .save = folder,
+                                                .resume = folder != NULL,
+                                                .step_limit = steps});
+}
+
+/* Nothing that an earlier test has measured. */
+static bool cache_begin(temporary *cache) {
+    return temporary_begin(cache) && setenv("QUERN_CACHE", cache->path, 1) == 0;
+}
+
+static void cache_end(temporary *cache) {
+    CHECK(setenv("QUERN_CACHE", "", 1) == 0);
+    temporary_end(cache);
+}
+
+TEST_CASE(GpuChoices, what_was_measured_trains_as_what_was_not) {
+    temporary cache;
+    image_run plain, tuned;
+    if (!gpu_has_device()) return;
+    REQUIRE(cache_begin(&cache));
+    REQUIRE_OK(fit(&plain, NULL, false, 3));
+    REQUIRE_OK(fit(&tuned, NULL, true, 3));
+    const double distance = image_run_distance(&plain, &tuned);
+    CHECK_SAY(distance <= TOL_OTHER_ALGORITHM, "off by %g", distance);
+    image_run_release(&plain);
+    image_run_release(&tuned);
+    cache_end(&cache);
+}
+
+/* Resumed without --tune and with nothing remembered on the disk, from the record alone. */
+TEST_CASE(GpuChoices, a_resumed_run_follows_the_record_bit_for_bit) {
+    temporary cache, whole, parts;
+    image_run first, second, expected;
+    if (!gpu_has_device()) return;
+    REQUIRE(cache_begin(&cache) && temporary_begin(&whole) && temporary_begin(&parts));
+    REQUIRE_OK(fit(&expected, whole.path, true, 6));
+    REQUIRE_OK(fit(&first, parts.path, true, 3));
+    image_run_release(&first);
+    cache_end(&cache);
+    REQUIRE_OK(fit(&second, parts.path, false, 6));
+    CHECK_TEXT(second.digest, expected.digest);
+    image_run_release(&second);
+    image_run_release(&expected);
+    temporary_end(&parts);
+    temporary_end(&whole);
+}
+
+static size_t peak_of(world *w, int64_t batch_size) {
+    quern_memory plan;
+    w->desc.batch_size = batch_size;
+    CHECK_OK(quern_trainer_memory(&plan, &w->desc));
+    return plan.peak_bytes;
+}
+
+/* A little more than the whole device: what is advised in its place does fit. */
+TEST_CASE(GpuChoices, a_batch_that_does_not_fit_is_refused_with_the_largest_that_does) {
+    world w;
+    quern_device_info info;
+    quern_memory plan;
+    int64_t found = 0;
+    if (!gpu_has_device()) return;
+    REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true, .valid_length = -1}));
+    REQUIRE_OK(quern_device_info_get(w.device, &info));
+    w.desc.train = NULL;
+    const int64_t sample_bytes = (int64_t)(peak_of(&w, 4096) - peak_of(&w, 2048)) / 2048;
+    REQUIRE(sample_bytes > 0);
+    const int64_t too_large = info.memory_bytes / sample_bytes / 50 * 51;
+    w.desc.batch_size = too_large;
+    CHECK_STATUS(quern_trainer_create(&w.trainer, &w.desc), QUERN_DEVICE_MEMORY);
+    CHECK_ERROR_HAS("the trainer needs");
+    CHECK_ERROR_HAS("would fit");
+    CHECK_OK(quern_find_batch_size(
+        &found, &plan, &w.desc, &(quern_find_batch_size_desc){.largest = too_large, .any = true}));
+    CHECK_SAY(found > 1 && found < too_large && plan.peak_bytes <= (size_t)info.memory_bytes,
+              "%" PRId64 " samples of at most %" PRId64, found, too_large);
+    world_close(&w);
+}
