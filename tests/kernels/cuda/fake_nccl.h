@@ -13,6 +13,7 @@ typedef struct fake_nccl_state {
     ncclResult_t code;    /* of a call that fails by plan */
     int looks;            /* calls of ncclCommGetAsyncError until a call is done; -1: never */
     ncclResult_t found;   /* what has come up by itself */
+    const char *words;    /* what it says last; NULL: of a peer, where there is a communicator */
     bool missing;         /* the library is not there */
     int64_t aborts, finalizes, destroys, collectives;
     int depth; /* of groups */

@@ -22,6 +22,7 @@ typedef struct place {
     world *world;
     float *in, *out; /* device memory */
     float *host;     /* pinned */
+    double timeout_s;
 } place;
 
 #define TRY(expression)                                                                            \
@@ -36,6 +37,7 @@ static void start(place *p) {
     fake.schedule = FAKE_LATE;
     fake_nccl_begin();
     fault_host_begin(&p->faults, NULL);
+    p->timeout_s = 0.1;
 }
 
 static quern_status open_place(place *p) {
@@ -47,8 +49,10 @@ static quern_status open_place(place *p) {
     TRY(p->cuda->allocate(p->device, (void **)&p->in, BYTES));
     TRY(p->cuda->allocate(p->device, (void **)&p->out, BYTES));
     TRY(p->cuda->allocate_pinned(p->device, (void **)&p->host, BYTES));
-    const world_desc desc = {
-        .host = &p->faults.host, .backend = p->cuda, .device = p->device, .timeout_s = 0.1};
+    const world_desc desc = {.host = &p->faults.host,
+                             .backend = p->cuda,
+                             .device = p->device,
+                             .timeout_s = p->timeout_s};
     return world_create(&p->world, &desc);
 }
 
@@ -198,6 +202,7 @@ TEST_CASE(Nccl, a_capture_records_a_group) {
 TEST_CASE(Nccl, a_call_that_takes_its_time_is_waited_for) {
     static place p;
     start(&p);
+    p.timeout_s = 60; /* a machine that is busy is no peer that is lost */
     fake_nccl.looks = 5;
     REQUIRE_OK(open_place(&p));
     CHECK_OK(collect(&p, COLLECTIVE_all_reduce, (collective_call){0}));
@@ -348,4 +353,30 @@ TEST_CASE(Nccl, a_devices_memory_may_be_full) {
     fake.fault[FAKE_cudaMalloc] = (fake_fault){.at = 3, .code = cudaErrorMemoryAllocation};
     CHECK_STATUS(collect_all(&p), QUERN_DEVICE_MEMORY);
     end(&p);
+}
+
+/* What NCCL cannot have or launch on a device that is well: it is not lost for it. */
+TEST_CASE(Nccl, what_cuda_refuses_to_it_loses_no_device_that_still_answers) {
+    static const struct {
+        const char *words;
+        quern_status status;
+    } cases[] = {
+        {"Failed to CUDA calloc async 4194304 bytes", QUERN_DEVICE_MEMORY},
+        {"Cuda failure 2 'out of memory'", QUERN_DEVICE_MEMORY},
+        {"Cuda failure 98 'invalid device function'", QUERN_INTERNAL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int64_t n = 2; n < 6; n++) { /* joining and after it; 1 is the id's */
+            static place p;
+            start(&p);
+            fake_nccl.library.fail_at = n;
+            fake_nccl.code = ncclUnhandledCudaError;
+            fake_nccl.words = cases[i].words;
+            CHECK_STATUS(collect_all(&p), cases[i].status);
+            CHECK_ERROR_HAS(cases[i].words);
+            void *more = NULL;
+            CHECK_OK(p.cuda->allocate(p.device, &more, BYTES));
+            p.cuda->release(p.device, more, BYTES);
+            end(&p);
+        }
 }

@@ -75,9 +75,12 @@ quern_status nccl_group_status(collective_group *g) {
     bool done;
     char what[64];
     snprintf(what, sizeof what, "rank %d of %d", (int)g->rank, (int)g->size);
+    int previous;
+    QUERN_TRY(device_enter(g->device, &previous));
     pthread_mutex_lock(&g->lock);
     const quern_status status = look(g, "a collective", what, &done);
     pthread_mutex_unlock(&g->lock);
+    device_leave(g->device, previous);
     return status;
 }
 

@@ -24,7 +24,8 @@ typedef struct nccl_table {
 /* Fills the table. UNSUPPORTED when the library or one of the functions is missing. */
 QUERN_MUST_CHECK quern_status nccl_open(nccl_table *out);
 
-/* OK, or a status with a sentence, as cuda_check gives it, and what the library said last. */
+/* OK, or a status with a sentence, as cuda_check gives it, and what the library said last. The
+ * device is the current one. */
 QUERN_MUST_CHECK quern_status nccl_check(backend_device *device, const nccl_table *table,
                                          ncclComm_t communicator, ncclResult_t code,
                                          const char *call, const char *what);
