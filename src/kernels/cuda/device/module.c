@@ -4,17 +4,20 @@
 
 #include <inttypes.h>
 
-/* The core that opened the module: the only thing that this folder keeps beside its objects. A
- * second core in the same process hands over functions that do the same. */
-static const quern_services *services;
+/* The core that opened the module last: the only thing that this folder keeps beside its objects. A
+ * second core in the same process hands over functions that do the same, while threads of the first
+ * may be calling. */
+static _Atomic(const quern_services *) services;
 
-const quern_services *cuda_services(void) { return services; }
+const quern_services *cuda_services(void) {
+    return atomic_load_explicit(&services, memory_order_acquire);
+}
 
 /* Whether the core is of the version that this module was built with. */
 static bool core_accept(uint32_t abi, uint64_t op_table_hash, const quern_services *core) {
     const uint64_t own_hash = module_op_table_hash();
     if (abi == MODULE_ABI && op_table_hash == own_hash) {
-        services = core;
+        if (core != cuda_services()) atomic_store_explicit(&services, core, memory_order_release);
         return true;
     }
     (void)core->fail(QUERN_UNSUPPORTED,
