@@ -9,10 +9,11 @@
 
 #include "../kernel.h"
 
-/* The first to change `code` from 0 (atomicCAS) fills the rest. */
+/* The first to change `claimed` from 0 (atomicCAS) fills the rest, `code` last, behind a fence: the
+ * host reads the record while kernels run. */
 typedef struct cuda_fault {
-    int32_t code; /* 0: none; else 1 + quern_op_id of the op that found it */
-    int32_t unused;
+    int32_t code; /* 0: none, or not whole yet; else 1 + quern_op_id of the op that found it */
+    int32_t claimed;
     int64_t position, value, limit; /* element `position` is `value`, legal are 0 … limit - 1 */
 } cuda_fault;
 

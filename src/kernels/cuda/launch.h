@@ -119,10 +119,12 @@ struct launch_check {
     /* Whether 0 <= value < limit; else it is noted. */
     __device__ bool holds(int64_t position, int64_t value) const {
         if (value >= 0 && value < limit) return true;
-        if (atomicCAS(&fault->code, 0, code) == 0) {
+        if (atomicCAS(&fault->claimed, 0, 1) == 0) {
             fault->position = position;
             fault->value = value;
             fault->limit = limit;
+            __threadfence_system();
+            *(volatile int32_t *)&fault->code = code;
         }
         return false;
     }

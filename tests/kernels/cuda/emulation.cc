@@ -308,4 +308,16 @@ void emulation_set_order(emulation_order chosen) {
 
 emulation_order emulation_order_now(void) { return emulation::order; }
 
+static void (*fence_watch)(void *self);
+static void *fence_self;
+
+void emulation_watch_fences(void (*watch)(void *self), void *self) {
+    fence_watch = watch;
+    fence_self = self;
+}
+
+void emulation::system_fence() {
+    if (fence_watch != NULL) fence_watch(fence_self);
+}
+
 int64_t emulation_launches(void) { return emulation::launch_count; }

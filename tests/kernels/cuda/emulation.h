@@ -70,6 +70,7 @@ void warp_barrier(unsigned mask, int line);
 /* Lane `source`'s value of those that all lanes of the mask hand in; lanes count from 0. */
 void exchange(unsigned mask, const void *value, void *out, size_t bytes, int source, int line);
 unsigned ballot(unsigned mask, bool vote, int line);
+void system_fence(); /* what was stored before it may be seen by the host now */
 int lane();
 
 /* One element of shared memory: reads and writes are noted. */
@@ -139,6 +140,7 @@ extern dim3 blockDim, gridDim;
 #define __any_sync(mask, vote) (emulation::ballot(mask, (vote), __LINE__) != 0)
 
 inline void __threadfence() {}
+inline void __threadfence_system() { emulation::system_fence(); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
 /* One thread runs at a time, so these are atomic. */

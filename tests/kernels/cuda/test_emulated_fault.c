@@ -23,6 +23,20 @@ static void decide(quern_stream *stream, task_state *state) {
     REQUIRE_OK(cuda_tasks[TASK_decide](&(quern_kernel_args){.attributes = &t, .stream = stream}));
 }
 
+typedef struct watcher {
+    const quern_stream *stream;
+    int fences;
+} watcher;
+
+/* The host may read the record from now on: nothing but its code is still to come. */
+static void look(void *self) {
+    watcher *w = self;
+    const cuda_fault *f = cuda_stream_fault(w->stream);
+    CHECK(f->code == 0 && f->claimed != 0);
+    CHECK(f->position == 1 && f->value == 3 && f->limit == ROWS);
+    w->fences++;
+}
+
 TEST_CASE(Fault, a_bad_index_counts_as_zero_and_freezes_the_run_before_anybody_waits) {
     float table[ROWS * WIDTH] = {1, 2, 3, 4, 5, 6}, y[COUNT * WIDTH];
     int32_t index[COUNT] = {2, 3, -1, 0};
@@ -36,7 +50,11 @@ TEST_CASE(Fault, a_bad_index_counts_as_zero_and_freezes_the_run_before_anybody_w
     emulation_set_order(EMULATION_FORWARD); /* so that it is known which of the two is named */
     decide(stream, &state);
     CHECK(state.applied == 1);
+    watcher w = {.stream = stream};
+    emulation_watch_fences(look, &w);
     CHECK_OK(cuda_kernels[QUERN_OP_ID_gather]->forward(&args));
+    emulation_watch_fences(NULL, NULL);
+    CHECK(w.fences == 1);
     const float expected[COUNT * WIDTH] = {5, 6, 0, 0, 0, 0, 1, 2};
     for (int i = 0; i < COUNT * WIDTH; i++) CHECK(y[i] == expected[i]);
     decide(stream, &state);

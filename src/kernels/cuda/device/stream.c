@@ -101,6 +101,7 @@ static const char *op_name(int32_t op) {
 quern_status cuda_stream_collect(quern_stream *s) {
     const cuda_fault *f = s->fault;
     if (*(volatile const int32_t *)&f->code == 0) return QUERN_OK;
+    atomic_thread_fence(memory_order_acquire); /* the rest was written before it */
     return cuda_stream_fail(s, cuda_fail(QUERN_INPUT,
                                          "%s: index %lld at position %lld is outside [0, %lld)",
                                          op_name(f->code - 1), (long long)f->value,
@@ -127,7 +128,8 @@ static quern_status wait_for_device(quern_stream *s) {
 quern_status cuda_stream_take_failure(quern_stream *s) {
     const quern_status status = cuda_stream_status(s);
     if (status == QUERN_OK || status == QUERN_DEVICE_LOST) return status;
-    memset(s->fault, 0, sizeof *s->fault);
+    if (s->fault->code != 0) /* else a kernel that still runs may be writing it */
+        memset(s->fault, 0, sizeof *s->fault);
     atomic_store(&s->status, QUERN_OK);
     return status;
 }
