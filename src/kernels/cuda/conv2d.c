@@ -28,7 +28,8 @@ typedef struct conv2d {
     conv2d_shape shape;
     bool tf32;
     quern_stream *tune_on; /* while it is planned, where that is for more than its bytes */
-    cudnn_plan *with_bias; /* forward, the bias in the same graph; NULL: apart */
+    bool bytes_only;
+    cudnn_plan *with_bias;                /* forward, the bias in the same graph; NULL: apart */
     cudnn_plan *passes[CONV2D_PASSES][2]; /* overwriting, adding; NULL: directly */
 } conv2d;
 
@@ -98,8 +99,10 @@ static void build_pass(cudnn_graph *g, const conv2d_shape *s, conv2d_pass pass, 
 
 static cudnn_plan_desc limits_of(const conv2d *c, bool deterministic) {
     const bool full = c->shape.dtype == QUERN_F64 || (c->shape.dtype == QUERN_F32 && !c->tf32);
-    return (cudnn_plan_desc){
-        .deterministic = deterministic, .no_tensor_cores = full, .tune_on = c->tune_on};
+    return (cudnn_plan_desc){.deterministic = deterministic,
+                             .no_tensor_cores = full,
+                             .bytes_only = c->bytes_only,
+                             .tune_on = c->tune_on};
 }
 
 /* The first such convolution is named for all. */
@@ -193,6 +196,7 @@ static quern_status plan(quern_kernel_plan *plan) {
     QUERN_TRY(cuda_services()->allocate(l->host, &c, 1, sizeof *c, "the plan of a convolution"));
     *c = (conv2d){.libraries = l, .shape = shape_of(plan->args)};
     c->tf32 = plan->args->tf32 || l->allow_tf32;
+    c->bytes_only = plan->bytes_only;
     c->tune_on = plan->bytes_only ? NULL : plan->args->stream;
     int previous;
     quern_status status = device_enter(device, &previous);

@@ -13,6 +13,7 @@ static int64_t live;
 static size_t device_bytes;
 static int64_t (*clock_ns)(void);
 static bool refuses;
+static int driver_version;
 static int64_t replayed_ns; /* by launches of captures, whose work has run when it was captured */
 
 static int64_t now(void) { return replayed_ns + (clock_ns != NULL ? clock_ns() : 0); }
@@ -49,9 +50,12 @@ void library_device_begin(const library_device_desc *desc) {
     replayed_ns = 0;
     live = 0;
     refuses = false;
+    driver_version = 13000;
 }
 
 void library_device_lose(void) { refuses = true; }
+
+void library_device_driver(int version) { driver_version = version; }
 
 int64_t library_device_live(void) { return live; }
 
@@ -105,6 +109,11 @@ static cudaError_t fake_get_last_error(void) { return cudaSuccess; }
 static const char *fake_error_name(cudaError_t code) {
     (void)code;
     return "a CUDA error";
+}
+
+static cudaError_t fake_driver_version(int *version) {
+    *version = driver_version;
+    return cudaSuccess;
 }
 
 static cudaError_t fake_memory_info(size_t *free_bytes, size_t *total_bytes) {
@@ -176,6 +185,16 @@ static cudaError_t fake_event_elapsed(float *milliseconds, cudaEvent_t start, cu
     return cudaSuccess;
 }
 
+/* A stream here keeps no failure. */
+quern_status cuda_stream_status(quern_stream *stream) {
+    (void)stream;
+    return QUERN_OK;
+}
+quern_status cuda_stream_take_failure(quern_stream *stream) {
+    (void)stream;
+    return QUERN_OK;
+}
+
 /* What is captured runs at once; a launch takes as long as that did. */
 typedef struct recorded {
     backend_capture capture;
@@ -212,6 +231,7 @@ void cuda_capture_destroy(backend_capture *capture) {
 }
 
 const cuda_driver_table cuda_driver = {
+    .cudaDriverGetVersion = fake_driver_version,
     .cudaGetDevice = fake_get_device,
     .cudaGetLastError = fake_get_last_error,
     .cudaGetErrorName = fake_error_name,

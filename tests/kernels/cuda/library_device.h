@@ -20,6 +20,9 @@ void library_device_begin(const library_device_desc *desc);
 /* As closing the device does. */
 void library_device_end(void);
 
+/* The driver's version from now on; 13000 at first. */
+void library_device_driver(int version);
+
 /* CUDA refuses all from now on, as behind an illegal address. */
 void library_device_lose(void);
 

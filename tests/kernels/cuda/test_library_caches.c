@@ -5,10 +5,13 @@
 #include "support/fault_host.h"
 #include "support/temporary.h"
 
+#include <errno.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct cache_world {
     temporary folder;
@@ -71,13 +74,31 @@ typedef struct content {
 
 static content content_of(const cache_world *c, const char *path) {
     content out = {0};
-    out.data = cache_file_read(&c->host, path, (size_t)1 << 24, &out.bytes);
+    char why[CACHE_WHY_BYTES];
+    out.data = cache_file_read(&c->host, path, (size_t)1 << 24, &out.bytes, why);
     if (out.data == NULL) abort();
     return out;
 }
 
 static void content_release(const cache_world *c, content *t) {
     c->host.allocator.release(c->host.allocator.self, t->data, t->bytes + 1);
+}
+
+/* Of a convolution: its passes, and that there is no engine for the first with its bias. */
+enum { CONV2D_FILES = 6 };
+
+/* A file that holds a plan. */
+static bool find_plan(const cache_world *c, char *path, size_t bytes) {
+    char pattern[64];
+    for (int digit = 0; digit < 16; digit++) {
+        snprintf(pattern, sizeof pattern, "plan-%x*.txt", (unsigned)digit);
+        if (find(c, pattern, path, bytes) == 0) continue;
+        content text = content_of(c, path);
+        const bool is_none = strstr(text.data, "\nnone with driver ") != NULL;
+        content_release(c, &text);
+        if (!is_none) return true;
+    }
+    return false;
 }
 
 TEST_CASE(CudaCaches, without_tuning_the_first_proposal_is_used_and_nothing_is_written) {
@@ -200,7 +221,7 @@ TEST_CASE(CudaCaches, plans_of_convolutions_come_back) {
     run_conv2d(&c);
     const int64_t planned = fake_cudnn.planned;
     CHECK(planned == 5 && fake_cudnn.loaded == 0);
-    CHECK(find(&c, "plan-*.txt", path, sizeof path) == 5);
+    CHECK(find(&c, "plan-*.txt", path, sizeof path) == CONV2D_FILES);
     run_conv2d(&c);
     CHECK(fake_cudnn.planned == 0 && fake_cudnn.loaded == 5);
     CHECK(c.warnings == 0);
@@ -212,7 +233,7 @@ TEST_CASE(CudaCaches, a_damaged_plan_is_ignored_said_once_and_written_anew) {
     char path[600];
     REQUIRE(cache_begin(&c));
     run_conv2d(&c);
-    REQUIRE(find(&c, "plan-*.txt", path, sizeof path) == 5);
+    REQUIRE(find_plan(&c, path, sizeof path));
     content whole = content_of(&c, path);
     for (size_t cut = 0; cut < whole.bytes && !quern_test_failed(); cut += 1 + whole.bytes / 64) {
         REQUIRE(cache_file_write(&c.host, path, whole.data, cut));
@@ -246,6 +267,91 @@ TEST_CASE(CudaCaches, a_plan_that_the_library_refuses_is_made_anew) {
     CHECK(c.warnings == 1 + 1); /* the file, once; then each pass computed directly */
     library_world_end(&w);
     library_end();
+    cache_end(&c);
+}
+
+/* A convolution computed without cuDNN; how many plans were tried. */
+static int64_t run_refused(cache_world *c, cudnnStatus_t refusal, int driver, size_t version) {
+    library_world w;
+    library_begin(&(library_device_desc){.host = &c->host});
+    library_device_driver(driver);
+    fake_cudnn.refused = UINT32_MAX;
+    fake_cudnn.refusal = refusal;
+    fake_cudnn.version += version;
+    library_world_begin(&w, QUERN_OP_ID_conv2d, &library_conv2d, QUERN_F32);
+    CHECK_OK(w.status);
+    CHECK(library_world_is_right(&w) && fake_cudnn.executed == 0);
+    library_world_end(&w);
+    library_end();
+    return fake_cudnn.planned;
+}
+
+/* But by another library, with another driver, or where it was not the graph that was refused. */
+TEST_CASE(CudaCaches, that_there_is_no_engine_is_not_looked_for_twice) {
+    const cudnnStatus_t lacks = CUDNN_STATUS_NOT_SUPPORTED_RUNTIME_PREREQUISITE_MISSING;
+    const cudnnStatus_t refuses = CUDNN_STATUS_NOT_SUPPORTED_SHAPE;
+    cache_world c;
+    REQUIRE(cache_begin(&c));
+    CHECK(run_refused(&c, CUDNN_STATUS_EXECUTION_FAILED, 13000, 0) == 5);
+    CHECK(run_refused(&c, lacks, 13000, 0) == 5);
+    CHECK(run_refused(&c, refuses, 13000, 0) == 5);
+    CHECK(run_refused(&c, refuses, 13000, 0) == 0);
+    CHECK(run_refused(&c, refuses, 13010, 0) == 5);
+    CHECK(run_refused(&c, refuses, 13010, 0) == 0);
+    CHECK(run_refused(&c, refuses, 13010, 1) == 5);
+    run(&c, QUERN_OP_ID_conv2d, &library_conv2d, true); /* what tuning has not looked for yet */
+    CHECK(c.warnings == 0 && fake_cudnn.executed > 5);
+    cache_end(&c);
+}
+
+/* Of the first file that is read: what happens to it. */
+static const struct {
+    fault_kind kind;
+    int error, warnings;
+} unread[] = {
+    {FAULT_INFO, ENOENT, 0}, {FAULT_INFO, EACCES, 1}, {FAULT_INFO, EIO, 1},
+    {FAULT_OPEN, ENOENT, 0}, {FAULT_OPEN, EACCES, 1}, {FAULT_READ, EIO, 1},
+};
+
+static void check_unread(cache_world *c, size_t i) {
+    for (int conv2d = 0; conv2d < 2; conv2d++) {
+        fault_host faults;
+        library_world w;
+        fault_host_begin(&faults, NULL);
+        faults.host.log = (quern_log_sink){note, c};
+        faults.fault[unread[i].kind] =
+            (fault){.at = 1, .error = unread[i].error, .for_ever = conv2d != 0};
+        c->warnings = 0;
+        library_begin(&(library_device_desc){.host = &faults.host, .tune = conv2d == 0});
+        library_world_begin(&w, conv2d ? QUERN_OP_ID_conv2d : QUERN_OP_ID_matmul,
+                            conv2d ? &library_conv2d : &library_matmul, QUERN_F32);
+        CHECK_OK(w.status);
+        CHECK(fault_host_fired(&faults, unread[i].kind));
+        const bool cannot_write = conv2d && unread[i].kind == FAULT_OPEN;
+        CHECK_SAY(c->warnings == unread[i].warnings + (cannot_write ? CONV2D_FILES : 0),
+                  "case %d, %s: %d", (int)i, conv2d ? "conv2d" : "matmul", c->warnings);
+        library_world_end(&w);
+        library_end();
+    }
+}
+
+TEST_CASE(CudaCaches, a_file_that_is_there_but_not_read_is_said_once) {
+    cache_world c;
+    char path[600];
+    REQUIRE(cache_begin(&c));
+    run_matmul(&c, true);
+    run_conv2d(&c);
+    CHECK(c.warnings == 0); /* none was there */
+    for (size_t i = 0; i < sizeof unread / sizeof *unread; i++) check_unread(&c, i);
+    REQUIRE(find(&c, "products-*.txt", path, sizeof path) == 1);
+    REQUIRE(truncate(path, ((off_t)32 << 20) + 1) == 0);
+    run_matmul(&c, true);
+    CHECK(c.warnings == 1 && fake_cublaslt.products > 3);
+    run_matmul(&c, true);
+    CHECK(c.warnings == 0 && fake_cublaslt.products == 3);
+    REQUIRE(unlink(path) == 0 && mkdir(path, 0700) == 0);
+    run_matmul(&c, true);
+    CHECK(c.warnings >= 2); /* it cannot be written either */
     cache_end(&c);
 }
 

@@ -95,7 +95,9 @@ quern_status algorithm_cache_load(cuda_libraries *l) {
     char path[1200], head[256];
     if (!path_write(l, path, sizeof path)) return QUERN_OK;
     size_t bytes;
-    char *data = cache_file_read(l->host, path, FILE_LIMIT, &bytes);
+    char unread[CACHE_WHY_BYTES];
+    char *data = cache_file_read(l->host, path, FILE_LIMIT, &bytes, unread);
+    if (unread[0] != 0) libraries_tell_unusable(l, path, unread);
     if (data == NULL) return QUERN_OK;
     const char *why = NULL, *end = body_end(data, bytes);
     const size_t head_length = (size_t)head_write(l, head, sizeof head);

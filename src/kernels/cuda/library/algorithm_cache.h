@@ -9,7 +9,7 @@
  *
  * An algorithm is 64 opaque bytes that only the library's own version understands, so a file of
  * another version or device is another file, and each entry is checked by the library before its
- * use. A damaged file is ignored, said once, and written anew. */
+ * use. A file that is damaged or not to be read is ignored, said once, and written anew. */
 #ifndef QUERN_KERNELS_CUDA_ALGORITHM_CACHE_H
 #define QUERN_KERNELS_CUDA_ALGORITHM_CACHE_H
 

@@ -13,37 +13,65 @@ uint64_t cache_hash(const char *data, size_t bytes) {
     return hash;
 }
 
-static bool read_all(const quern_files *f, int64_t file, char *to, size_t bytes) {
+/* The end of the file before the bytes that it had is -ESTALE. */
+static int64_t read_all(const quern_files *f, int64_t file, char *to, size_t bytes) {
     size_t done = 0;
     while (done < bytes) {
         const int64_t got = f->read(f->self, file, to + done, bytes - done, (int64_t)done);
         if (got == -EINTR) continue;
-        if (got <= 0) return false;
+        if (got <= 0) return got < 0 ? got : -ESTALE;
         done += (size_t)got;
     }
-    return true;
+    return 0;
 }
 
-char *cache_file_read(const quern_host *host, const char *path, size_t limit, size_t *bytes) {
+/* Of a file that is not there nothing is said. */
+static void tell_failure(int64_t failure, char why[CACHE_WHY_BYTES]) {
+    char cause[64];
+    if (failure == -ENOENT) return;
+    if (strerror_r((int)-failure, cause, sizeof cause) != 0) cause[0] = 0;
+    snprintf(why, CACHE_WHY_BYTES, "it cannot be read: %s", cause);
+}
+
+static char *read_open(const quern_host *host, int64_t file, size_t count,
+                       char why[CACHE_WHY_BYTES]) {
+    char *data = host->allocator.allocate(host->allocator.self, count + 1);
+    if (data == NULL) {
+        snprintf(why, CACHE_WHY_BYTES, "there is no memory for its %zu bytes", count);
+        return NULL;
+    }
+    const int64_t status = read_all(&host->files, file, data, count);
+    data[count] = 0;
+    if (status == 0) return data;
+    tell_failure(status, why);
+    host->allocator.release(host->allocator.self, data, count + 1);
+    return NULL;
+}
+
+char *cache_file_read(const quern_host *host, const char *path, size_t limit, size_t *bytes,
+                      char why[CACHE_WHY_BYTES]) {
     const quern_files *f = &host->files;
     quern_file_info info;
     *bytes = 0;
-    if (f->info(f->self, path, &info) != 0 || info.is_directory || info.byte_count < 0 ||
-        (uint64_t)info.byte_count > limit)
-        return NULL;
+    why[0] = 0;
+    const int64_t found = f->info(f->self, path, &info);
+    if (found != 0)
+        tell_failure(found, why);
+    else if (info.is_directory || info.byte_count < 0)
+        snprintf(why, CACHE_WHY_BYTES, "it is no file");
+    else if ((uint64_t)info.byte_count > limit)
+        snprintf(why, CACHE_WHY_BYTES, "it has %lld bytes, at most %zu are read",
+                 (long long)info.byte_count, limit);
+    if (found != 0 || why[0] != 0) return NULL;
     const int64_t file = f->open(f->self, path, QUERN_FILE_READ);
-    if (file < 0) return NULL;
-    const size_t count = (size_t)info.byte_count;
-    char *data = host->allocator.allocate(host->allocator.self, count + 1);
-    const bool whole = data != NULL && read_all(f, file, data, count);
-    (void)f->close(f->self, file);
-    if (whole) {
-        data[count] = 0;
-        *bytes = count;
-        return data;
+    if (file < 0) {
+        tell_failure(file, why);
+        return NULL;
     }
-    if (data != NULL) host->allocator.release(host->allocator.self, data, count + 1);
-    return NULL;
+    char *data = read_open(host, file, (size_t)info.byte_count, why);
+    (void)f->close(f->self, file);
+    if (data != NULL) *bytes = (size_t)info.byte_count;
+    return data;
 }
 
 static void make_folders(const quern_files *f, const char *path) {

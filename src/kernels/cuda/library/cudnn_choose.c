@@ -74,6 +74,7 @@ static quern_status keep_faster(cudnn_plan *p, cudnn_plan *other, const cudnn_gr
                                 const cudnn_plan_desc *desc, double *best, bool *measured) {
     double taken;
     const quern_status status = cudnn_measure(other, g, desc->tune_on, &taken, measured);
+    if (*measured && !(taken < (double)INFINITY)) p->libraries->dnn_doubt = true;
     const bool better = status == QUERN_OK && (*measured ? taken < *best : p->plan == NULL);
     cudnn_unmake(p->libraries, other->pack);
     cudnn_unmake(p->libraries, better ? p->plan : other->plan);
@@ -166,6 +167,7 @@ static quern_status make_graph(cudnn_graph *g, cudnn_node *out) {
 
 quern_status cudnn_choose(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *desc) {
     cudnn_node graph;
+    p->libraries->dnn_doubt = false;
     QUERN_TRY(make_graph(g, &graph));
     quern_status status = try_mode(p, g, graph, CUDNN_HEUR_MODE_A, desc);
     if (status == QUERN_OK && p->plan == NULL && !desc->no_fall_back)

@@ -1,12 +1,14 @@
 #include "cudnn_plan_parts.h"
 
-#include "algorithm_record.h"
+#include "../device/device.h"
 #include "plan_cache.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { KEY_BYTES = 3072, REMEMBERED_BYTES = KEY_BYTES + 16 };
+enum { KEY_BYTES = 3072, REMEMBERED_BYTES = KEY_BYTES + 16, NONE_BYTES = 48 };
+#define NONE_WITH RECORD_NONE " with driver "
 
 quern_status cudnn_make(cuda_libraries *l, cudnnBackendDescriptorType_t type, cudnn_node *out,
                         const char *what) {
@@ -41,9 +43,18 @@ quern_status cudnn_get(cuda_libraries *l, cudnn_node node, cudnnBackendAttribute
     return QUERN_OK;
 }
 
+/* What another library beside it, or a device with more to spare, would not refuse. */
+static bool is_of_circumstances(cudnnStatus_t code) {
+    return (int)code / 1000 != 3 || code == CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDA_DRIVER ||
+           code == CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDART ||
+           code == CUDNN_STATUS_NOT_SUPPORTED_RUNTIME_PREREQUISITE_MISSING ||
+           code == CUDNN_STATUS_NOT_SUPPORTED_SUBLIBRARY_UNAVAILABLE;
+}
+
 quern_status cudnn_finalise(cuda_libraries *l, cudnn_node node, const char *what, bool *finalised) {
-    return cudnn_ask(l->owner, &l->dnn, l->dnn.cudnnBackendFinalize(node), "cudnnBackendFinalize",
-                     what, finalised);
+    const cudnnStatus_t code = l->dnn.cudnnBackendFinalize(node);
+    if (code != CUDNN_STATUS_SUCCESS && is_of_circumstances(code)) l->dnn_doubt = true;
+    return cudnn_ask(l->owner, &l->dnn, code, "cudnnBackendFinalize", what, finalised);
 }
 
 quern_status cudnn_make_plan(cuda_libraries *l, cudnn_node *out, const char *what) {
@@ -100,20 +111,61 @@ static void cache_key(char to[REMEMBERED_BYTES], const char *key, bool timed) {
     snprintf(to, REMEMBERED_BYTES, "%s%s", key, timed ? "; fastest" : "");
 }
 
-/* A plan of an earlier run; it goes into the record too. */
-static quern_status recall(cudnn_plan *p, const char *key, const char *what, bool timed) {
+/* What is remembered on disk of a graph without an engine. An engine that is compiled at run time
+ * needs a driver, which is no part of the key. */
+static void write_none(char to[NONE_BYTES]) {
+    int driver = 0;
+    IGNORED(cudaDriverGetVersion, (&driver));
+    snprintf(to, NONE_BYTES, NONE_WITH "%d", driver);
+}
+
+/* *settled: there is a plan, or it is known that there is none. */
+static quern_status use_text(cudnn_plan *p, const plan_text *text, const char *key,
+                             const char *what, bool *settled) {
+    char none[NONE_BYTES];
+    write_none(none);
+    const bool is_none = strncmp(text->plan, NONE_WITH, sizeof NONE_WITH - 1) == 0;
+    *settled = is_none && strcmp(text->plan, none) == 0;
+    if (*settled) return algorithm_record_keep(p->libraries->record, key, RECORD_NONE);
+    if (is_none) return QUERN_OK;
+    QUERN_TRY(load(p, text->plan, text->plan_bytes, what));
+    *settled = p->plan != NULL;
+    if (*settled) return algorithm_record_keep(p->libraries->record, key, text->plan);
+    libraries_tell_unusable(p->libraries, "a remembered plan", "cuDNN refuses it");
+    return QUERN_OK;
+}
+
+/* What an earlier run found; it goes into the record too. */
+static quern_status recall(cudnn_plan *p, const char *key, const char *what, bool timed,
+                           bool *settled) {
     cuda_libraries *l = p->libraries;
     char remembered[REMEMBERED_BYTES];
     plan_text text;
     cache_key(remembered, key, timed);
     plan_cache_read(l, remembered, &text);
+    *settled = false;
     if (text.file == NULL) return QUERN_OK;
-    quern_status status = load(p, text.plan, text.plan_bytes, what);
-    if (status == QUERN_OK && p->plan == NULL)
-        libraries_tell_unusable(l, "a remembered plan", "cuDNN refuses it");
-    if (p->plan != NULL) status = algorithm_record_keep(l->record, key, text.plan);
+    const quern_status status = use_text(p, &text, key, what, settled);
     plan_cache_release(l, &text);
     return status;
+}
+
+/* What this process found when it counted bytes, or looked for an engine in vain. */
+static void recall_count(cudnn_plan *p, const char *key, bool bytes_only, bool *settled) {
+    const char *text = algorithm_record_find(p->libraries->counted, key);
+    const bool is_none = text != NULL && strcmp(text, RECORD_NONE) == 0;
+    *settled = is_none || (text != NULL && bytes_only);
+    if (is_none || !*settled) return;
+    p->counted = true;
+    p->scratch_bytes = (size_t)strtoull(text, NULL, 10);
+}
+
+static quern_status keep_count(cudnn_plan *p, const char *key) {
+    cuda_libraries *l = p->libraries;
+    char text[32] = RECORD_NONE;
+    if (p->plan != NULL) snprintf(text, sizeof text, "%zu", p->scratch_bytes);
+    if (l->counted == NULL) QUERN_TRY(cuda_record_create(l->owner, &l->counted, ""));
+    return algorithm_record_keep(l->counted, key, text);
 }
 
 static quern_status get_text(const cudnn_plan *p, int64_t most, int64_t *count, char *text) {
@@ -172,19 +224,41 @@ static quern_status follow_record(cudnn_plan *p, const char *key, const char *wh
     return *followed ? algorithm_record_keep(l->record, key, text) : QUERN_OK;
 }
 
+/* Whether engines are timed for it. */
+static bool is_timed(const cudnn_plan *p, const cudnn_plan_desc *desc) {
+    return p->libraries->tune && desc->tune_on != NULL;
+}
+
+static quern_status keep_none(cudnn_plan *p, const char *key, bool timed) {
+    char none[NONE_BYTES], remembered[REMEMBERED_BYTES];
+    QUERN_TRY(algorithm_record_keep(p->libraries->record, key, RECORD_NONE));
+    if (p->libraries->dnn_doubt) return QUERN_OK;
+    QUERN_TRY(keep_count(p, key));
+    write_none(none);
+    cache_key(remembered, key, timed);
+    return plan_cache_write(p->libraries, remembered, none, strlen(none));
+}
+
+static quern_status choose(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *desc,
+                           const char *key) {
+    QUERN_TRY(cudnn_choose(p, g, desc));
+    if (desc->bytes_only)
+        return p->plan == NULL && p->libraries->dnn_doubt ? QUERN_OK : keep_count(p, key);
+    return p->plan != NULL ? keep(p, key) : keep_none(p, key, is_timed(p, desc));
+}
+
 static quern_status find(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *desc,
                          const char *key) {
-    bool followed;
-    QUERN_TRY(follow_record(p, key, g->key, &followed));
-    if (followed) return QUERN_OK;
-    const bool tune = p->libraries->tune;
-    if (tune) QUERN_TRY(recall(p, key, g->key, true));
-    if (p->plan == NULL && !(tune && desc->tune_on != NULL))
-        QUERN_TRY(recall(p, key, g->key, false));
-    if (p->plan != NULL) return QUERN_OK;
-    QUERN_TRY(cudnn_choose(p, g, desc));
-    if (p->plan != NULL) return keep(p, key);
-    return algorithm_record_keep(p->libraries->record, key, RECORD_NONE);
+    bool settled;
+    QUERN_TRY(follow_record(p, key, g->key, &settled));
+    if (settled) return QUERN_OK;
+    recall_count(p, key, desc->bytes_only, &settled);
+    if (settled)
+        return p->counted ? QUERN_OK
+                          : algorithm_record_keep(p->libraries->record, key, RECORD_NONE);
+    if (p->libraries->tune) QUERN_TRY(recall(p, key, g->key, true, &settled));
+    if (!settled && !is_timed(p, desc)) QUERN_TRY(recall(p, key, g->key, false, &settled));
+    return settled ? QUERN_OK : choose(p, g, desc, key);
 }
 
 static quern_status prepare(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *desc) {
@@ -204,7 +278,7 @@ quern_status cudnn_plan_create(cudnn_plan **out, cudnn_graph *g, const cudnn_pla
     QUERN_TRY(cuda_services()->allocate(g->libraries->host, &p, 1, sizeof *p, "a plan of cuDNN"));
     p->libraries = g->libraries;
     const quern_status status = prepare(p, g, desc);
-    if (status == QUERN_OK && p->plan != NULL)
+    if (status == QUERN_OK && (p->plan != NULL || p->counted))
         *out = p;
     else
         cudnn_plan_destroy(p);
@@ -254,6 +328,7 @@ static quern_status pack(cudnn_plan *p, const cudnn_plan_run_desc *run) {
 
 quern_status cudnn_plan_run(cudnn_plan *p, const cudnn_plan_run_desc *run) {
     cuda_libraries *l = p->libraries;
+    if (p->counted) return cuda_fail(QUERN_INTERNAL, "%s: planned for its bytes only", p->op);
     if (!is_packed(p, run)) QUERN_TRY(pack(p, run));
     QUERN_TRY(cudnn_check(l->owner, &l->dnn,
                           l->dnn.cudnnSetStream(l->dnn_handle, cuda_stream_handle(run->stream)),

@@ -6,7 +6,10 @@
  * bits on another run where the caller is deterministic, no reduced precision, tensor cores on F32
  * only where TF32 is allowed. When the device is to be tuned, it is the fastest of the first eight
  * such. The plan is remembered on disk as the library's own JSON: engines
- * that are compiled at run time take a second to plan and a millisecond to load. */
+ * that are compiled at run time take a second to plan and a millisecond to load. That there is no
+ * engine is remembered there too, as long as the driver is the same one.
+ *
+ * A plan for its bytes alone writes nothing: it is remembered in memory how many they are. */
 #ifndef QUERN_KERNELS_CUDA_CUDNN_PLAN_H
 #define QUERN_KERNELS_CUDA_CUDNN_PLAN_H
 
@@ -18,6 +21,7 @@ typedef struct cudnn_plan_desc {
     bool deterministic;
     bool no_tensor_cores; /* F32 without TF32 */
     bool no_fall_back;    /* only engines of the library's first choice */
+    bool bytes_only;      /* it will not run */
     quern_stream
         *tune_on; /* where engines may be timed, if the device is tuned; NULL: they may not */
 } cudnn_plan_desc;

@@ -9,6 +9,7 @@ struct cudnn_plan {
     cudnn_node plan;
     size_t scratch_bytes;
     bool timed;                 /* it was the fastest */
+    bool counted;               /* without a plan: its bytes alone were asked for */
     cudnn_node pack;            /* the pointers of the last run, as the library wants them */
     cudnn_plan_run_desc packed; /* and as they were given */
     char op[32];

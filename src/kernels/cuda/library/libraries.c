@@ -23,6 +23,7 @@ static void drop(backend_device *device, void *value) {
     if (l->dnn_handle != NULL) TORN_DOWN_DNN(l, cudnnDestroy, (l->dnn_handle));
     if (l->dnn_device != NULL) TORN_DOWN_DNN(l, cudnnBackendDestroyDescriptor, (l->dnn_device));
     algorithm_cache_clear(&l->algorithms, l->host);
+    cuda_record_destroy(l->counted);
     cuda_services()->release(l->host, l, 1, sizeof *l);
 }
 

@@ -6,6 +6,7 @@
 #define QUERN_KERNELS_CUDA_LIBRARIES_H
 
 #include "algorithm_cache.h"
+#include "algorithm_record.h"
 #include "cublaslt.h"
 #include "cudnn_table.h"
 
@@ -30,6 +31,8 @@ typedef struct cuda_libraries {
     algorithm_cache algorithms;
     cudnn_table dnn;
     size_t dnn_limit;         /* of a graph's scratch */
+    bool dnn_doubt;           /* an engine was refused for another reason than that of its graph */
+    backend_record *counted;  /* of graphs planned before: "none", or bytes; NULL: of none yet */
     bool dnn_absent;          /* cuDNN was looked for in vain */
     cudnnHandle_t dnn_handle; /* NULL: not yet needed, or plans are made without a device */
     cudnnBackendDescriptor_t dnn_device; /* describes the device in the place of a handle; tests */

@@ -42,7 +42,9 @@ void plan_cache_read(cuda_libraries *l, const char *key, plan_text *out) {
     char path[PATH_BYTES];
     *out = (plan_text){0};
     if (!write_path(l, key, path)) return;
-    out->file = cache_file_read(l->host, path, FILE_LIMIT, &out->bytes);
+    char why[CACHE_WHY_BYTES];
+    out->file = cache_file_read(l->host, path, FILE_LIMIT, &out->bytes, why);
+    if (why[0] != 0) libraries_tell_unusable(l, path, why);
     if (out->file == NULL) return;
     out->plan = find_plan(out->file, out->bytes, key, &out->plan_bytes);
     if (out->plan != NULL) return;

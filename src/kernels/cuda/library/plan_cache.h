@@ -3,10 +3,10 @@
  *     quern plan 1
  *     <key: library version, device, graph, limits>
  *     <hash of the plan, hex> <bytes of the plan>
- *     <the plan: the library's own JSON>
+ *     <the plan: the library's own JSON; or that there is none>
  *
- * A file whose key is another, or that is cut short or damaged, is ignored, said once, and written
- * anew. The library checks what it is given once more when it finalises it. */
+ * A file whose key is another, or that is cut short, damaged or not to be read, is ignored, said
+ * once, and written anew. The library checks what it is given once more when it finalises it. */
 #ifndef QUERN_KERNELS_CUDA_PLAN_CACHE_H
 #define QUERN_KERNELS_CUDA_PLAN_CACHE_H
 
