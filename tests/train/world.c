@@ -54,6 +54,7 @@ static quern_status open_all(world *w, const world_desc *d) {
                                       .thread_count = d->cuda ? 0 : threads,
                                       .seed = 7,
                                       .trace_ops = d->trace_ops,
+                                      .tune = d->tune,
                                       .host = d->host};
     if ((s = quern_device_create(&w->device, &device))) return s;
     if ((s = dataset_open(w, false, d->train_length ? d->train_length : 10))) return s;

@@ -24,6 +24,7 @@ typedef struct world_desc {
     int64_t batch_size;                 /* default 4: an epoch of 4, 4, 2 */
     int32_t thread_count;               /* default 1; of the CPU */
     bool cuda;                          /* else the CPU */
+    bool tune;                          /* the device */
     bool trace_ops;
     bool dropout; /* with probability 1/4 between the layers */
     quern_host host;

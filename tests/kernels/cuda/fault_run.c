@@ -40,6 +40,13 @@ static void plan(const fault_run_desc *d) {
     }
 }
 
+static void plan_nothing(const fault_run_desc *d) {
+    if (d->library != NULL)
+        d->library->fail_at = 0;
+    else
+        fake.fault[d->call].at = 0;
+}
+
 /* The world's samples as images of 2 x 2, and a convolution before the dense layer. */
 static quern_status build_convolution(world *w) {
     quern_graph *g;
@@ -65,26 +72,39 @@ static quern_status build_convolution(world *w) {
 }
 
 static quern_status open_world(place *p, const fault_run_desc *d) {
-    QUERN_TRY(
-        world_open(&p->w, &(world_desc){.cuda = true, .host = p->faults.host, .valid_length = 6}));
+    QUERN_TRY(world_open(
+        &p->w,
+        &(world_desc){.cuda = true, .tune = d->tune, .host = p->faults.host, .valid_length = 6}));
     p->w.desc.epoch_count = 5; /* each of two windows */
     return d->images ? build_convolution(&p->w) : QUERN_OK;
 }
 
+/* What failed once is in nobody's way afterwards. */
+static quern_status make(place *p, const fault_run_desc *d, fault_run *out) {
+    if (d->tune) plan(d);
+    const quern_status status = quern_trainer_create(&p->w.trainer, &p->w.desc);
+    if (d->tune) plan_nothing(d);
+    if (status == QUERN_OK || !d->tune) return status;
+    snprintf(out->sentence, sizeof out->sentence, "%s", quern_error());
+    out->again = quern_trainer_create(&p->w.trainer, &p->w.desc);
+    return status;
+}
+
 static quern_status run(place *p, const fault_run_desc *d, fault_run *out) {
     quern_result result;
-    if (!d->from_fit) plan(d);
+    if (!d->from_fit && !d->tune) plan(d);
     QUERN_TRY(open_world(p, d));
     p->w.desc.accumulate = 2;
     p->w.desc.resident = QUERN_RESIDENT_OFF;
     p->w.desc.no_capture = d->no_capture;
     p->w.desc.save.directory = p->folder.path;
     p->w.desc.save.every = 2;
-    QUERN_TRY(quern_trainer_create(&p->w.trainer, &p->w.desc));
+    QUERN_TRY(make(p, d, out));
     out->in_fit = true;
     if (d->from_fit) plan(d);
     QUERN_TRY(quern_trainer_fit(p->w.trainer, &result));
     out->step = result.step;
+    out->train_loss = result.train_loss;
     return QUERN_OK;
 }
 
@@ -110,6 +130,7 @@ void fault_run_do(fault_run *out, const fault_run_desc *desc) {
     fake.schedule = FAKE_LATE;
     fake_cublaslt_begin();
     fake_cudnn_begin();
+    fake_cudnn.knobs = desc->tune ? 3 : 0;
     fake_cublaslt.library.when_lost = fake_cudnn.library.when_lost = lose_all;
     fault_host_begin(&p.faults, NULL);
     p.faults.host.log = (quern_log_sink){note_warning, out};
@@ -120,7 +141,7 @@ void fault_run_do(fault_run *out, const fault_run_desc *desc) {
     fake.device_count = 2;
     if (desc->elsewhere) (void)cuda_driver.cudaSetDevice(1);
     out->status = run(&p, desc, out);
-    snprintf(out->sentence, sizeof out->sentence, "%s", quern_error());
+    if (out->sentence[0] == 0) snprintf(out->sentence, sizeof out->sentence, "%s", quern_error());
     world_close(&p.w);
     temporary_end(&p.folder);
     out->fired = desc->library != NULL ? desc->library->fired > 0 : fake_fired();

@@ -14,6 +14,7 @@ typedef struct fault_run_desc {
     bool no_capture; /* each kernel is launched */
     bool elsewhere; /* this thread's current device is another: each call has to turn to this one */
     bool from_fit;  /* the counts of calls begin where the fit does */
+    bool tune;      /* the device measures; what fails does so while the trainer is made */
     /* what fails; at = 0: nothing */
     fake_call call;
     fake_fault fault;
@@ -27,6 +28,8 @@ typedef struct fault_run {
     bool in_fit;           /* it was the fit that failed, or nothing did */
     bool fired;            /* the planned failure came to bear */
     int64_t step;          /* updates, if nothing failed */
+    double train_loss;     /* then */
+    quern_status again;    /* of making the trainer anew, where `tune` let it fail once */
     int64_t teardowns;     /* calls of the library that tear down */
     char sentence[1024];   /* of the failure */
     char warnings[4][512]; /* the first of those logged */

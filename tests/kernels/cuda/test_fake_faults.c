@@ -73,7 +73,7 @@ static int64_t fail_each(fault_run_desc d) {
 }
 
 /* Asked only where there is no device, of the profiler (test_cuda_module), and by what tuning
- * measures (test_fake_tuning). */
+ * measures, where it fails too (test_fake_tuning). */
 static bool is_not_of_training(int call) {
     return call == FAKE_cudaDriverGetVersion || call == FAKE_cudaRuntimeGetVersion ||
            call == FAKE_cudaProfilerStart || call == FAKE_cudaProfilerStop ||

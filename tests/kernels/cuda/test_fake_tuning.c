@@ -1,13 +1,17 @@
 /* Tuning on the fake device, whose clock runs with what its libraries do: each shape is measured
- * once, and never to count bytes. */
-#include "fake_device.h"
-#include "fake_cublaslt.h"
-#include "fake_cudnn.h"
+ * once, and never to count bytes; a call that fails meanwhile is a status, or what was measured
+ * with it is no choice. */
+#include "fault_run.h"
 #include "quern_test.h"
 #include "support/temporary.h"
 
 #include <quern/quern.h>
+
+#include <glob.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct tuned {
     quern_device *device;
@@ -68,6 +72,64 @@ TEST_CASE(FakeTuning, measures_each_shape_once_and_never_to_count_bytes) {
     temporary_end(&folder);
 }
 
+/* Those behind it are still measured, and the fastest is still found. */
+TEST_CASE(FakeTuning, a_launch_that_fails_costs_one_proposal) {
+    tuned t;
+    quern_trainer *trainer = NULL;
+    static float x[8][72];
+    static int32_t label[8];
+    const quern_batch batch = {
+        .sample_count = 8, .field_count = 2, .names = {"x", "label"}, .data = {x, label}};
+    tuned_begin(&t);
+    const int64_t before = measures();
+    fake.fault[FAKE_cudaGraphLaunch] =
+        (fake_fault){.at = fake.count[FAKE_cudaGraphLaunch] + 1, .code = cudaErrorInvalidValue};
+    CHECK_OK(quern_trainer_create(&trainer, &t.desc));
+    CHECK(fake.fired[FAKE_cudaGraphLaunch] == 1 && measures() > before + 9);
+    if (trainer != NULL) CHECK_OK(quern_trainer_step(trainer, &batch));
+    if (trainer != NULL) CHECK_OK(quern_trainer_wait(trainer, NULL));
+    CHECK(fake_cublaslt.last_index == 1);
+    quern_trainer_destroy(trainer);
+    tuned_end(&t);
+    fake.fired[FAKE_cudaGraphLaunch] = 0;
+    CHECK_TEXT(fake.misuse, "");
+}
+
+static int files_in(const char *folder) {
+    char pattern[600];
+    glob_t found;
+    snprintf(pattern, sizeof pattern, "%s/*", folder);
+    const int count = glob(pattern, 0, NULL, &found) == 0 ? (int)found.gl_pathc : 0;
+    globfree(&found);
+    return count;
+}
+
+TEST_CASE(FakeTuning, counting_bytes_writes_nothing_and_plans_each_size_once) {
+    tuned t;
+    temporary folder;
+    quern_memory memory[2];
+    int64_t found;
+    REQUIRE(temporary_begin(&folder));
+    setenv("QUERN_CACHE", folder.path, 1);
+    tuned_begin(&t);
+    const int64_t before = fake_cudnn.planned;
+    CHECK_OK(quern_trainer_memory(&memory[0], &t.desc));
+    const int64_t planned = fake_cudnn.planned;
+    CHECK(planned > before);
+    CHECK_OK(quern_trainer_memory(&memory[1], &t.desc));
+    CHECK(fake_cudnn.planned == planned);
+    CHECK(memory[1].peak_bytes == memory[0].peak_bytes);
+    const quern_find_batch_size_desc desc = {.largest = 40, .any = true};
+    CHECK_OK(quern_find_batch_size(&found, NULL, &t.desc, &desc));
+    const int64_t searched = fake_cudnn.planned;
+    CHECK_OK(quern_find_batch_size(&found, NULL, &t.desc, &desc));
+    CHECK(fake_cudnn.planned == searched);
+    CHECK(files_in(folder.path) == 0);
+    tuned_end(&t);
+    setenv("QUERN_CACHE", "", 1);
+    temporary_end(&folder);
+}
+
 TEST_CASE(FakeTuning, trains_with_what_it_found) {
     tuned t;
     quern_trainer *trainer = NULL;
@@ -87,4 +149,87 @@ TEST_CASE(FakeTuning, trains_with_what_it_found) {
     fake_cudnn.knobs = 0;
     tuned_end(&t);
     CHECK_TEXT(fake.misuse, "");
+}
+
+/* Made by measuring alone, while a trainer is made. */
+static bool is_only_measuring(fake_call call) {
+    return call == FAKE_cudaEventElapsedTime || call == FAKE_cudaGraphLaunch;
+}
+
+static fault_run_desc failing(fake_call call, cudaError_t code, bool for_ever) {
+    return (fault_run_desc){.images = is_only_measuring(call) && !for_ever, /* cuDNN's too */
+                            .tune = true,
+                            .call = call,
+                            .fault = {.code = code, .for_ever = for_ever}};
+}
+
+/* It trains as if nothing had failed, or says what did and is as if it had not been tried. */
+static void check_outcome(const fault_run_desc *d, const fault_run *r, double loss) {
+    const char *name = fake_call_name(d->call);
+    const bool lost = d->fault.code == cudaErrorIllegalAddress;
+    if (is_only_measuring(d->call) && !lost) CHECK_STATUS(r->status, QUERN_OK);
+    if (r->status == QUERN_OK)
+        CHECK_SAY(r->step == 10 && fabs(r->train_loss - loss) <= 1e-4, "%s: step %d, loss %g", name,
+                  (int)r->step, r->train_loss);
+    else
+        CHECK_SAY(strstr(r->sentence, " on CUDA device 0 (Fake H200)") != NULL &&
+                      (r->status == QUERN_DEVICE_LOST) == lost && (lost || r->again == QUERN_OK),
+                  "%s: %d, then %d: %s", name, (int)r->status, (int)r->again, r->sentence);
+    if (quern_test_failed())
+        CHECK_SAY(false, "in %s, call %d, code %d, %s", name, (int)d->fault.at, (int)d->fault.code,
+                  d->fault.for_ever ? "for ever" : "once");
+}
+
+/* Ever wider apart. Returns how many came to bear. */
+static int64_t fail_each(fault_run_desc d, double loss) {
+    int64_t fired = 0;
+    for (d.fault.at = 1; !quern_test_failed(); d.fault.at *= 2, fired++) {
+        fault_run r;
+        fault_run_do(&r, &d);
+        if (!r.fired) break;
+        check_outcome(&d, &r, loss);
+    }
+    return fired;
+}
+
+/* What measuring calls; the rest fails in test_fake_faults too. */
+static const fake_call measuring[] = {
+    FAKE_cudaMalloc,
+    FAKE_cudaEventCreateWithFlags,
+    FAKE_cudaEventRecord,
+    FAKE_cudaEventSynchronize,
+    FAKE_cudaEventElapsedTime,
+    FAKE_cudaStreamSynchronize,
+    FAKE_cudaMemsetAsync,
+    FAKE_cudaLaunchKernel,
+    FAKE_cudaStreamBeginCapture,
+    FAKE_cudaStreamEndCapture,
+    FAKE_cudaGraphInstantiate,
+    FAKE_cudaGraphUpload,
+    FAKE_cudaGraphLaunch,
+    FAKE_cudaGetDevice,
+};
+
+static void fail_every_call(cudaError_t code, bool for_ever) {
+    for (size_t i = 0; i < sizeof measuring / sizeof *measuring && !quern_test_failed(); i++) {
+        fault_run whole;
+        const fault_run_desc d = failing(measuring[i], code, for_ever);
+        fault_run_do(&whole, &d); /* nothing is planned yet */
+        CHECK_SAY(whole.status == QUERN_OK && whole.step == 10, "%s", whole.sentence);
+        const int64_t fired = fail_each(d, whole.train_loss);
+        CHECK_SAY(fired > 1, "%s failed %d times", fake_call_name(d.call), (int)fired);
+    }
+}
+
+TEST_CASE(FakeTuning, any_call_may_be_refused_once) {
+    fail_every_call(cudaErrorInvalidValue, false);
+}
+TEST_CASE(FakeTuning, any_call_may_be_refused_for_ever) {
+    fail_every_call(cudaErrorInvalidValue, true);
+}
+TEST_CASE(FakeTuning, any_call_may_lack_memory) {
+    fail_every_call(cudaErrorMemoryAllocation, true);
+}
+TEST_CASE(FakeTuning, any_call_may_lose_the_device) {
+    fail_every_call(cudaErrorIllegalAddress, false);
 }

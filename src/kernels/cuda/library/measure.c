@@ -33,7 +33,8 @@ static quern_status fill_operands(const measure *m, const measure_desc *d) {
             QUERN_TRY(random_fill(m->stream, d->dtype[i],
                                   m->block + (size_t)turn * m->turn_bytes + m->offsets[i],
                                   d->elements[i], (uint64_t)(turn * MEASURE_OPERANDS + i)));
-    return CUDA_CALL(m->stream, cudaStreamSynchronize, (cuda_stream_handle(m->stream)));
+    QUERN_TRY(CUDA_CALL(m->stream, cudaStreamSynchronize, (cuda_stream_handle(m->stream))));
+    return cuda_stream_status(m->stream); /* what failed before is not what is measured */
 }
 
 static quern_status block_allocate(measure *m, const measure_desc *d, size_t bytes, bool *there) {
@@ -141,5 +142,7 @@ quern_status measure_time(measure *m, measure_run run, void *self, double *milli
     const quern_status status = time_rows(m, run, self, milliseconds);
     if (status == QUERN_OK || status == QUERN_DEVICE_LOST) return status;
     *milliseconds = (double)INFINITY;
+    const quern_status kept = cuda_stream_take_failure(m->stream); /* or nothing more would run */
+    if (kept == QUERN_DEVICE_LOST) return kept;
     return CUDA_CALL(m->stream, cudaStreamSynchronize, (cuda_stream_handle(m->stream)));
 }
