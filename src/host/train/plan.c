@@ -201,3 +201,19 @@ quern_status memory_explain(const quern_trainer_desc *desc) {
                         "the trainer needs %zu bytes with a batch of %" PRId64 " (%s)%s",
                         m.peak_bytes, batch, plan, advice);
 }
+
+quern_status memory_explain_run(const quern_trainer *t) {
+    quern_device_info info = {0};
+    error_text text;
+    error_save(&text);
+    const bool known = t->backend->info(t->device->memory, &info) == QUERN_OK;
+    error_restore(&text);
+    char plan[MEMORY_WORDS], rest[96] = "";
+    memory_write(&t->planned, plan);
+    if (known)
+        snprintf(rest, sizeof rest, ", %" PRId64 " of %" PRId64 " are free", info.memory_free_bytes,
+                 info.memory_bytes);
+    return error_prefix(QUERN_DEVICE_MEMORY,
+                        "the trainer holds %zu bytes with a batch of %" PRId64 " (%s)%s",
+                        t->planned.peak_bytes, t->desc.batch_size, plan, rest);
+}

@@ -232,6 +232,8 @@ size_t memory_still_needed(const quern_trainer *t);
 QUERN_MUST_CHECK quern_status memory_preflight(const quern_trainer *t);
 /* DEVICE_MEMORY: puts the plan, and the largest batch that fits, before this thread's sentence. */
 quern_status memory_explain(const quern_trainer_desc *desc);
+/* The same of a trainer that was made: what it holds by its plan, and what is free. */
+quern_status memory_explain_run(const quern_trainer *t);
 enum { MEMORY_WORDS = 320, MEMORY_ADVICE = 80 };
 void memory_write(const quern_memory *memory, char to[MEMORY_WORDS]);
 /* "; a batch of … would fit", "; no batch size fits", or "" where `batch` itself does. */

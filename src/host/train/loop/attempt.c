@@ -125,6 +125,7 @@ bool status_is_of_device(quern_status status) {
 
 quern_status attempt_locate(const quern_trainer *t, int64_t number, quern_status status) {
     if (!status_is_of_device(status)) return status;
+    if (status == QUERN_DEVICE_MEMORY) (void)memory_explain_run(t);
     return error_prefix(status, "attempt %" PRId64 ", behind step %" PRId64, number, t->step);
 }
 
