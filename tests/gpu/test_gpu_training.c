@@ -5,6 +5,7 @@
 #include "gpu_device.h"
 #include "quern_test.h"
 
+#include "host/device/device.h"
 #include "kernels/tolerances.h"
 #include "train/world.h"
 
@@ -100,6 +101,72 @@ TEST_CASE(GpuTraining, a_window_recorded_whole_is_the_window_in_parts_bit_for_bi
         CHECK_SAY(memcmp(first.weights, other.weights, sizeof first.weights) == 0, "way %d",
                   (int)i);
         CHECK(other.result.step == 15 && other.result.valid_loss == first.result.valid_loss);
+    }
+}
+
+enum { LONG_STEPS = 300, LONG_SAMPLES = 4 * LONG_STEPS + 16, LOGS = 3 };
+
+/* The device's count at each log. */
+typedef struct waits {
+    const quern_device *device;
+    int64_t at[LOGS];
+    int count;
+} waits;
+
+static quern_action note_waits(void *self, const quern_event *event) {
+    waits *n = self;
+    if (n->count < LOGS && event->step == 100 * (n->count + 1))
+        n->at[n->count++] = device_host_waits(n->device);
+    return QUERN_CONTINUE;
+}
+
+static quern_status fit_long(quern_resident resident, waits *out, quern_result *result) {
+    static float x[LONG_SAMPLES][WORLD_FEATURES];
+    static int32_t label[LONG_SAMPLES];
+    world w;
+    quern_dataset *set = NULL;
+    quern_status s = world_open(&w, &on_cuda);
+    if (s != QUERN_OK) return s;
+    for (int i = 0; i < LONG_SAMPLES; i++) {
+        for (int j = 0; j < WORLD_FEATURES; j++) x[i][j] = (float)((i * 7 + j * 13) % 31) / 31;
+        label[i] = i % WORLD_CLASSES;
+    }
+    s = quern_dataset_arrays(
+        &set, w.device,
+        &(quern_arrays_desc){.length = LONG_SAMPLES,
+                             .field_count = 2,
+                             .fields = {{.name = "x", .rank = 1, .dim = {WORLD_FEATURES}},
+                                        {.name = "label", .dtype = QUERN_I32}},
+                             .data = {x, label}});
+    *out = (waits){.device = w.device};
+    const quern_callback callback = {.name = "waits", .self = out, .log = note_waits};
+    quern_trainer_desc desc = world_with(&w, &callback, 1);
+    desc.train = set;
+    desc.log_every = 100;
+    desc.step_limit = LONG_STEPS;
+    desc.resident = resident;
+    if (s == QUERN_OK) s = quern_trainer_create(&w.trainer, &desc);
+    if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, result);
+    quern_trainer_destroy(w.trainer);
+    w.trainer = NULL;
+    quern_dataset_destroy(set);
+    world_close(&w);
+    return s;
+}
+
+/* The contract, with a log in every hundred; a few waits more around it. */
+TEST_CASE(GpuTraining, the_host_waits_at_most_twice_in_a_hundred_steps) {
+    NEEDS_DEVICE;
+    for (int resident = 0; resident < 2; resident++) {
+        waits n;
+        quern_result result;
+        REQUIRE_OK(fit_long(resident ? QUERN_RESIDENT_ON : QUERN_RESIDENT_OFF, &n, &result));
+        REQUIRE(n.count == LOGS && result.step == LONG_STEPS);
+        for (int i = 1; i < LOGS; i++)
+            CHECK_SAY(n.at[i] > n.at[i - 1] && n.at[i] - n.at[i - 1] <= 2, "%d waits up to step %d",
+                      (int)(n.at[i] - n.at[i - 1]), 100 * (i + 1));
+        CHECK_SAY(result.host_waits <= 2 * LONG_STEPS / 100 + 4, "%d waits",
+                  (int)result.host_waits);
     }
 }
 
