@@ -135,7 +135,7 @@ static quern_status fit_run(quern_trainer *t) {
     QUERN_TRY(trainer_poll_stop_now(t));
     QUERN_TRY(fit_sanity(t));
     QUERN_TRY(rollback_prepare(t));
-    while (!run_over(t)) QUERN_TRY(epoch_run(t));
+    for (; !run_over(t); limits_look(t)) QUERN_TRY(epoch_run(t));
     QUERN_TRY(limit_finish(t));
     t->due &= stop_was_asked(t) ? QUERN_REQUEST_EVALUATION : 0; /* the next fit begins with it */
     return save_finish(t);

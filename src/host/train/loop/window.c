@@ -101,7 +101,9 @@ static quern_status open_fill(quern_trainer *t, bool *end) {
         QUERN_TRY(trainer_poll_stop(t));
         *end = *end || window_data_over(t);
         if (*end || trainer_epoch_over(t)) return QUERN_OK;
+        const int32_t before = t->open.count;
         QUERN_TRY(batch_fetch(t, end));
+        if (!*end && t->open.count == before) limits_look(t); /* it may never be full */
     }
     return QUERN_OK;
 }
