@@ -81,12 +81,22 @@ static bool is_ready(const run_setup *s, const run_result *r) {
     return s->delay_us > 0 || strstr(r->error, " step ");
 }
 
+/* What is sent then comes all at once when it goes on. */
+static void stop(pid_t child) {
+    siginfo_t info;
+    kill(child, SIGSTOP);
+    while (waitid(P_PID, (id_t)child, &info, WSTOPPED | WEXITED | WNOWAIT) < 0 && errno == EINTR)
+        continue;
+}
+
 /* Sends it when it is due; true when that is done. */
 static bool send_signal(const run_setup *s, const run_result *r, pid_t child, int64_t *due_us) {
     if (*due_us == 0 && is_ready(s, r)) *due_us = now_us() + s->delay_us;
     if (*due_us == 0 || now_us() < *due_us) return false;
+    if (s->twice) stop(child);
     kill(child, s->signal);
-    if (s->twice) kill(child, s->signal);
+    if (s->twice) kill(child, s->twice);
+    if (s->twice) kill(child, SIGCONT);
     return true;
 }
 
@@ -120,12 +130,22 @@ static void watch(const run_setup *s, run_result *r, pid_t child, int out, int e
         if (!met) met = (pipe_end = meet_reader(s, child)) >= 0;
         if (pipe_end >= 0 && s->pipe_text) pipe_end = (close(pipe_end), -1);
         if (!sent) sent = send_signal(s, r, child, &due_us);
+        files[0].events = s->held_output && !sent ? 0 : POLLIN;
         const int wait_ms = !sent && by_clock ? 1 : !met ? 5 : -1;
         if (poll(files, 2, wait_ms) <= 0) continue;
         if (files[0].revents && !drain(out, r->out, &out_used)) files[0].fd = -1;
         if (files[1].revents && !drain(error, r->error, &error_used)) files[1].fd = -1;
     }
     if (pipe_end >= 0) close(pipe_end);
+}
+
+/* Full, so that nothing is written before something is read. */
+static bool fill(int end) {
+    char lines[4096];
+    memset(lines, '\n', sizeof lines);
+    if (fcntl(end, F_SETFL, O_NONBLOCK) != 0) return false;
+    while (write(end, lines, sizeof lines) > 0) continue;
+    return errno == EAGAIN && fcntl(end, F_SETFL, 0) == 0;
 }
 
 /* ends[0] is read by the test, ends[1] the program's. The terminal changes no byte. */
@@ -145,6 +165,7 @@ run_result *run_program(temporary *t, const run_setup *setup, const char *const 
     memset(&result, 0, sizeof result);
     result.exit_code = -1;
     if (pipe(out) != 0 || !open_error(setup, error)) return &result;
+    if (setup->held_output && !fill(out[1])) return &result;
     fflush(NULL);
     const int64_t begin_us = now_us();
     const pid_t child = fork();

@@ -28,7 +28,8 @@ typedef struct run_setup {
     const char *until;          /* or, where one is given, once this file is there, */
     bool (*ready)(const run_result *r); /* or once this holds of what it has written, */
     int64_t delay_us;                   /* and so much later; without `until`, from the start on */
-    bool twice;                         /* and once more right behind it */
+    int twice;                          /* and this one, so that both come at once; 0: none */
+    bool held_output;                   /* what it writes to standard output waits for the signal */
     const char *pipe;      /* a FIFO: once the program reads it, SIGINT and SIGTERM are sent, */
     const char *pipe_text; /* or, where one is given, `signal`; then it is a file with this text */
 } run_setup;

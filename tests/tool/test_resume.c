@@ -209,14 +209,52 @@ TEST_CASE(Resume, sighup_saves_and_the_run_goes_on) {
     temporary_end(&t);
 }
 
+/* Nothing is written any more, neither a checkpoint nor the model, and no digest is taken. */
 TEST_CASE(Resume, a_second_signal_ends_the_run_at_once) {
+    for (int i = 0; i < 2; i++) {
+        temporary t;
+        REQUIRE(begin(&t));
+        const run_setup setup = {.signal = SIGINT, .twice = SIGTERM};
+        const run_result *r =
+            COMMAND_WITH(&t, &setup, "train", "--model", "mlp", "--data", "table.csv",
+                         "--batch-size", "8", "--steps", "100000000", "--log-every", "1", "--json",
+                         "--run-dir", "run", i == 0 ? "--no-save" : "--save-every=1000000000");
+        CHECK_SAY(r->exit_code == 143, "exit code %d, killed by %d: %s", r->exit_code, r->killed_by,
+                  r->error);
+        json_t *object = fixture_json(r);
+        CHECK_TEXT(fixture_json_text(object, "stop_reason"), "signal");
+        CHECK(json_is_null(json_object_get(object, "digest")));
+        CHECK(json_is_null(json_object_get(object, "checkpoint")));
+        CHECK(access(temporary_join(&t, "run/model.safetensors"), F_OK) != 0);
+        CHECK(rmdir(temporary_join(&t, "run/checkpoints")) == 0 || i == 0); /* it is empty */
+        json_decref(object);
+        temporary_end(&t);
+    }
+}
+
+static bool is_over(const run_result *r) { return strstr(r->error, "nothing was left to train"); }
+
+/* It changes nothing but what the caller is told. */
+TEST_CASE(Resume, a_signal_behind_the_fit_lets_all_be_written_and_is_the_exit_code) {
+    static const int numbers[] = {SIGINT, SIGTERM};
     temporary t;
+    char digest[DIGEST_BYTES];
     REQUIRE(begin(&t));
-    const run_setup setup = {.signal = SIGINT, .twice = true};
-    const run_result *r =
-        COMMAND_WITH(&t, &setup, "train", "--model", "mlp", "--data", "table.csv", "--batch-size",
-                     "8", "--steps", "100000000", "--log-every", "1", "--run-dir", "run");
-    CHECK_SAY(r->exit_code == 130, "exit code %d, killed by %d", r->exit_code, r->killed_by);
+    run_whole(&t, digest);
+    for (int i = 0; i < 2; i++) {
+        REQUIRE(unlink(temporary_join(&t, "whole/model.safetensors")) == 0);
+        const run_setup setup = {.signal = numbers[i], .ready = is_over, .held_output = true};
+        const run_result *r =
+            COMMAND_WITH(&t, &setup, "train", "--resume", "--run-dir", "whole", "--json");
+        CHECK_SAY(r->exit_code == 128 + numbers[i], "exit code %d, killed by %d: %s", r->exit_code,
+                  r->killed_by, r->error);
+        json_t *object = fixture_json(r);
+        CHECK_TEXT(fixture_json_text(object, "digest"), digest);
+        CHECK_TEXT(fixture_json_text(object, "stop_reason"), "steps");
+        CHECK(fixture_json_number(object, "val/loss") > 0);
+        CHECK(access(temporary_join(&t, "whole/model.safetensors"), F_OK) == 0);
+        json_decref(object);
+    }
     temporary_end(&t);
 }
 

@@ -39,6 +39,8 @@ quern_callback signals_callback(void) {
     return (quern_callback){.name = "signals", .fit_begin = hand_on};
 }
 
+int signals_received(void) { return received; }
+
 void signals_note(int number) {
     if (number) received = number;
 }

@@ -55,12 +55,6 @@ static quern_status prepare(training *t) {
     return outputs_write_config(t);
 }
 
-/* A second signal ends the run without a save, and leaves no time for anything else. */
-static bool is_abandoned(const training *t) {
-    return t->result.signal && quern_trainer_resolved(t->trainer)->save.directory &&
-           !t->result.checkpoint;
-}
-
 /* A finished run that was resumed has evaluated nothing in this process. */
 static quern_status evaluate_end(training *t) {
     if (!t->data.valid || t->result.signal || !isnan(t->result.valid_loss)) return QUERN_OK;
@@ -97,7 +91,7 @@ static quern_status run(training *t) {
     signals_note(t->result.signal);
     if (t->result.checkpoint)
         snprintf(t->checkpoint, sizeof t->checkpoint, "%s", t->result.checkpoint);
-    if (status != QUERN_OK || is_abandoned(t)) return status;
+    if (status != QUERN_OK || t->result.at_once) return status; /* no time for anything else */
     tell_that_it_was_over(t);
     status = quern_trainer_digest(t->trainer, t->digest);
     if (status == QUERN_OK) status = evaluate_end(t);
@@ -136,7 +130,6 @@ int command_train(const options *o) {
     else if (status == QUERN_OK)
         printed = outputs_print_text(&t);
     if (printed != QUERN_OK && status == QUERN_OK) code = command_fail(printed);
-    if (code == 0 && t.result.signal) code = 128 + t.result.signal;
     release(&t);
-    return code;
+    return code == 0 && signals_received() ? 128 + signals_received() : code;
 }

@@ -64,5 +64,7 @@ void signals_install(void);
 quern_callback signals_callback(void);
 /* The run was ended by this signal, if not 0: the next one ends the process at once. */
 void signals_note(int number);
+/* SIGINT or SIGTERM, whenever it came; 0: neither has. */
+int signals_received(void);
 
 #endif

@@ -188,6 +188,7 @@ struct quern_trainer {
     bool stopping, end_eval;
     bool signals_entered;
     int signal;                                /* SIGINT, SIGTERM; 0: none came */
+    bool at_once;                              /* a second one has come: of the fit that is over */
     signal_counts signals_begun, signals_seen; /* when the fit began; when it looked */
     int64_t stop_file_due_ns;                  /* when it is looked for again */
     bool stop_file_told;                       /* that it cannot be */
@@ -318,6 +319,8 @@ bool status_is_of_device(quern_status status);
 /* Puts which attempt such a failure is known by before this thread's sentence. */
 quern_status attempt_locate(const quern_trainer *t, int64_t number, quern_status status);
 /* Its units, compiled when a size first comes. */
+/* Its slots go back to the loader. */
+void attempt_return_slots(const attempt *a);
 QUERN_MUST_CHECK quern_status attempt_units(quern_trainer *t, attempt *a);
 /* Its gradients once more, without events: to be looked at. */
 QUERN_MUST_CHECK quern_status attempt_repeat(quern_trainer *t, const attempt *a);

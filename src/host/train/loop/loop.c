@@ -89,6 +89,11 @@ static quern_status epoch_finish(quern_trainer *t) {
     return boundary_epoch_end(t);
 }
 
+/* Before anything else is issued, where the first signal has not been looked at yet. */
+static quern_status look_at_once(quern_trainer *t) {
+    return trainer_at_once(t) ? trainer_poll_stop(t) : QUERN_OK;
+}
+
 static quern_status epoch_run(quern_trainer *t) {
     if (t->epoch_open)
         QUERN_TRY(epoch_resume(t));
@@ -101,11 +106,13 @@ static quern_status epoch_run(quern_trainer *t) {
         t->rolled_back = false;
         QUERN_TRY(records_drain(t));
     } while (t->rolled_back);
-    if (end && t->next_batch == 0)
+    QUERN_TRY(look_at_once(t));
+    if (end && t->next_batch == 0 && !t->stopping)
         return quern_fail(QUERN_INPUT, "the training set has no samples");
     if (!(end || t->epoch_ending || window_data_over(t)) || t->stopping) return QUERN_OK;
     QUERN_TRY(window_tail(t));
     QUERN_TRY(records_drain(t));
+    QUERN_TRY(look_at_once(t));
     return t->stopping ? QUERN_OK : epoch_finish(t);
 }
 
@@ -114,6 +121,7 @@ static quern_status epoch_run(quern_trainer *t) {
 static quern_status limit_finish(quern_trainer *t) {
     const bool goes_on = stop_was_asked(t) && t->desc.save.directory;
     if (!t->stopping) t->reason = limits_reason(t);
+    if (trainer_at_once(t)) return QUERN_OK;
     if (t->since_log.attempts > 0 && !goes_on) QUERN_TRY(records_log(t));
     if (t->stopping || t->set_count == 0 || t->evaluated_step == t->step) return QUERN_OK;
     QUERN_TRY(trainer_validate(t));
@@ -236,6 +244,7 @@ void trainer_fill_result(quern_trainer *t, quern_result *out) {
         .valid_loss = t->desc.valid ? t->eval_values[0] : (double)NAN,
         .valid_accuracy = named_value(t, "accuracy"),
         .signal = t->signal,
+        .at_once = t->at_once,
         .checkpoint = save_path(t),
         .peak_bytes = t->planned.peak_bytes,
         .host_waits = device_host_waits(t->device) - t->waits_before,

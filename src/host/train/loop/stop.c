@@ -9,6 +9,7 @@ enum { STOP_FILE_PERIOD_NS = 100000000 };
 
 quern_status stop_start(quern_trainer *t) {
     t->signal = 0;
+    t->at_once = false;
     t->stop_file_due_ns = 0;
     if (!t->desc.handle_signals) return QUERN_OK;
     t->signals_begun = t->signals_seen = signals_read(); /* one may come while they are put in */
@@ -38,6 +39,7 @@ void stop_finish(quern_trainer *t) {
     t->signals_entered = false;
     signals_leave();
     (void)signals_note(t); /* one that came during the last save ends nothing, but is told */
+    t->at_once = ending_between(t->signals_begun, t->signals_seen) >= 2;
 }
 
 bool stop_was_asked(const quern_trainer *t) {

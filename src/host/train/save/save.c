@@ -202,7 +202,7 @@ static void counters_fill(quern_trainer *t, checkpoint_content *content) {
 
 quern_status save_run(quern_trainer *t) {
     checkpoint_snapshot *snapshot = NULL;
-    if (!saves(t)) return QUERN_OK;
+    if (!saves(t) || trainer_at_once(t)) return QUERN_OK;
     QUERN_TRY(trainer_emit_known(t, QUERN_EVENT_save_begin));
     QUERN_TRY(reserve(t, &snapshot));
     trace_begin(t->host, "train", "save", t->step);
