@@ -9,6 +9,7 @@
 #   cycles   10,000 trainers in one process: memory, descriptors and threads stay as they are
 #   graphs   2,000 random graphs: gradients, and fused against unfused
 #   faults   every file operation of a run that saves and resumes, by every cause
+#   costs    what the training loop and a checkpoint beside it cost: fails beyond their limits
 #   images   docker/cpu.Dockerfile and docker/cuda.Dockerfile built, their tests run in them; the
 #            second only where there is a CUDA toolkit (needs Docker, or root)
 #   fuzz     ten minutes for each fuzz target; what is new goes to build/nightly/fuzz
@@ -21,7 +22,7 @@ cd "$(dirname "$0")/.." || exit
 release=build/release/tests
 seconds=${QUERN_FUZZ_SECONDS:-600}
 parts=("$@")
-if [ ${#parts[@]} -eq 0 ]; then parts=(power kill runs cycles graphs faults images fuzz); fi
+if [ ${#parts[@]} -eq 0 ]; then parts=(power kill runs cycles graphs faults costs images fuzz); fi
 
 part_power() {
     QUERN_TEST_STATES=${QUERN_NIGHTLY_STATES:-100000} $release/checkpoint/test_checkpoint_power
@@ -47,6 +48,15 @@ part_graphs() {
 }
 
 part_faults() { QUERN_TEST_CAUSES=all $release/train/test_train_save_faults; }
+
+part_costs() {
+    local directory code=0
+    directory=$(mktemp -d) || return 1
+    build/release/tools/bench/bench_loop || code=1
+    build/release/tools/bench/bench_save "$directory" || code=1
+    rm -rf "$directory"
+    return $code
+}
 
 part_images() {
     bash tools/container.sh || return 1

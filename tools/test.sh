@@ -10,6 +10,9 @@
 #   cuda      the CUDA module: compiled, linked, and its tests that need no GPU. Without nvcc it is
 #             "not run", and with CI=true a failure
 #
+# Tests that are skipped (SIGKILL at every system call where strace may not trace, a GPU where there
+# is none) have a line of their own among the parts, by their suites.
+#
 # --quick: release without installation and valgrind, lint of changed files only.
 # QUERN_JOBS: parallel jobs, default 2.
 set -uo pipefail
@@ -23,7 +26,7 @@ for argument in "$@"; do
     --quick) quick=true ;;
     deps | release | clang | coverage | tsan | cuda) wanted+=("$argument") ;;
     *)
-        sed -n '2,15p' "$0"
+        sed -n '2,18p' "$0"
         exit 2
         ;;
     esac
@@ -35,7 +38,7 @@ fi
 
 logs=build/test-logs
 mkdir -p $logs
-total=0 failed=0 failed_parts=() skipped_parts=() times=()
+total=0 failed=0 failed_parts=() skipped_parts=() skipped_tests=() times=()
 
 # Configures and builds a preset, quietly unless it fails.
 build() {
@@ -52,7 +55,7 @@ build() {
 
 # Runs ctest on a preset and adds its counts to the closing line.
 tests() {
-    local preset=$1 log=$logs/ctest-$1.log code line
+    local preset=$1 log=$logs/ctest-$1.log code line count suite
     shift
     ctest --preset "$preset" -j "$jobs" --progress "$@" >"$log" 2>&1
     code=$?
@@ -66,6 +69,9 @@ tests() {
         echo "see $log"
     fi
     echo "$preset: ${line:-no test was run}"
+    while read -r count suite; do
+        skipped_tests+=("$(printf '%-9s %5d    not run: %s' "$preset" "$count" "$suite")")
+    done < <(sed -n 's/^[[:space:]]*[0-9]* - \([^. ]*\)\..*(Skipped)$/\1/p' "$log" | sort | uniq -c)
     return $code
 }
 
@@ -158,7 +164,8 @@ for part in "${wanted[@]}"; do
 done
 
 echo "== parts"
-printf '%s\n' "${times[@]}" "$(printf '%-9s %5d s' total $((SECONDS - start_all)))"
+printf '%s\n' "${times[@]}" "$(printf '%-9s %5d s' total $((SECONDS - start_all)))" \
+    "${skipped_tests[@]}"
 if [ ${#skipped_parts[@]} -gt 0 ]; then echo "not run: ${skipped_parts[*]}"; fi
 if [ ${#failed_parts[@]} -gt 0 ]; then
     echo "FAILED: ${failed_parts[*]}"
