@@ -320,3 +320,29 @@ TEST_CASE(FakeFaults, each_kind_of_call_says_call_code_op_step_and_device) {
         CHECK_HAS(r.sentence, "on CUDA device 0 (Fake H200)");
     }
 }
+
+/* Whatever is launched in a fit: in a window, behind it, in an evaluation. */
+TEST_CASE(FakeFaults, memory_that_a_launch_lacks_is_told_with_the_plan) {
+    int64_t in_evaluation = 0;
+    for (int eager = 0; eager < 2; eager++) {
+        fault_run_desc d = dense;
+        d.from_fit = true;
+        d.no_capture = eager != 0;
+        d.call = eager ? FAKE_cudaLaunchKernel : FAKE_cudaGraphLaunch;
+        d.fault.code = cudaErrorMemoryAllocation;
+        for (d.fault.at = 1; !quern_test_failed(); d.fault.at = next(d.fault.at, 12)) {
+            fault_run r;
+            fault_run_do(&r, &d);
+            if (!r.fired) break;
+            if (strstr(r.sentence, "cublasLtMatmul failed") != NULL)
+                continue; /* in its own words */
+            CHECK_STATUS(r.status, QUERN_DEVICE_MEMORY);
+            CHECK_HAS(r.sentence, "the trainer holds ");
+            CHECK_HAS(r.sentence, " bytes with a batch of 4 (parameters ");
+            CHECK_HAS(r.sentence, " on CUDA device 0 (Fake H200)");
+            in_evaluation += strncmp(r.sentence, "evaluation behind step ", 23) == 0;
+            say_where(&d);
+        }
+    }
+    CHECK_SAY(in_evaluation > 2, "%d in an evaluation", (int)in_evaluation);
+}

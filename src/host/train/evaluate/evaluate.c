@@ -63,10 +63,8 @@ static quern_status output_copy(quern_trainer *t, sweep *s, const trainer_unit *
     return QUERN_OK;
 }
 
-static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *batch) {
-    const int64_t lane = s->issued % s->lanes;
-    trainer_unit *unit = NULL;
-    QUERN_TRY(unit_get(&unit, t, s->kind, batch->sample_count));
+static quern_status batch_run(quern_trainer *t, sweep *s, const loader_batch *batch,
+                              trainer_unit *unit, int64_t lane) {
     if (s->feed->resident)
         QUERN_TRY(gather_evaluation(t, s->feed, batch, unit));
     else
@@ -74,7 +72,15 @@ static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *
     QUERN_TRY(unit_issue(t, unit, TURN_ONLY, SEGMENT_FORWARD, SEGMENT_FORWARD));
     if (s->output) QUERN_TRY(output_copy(t, s, unit, lane));
     if (s->kind == UNIT_EVALUATE && !s->sanity) QUERN_TRY(host_metrics_add(t, unit));
-    QUERN_TRY(t->backend->event_record(t->events[lane], t->stream));
+    return t->backend->event_record(t->events[lane], t->stream);
+}
+
+static quern_status batch_issue(quern_trainer *t, sweep *s, const loader_batch *batch) {
+    const int64_t lane = s->issued % s->lanes;
+    trainer_unit *unit = NULL;
+    QUERN_TRY(unit_get(&unit, t, s->kind, batch->sample_count));
+    const quern_status status = batch_run(t, s, batch, unit, lane);
+    if (status != QUERN_OK) return status == QUERN_DEVICE_MEMORY ? memory_explain_run(t) : status;
     s->slots[lane] = batch->slot;
     s->issued++;
     return QUERN_OK;
