@@ -70,7 +70,7 @@ static bool is_unknown(const char *key, const json_t *before, const json_t *now)
     if (before != NULL && now != NULL) return false;
     static const char *const keys[] = {EVALUATION_DATA_KEY, TRAINING_DIGESTS_KEY,
                                        EVALUATION_DIGESTS_KEY, CALLBACKS_KEY,
-                                       MODEL_KEY "." OTHER_NODES_STRUCTURE_KEY};
+                                       (MODEL_KEY "." OTHER_NODES_STRUCTURE_KEY)};
     for (size_t i = 0; i < COUNT(keys); i++)
         if (strcmp(key, keys[i]) == 0) return true;
     const char *dot = strrchr(key, '.');
