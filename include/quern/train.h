@@ -166,9 +166,10 @@ typedef struct quern_trainer_desc {
     int32_t steps_per_launch; /* attempts of fit, each with all batches of its window, that are
                                  recorded in a row and launched at once, where no batch is uploaded
                                  and no callback looks at each: a power of two up to 64, at most
-                                 half of run_ahead + 1; default that half, at most 32 of at most 64
-                                 batches. 1: one by one, and resolved to it, with a line in the
-                                 log, where it must be. Changes no bit */
+                                 half of run_ahead + 1, of at most 64 batches together (fewer
+                                 attempts then); default that half, at most 32. 1: one by one, and
+                                 resolved to it, with a line in the log, where it must be. Changes
+                                 no bit */
 
     quern_precision precision;   /* default F32: precision.h */
     quern_loss_scale loss_scale; /* dynamic in F16 */

@@ -6,7 +6,6 @@
 #include "quern_test.h"
 
 #include "support/temporary.h"
-#include "train/world.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -66,33 +65,35 @@ TEST_CASE(GpuChoices, a_resumed_run_follows_the_record_bit_for_bit) {
     temporary_end(&whole);
 }
 
-static size_t peak_of(world *w, int64_t batch_size) {
-    quern_memory plan;
-    w->desc.batch_size = batch_size;
-    CHECK_OK(quern_trainer_memory(&plan, &w->desc));
-    return plan.peak_bytes;
+/* Samples of a megabyte, so that a GPU's whole memory is no number that a library does not take. */
+static quern_tensor *wide_loss(quern_graph *g) {
+    quern_tensor *x =
+        quern_input(g, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, 1 << 18}});
+    quern_tensor *y = quern_dense(g, quern_relu(g, x), &(quern_dense_desc){.units = 2});
+    return quern_softmax_cross_entropy(g, y, quern_labels(g, "label"), NULL);
 }
 
 /* A little more than the whole device: what is advised in its place does fit. */
 TEST_CASE(GpuChoices, a_batch_that_does_not_fit_is_refused_with_the_largest_that_does) {
-    world w;
+    quern_device *device = NULL;
+    quern_graph *g = NULL;
     quern_device_info info;
     quern_memory plan;
+    quern_trainer *trainer = NULL;
     int64_t found = 0;
     if (!gpu_has_device()) return;
-    REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true, .valid_length = -1}));
-    REQUIRE_OK(quern_device_info_get(w.device, &info));
-    w.desc.train = NULL;
-    const int64_t sample_bytes = (int64_t)(peak_of(&w, 4096) - peak_of(&w, 2048)) / 2048;
-    REQUIRE(sample_bytes > 0);
-    const int64_t too_large = info.memory_bytes / sample_bytes / 50 * 51;
-    w.desc.batch_size = too_large;
-    CHECK_STATUS(quern_trainer_create(&w.trainer, &w.desc), QUERN_DEVICE_MEMORY);
+    REQUIRE_OK(quern_device_create(&device, &(quern_device_desc){.kind = QUERN_DEVICE_CUDA}));
+    REQUIRE_OK(quern_device_info_get(device, &info));
+    REQUIRE_OK(quern_graph_create(&g, device, NULL));
+    const int64_t too_large = info.memory_bytes / (1 << 20) / 50 * 51;
+    const quern_trainer_desc desc = {.graph = g, .loss = wide_loss(g), .batch_size = too_large};
+    CHECK_STATUS(quern_trainer_create(&trainer, &desc), QUERN_DEVICE_MEMORY);
     CHECK_ERROR_HAS("the trainer needs");
     CHECK_ERROR_HAS("would fit");
     CHECK_OK(quern_find_batch_size(
-        &found, &plan, &w.desc, &(quern_find_batch_size_desc){.largest = too_large, .any = true}));
+        &found, &plan, &desc, &(quern_find_batch_size_desc){.largest = too_large, .any = true}));
     CHECK_SAY(found > 1 && found < too_large && plan.peak_bytes <= (size_t)info.memory_bytes,
               "%" PRId64 " samples of at most %" PRId64, found, too_large);
-    world_close(&w);
+    quern_graph_destroy(g);
+    quern_device_destroy(device);
 }

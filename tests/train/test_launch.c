@@ -169,8 +169,10 @@ static void check_rows(const launch_run *r, told *out) {
     run(&one, &single);
     CHECK(single.widest <= 1 && single.step_count > 0 && single.steps_per_launch == 1);
     one.change.resident = QUERN_RESIDENT_ON;
-    for (int32_t steps = 1; steps <= 64; steps *= 2) {
-        one.change.steps_per_launch = steps;
+    for (int32_t wanted = 1; wanted <= 64; wanted *= 2) {
+        int32_t steps = wanted;
+        while (steps > 1 && steps * r->change.accumulate > 64) steps /= 2;
+        one.change.steps_per_launch = wanted;
         run(&one, &rows);
         check_same(&single, &rows);
         CHECK_SAY(rows.widest <= steps && rows.steps_per_launch == steps, "rows of %d, %d at most",

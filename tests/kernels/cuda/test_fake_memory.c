@@ -194,3 +194,52 @@ TEST_CASE(FakeMemory, a_lost_device_is_said_with_call_code_op_step_and_device) {
         fake.schedule = FAKE_LATE;
     }
 }
+
+typedef struct rows_run {
+    float weights[256];
+    int32_t steps;
+    int64_t recorded, warnings;
+} rows_run;
+
+static void count_warning(void *self, quern_log_level level, const char *sentence) {
+    rows_run *r = self;
+    r->warnings +=
+        level == QUERN_LOG_WARNING && strstr(sentence, "launched at once, not 8") != NULL;
+}
+
+/* The n-th recording finds no memory, nor does any after it; 0: all do. */
+static void rows_train(int64_t n, rows_run *out) {
+    world w;
+    quern_host host = quern_host_default();
+    *out = (rows_run){0};
+    host.log = (quern_log_sink){count_warning, out};
+    REQUIRE_OK(world_open(
+        &w, &(world_desc){.cuda = true, .train_length = 58, .valid_length = -1, .host = host}));
+    w.desc.epoch_count = 2;
+    w.desc.accumulate = 2;
+    w.desc.resident = QUERN_RESIDENT_ON;
+    w.desc.steps_per_launch = 8;
+    const int64_t before = fake.count[FAKE_cudaGraphInstantiate];
+    fake.fault[FAKE_cudaGraphInstantiate] = (fake_fault){
+        .at = n > 0 ? before + n : 0, .code = cudaErrorMemoryAllocation, .for_ever = true};
+    CHECK_OK(quern_trainer_create(&w.trainer, &w.desc));
+    fake.fault[FAKE_cudaGraphInstantiate] = (fake_fault){0};
+    out->recorded = fake.count[FAKE_cudaGraphInstantiate] - before;
+    out->steps = quern_trainer_resolved(w.trainer)->steps_per_launch;
+    CHECK_OK(quern_trainer_fit(w.trainer, NULL));
+    CHECK(world_weights(&w, out->weights, 256) > 50);
+    world_close(&w);
+}
+
+/* Rows of 1, 2, 4 and 8 windows are the last that are recorded, and nothing needs them. */
+TEST_CASE(FakeMemory, without_memory_for_rows_a_run_has_shorter_ones_or_none) {
+    static const int32_t steps[] = {1, 1, 2, 4};
+    rows_run all, some;
+    rows_train(0, &all);
+    CHECK(all.steps == 8 && all.warnings == 0);
+    for (int i = 0; i < 4; i++) {
+        rows_train(all.recorded - 3 + i, &some);
+        CHECK_SAY(some.steps == steps[i] && some.warnings == 1, "%d steps", (int)some.steps);
+        CHECK(memcmp(some.weights, all.weights, sizeof all.weights) == 0);
+    }
+}

@@ -17,11 +17,15 @@ typedef struct search {
     quern_memory memory; /* of `best`; while there is none, of the last one tried */
 } search;
 
-/* *fits, or the failure of the plan itself. */
+/* *fits, or the failure of the plan itself. Above a size that fits, what no kernel or library takes
+ * is too large as well. */
 static quern_status size_try(search *s, int64_t batch_size, bool *fits) {
     quern_memory memory;
     s->trial.batch_size = batch_size;
-    QUERN_TRY(quern_trainer_memory(&memory, &s->trial));
+    const quern_status status = quern_trainer_memory(&memory, &s->trial);
+    *fits = false;
+    if (s->best > 0 && (status == QUERN_UNSUPPORTED || status == QUERN_SHAPE)) return QUERN_OK;
+    QUERN_TRY(status);
     *fits = memory.peak_bytes <= s->byte_limit;
     if (*fits) s->best = batch_size;
     if (*fits || s->best == 0) s->memory = memory;

@@ -12,7 +12,7 @@
 
 #include <inttypes.h>
 
-enum { STEPS_DEFAULT = 32, BATCHES_DEFAULT = 64 }; /* at most, of a row */
+enum { STEPS_DEFAULT = 32, BATCHES_MAX = 64 }; /* of a row */
 
 /* The exponent of the longest row of at most `count`. */
 static int32_t exponent_of(int64_t count) {
@@ -50,21 +50,27 @@ static const char *watched_event(const quern_trainer *t) {
 /* Why there are no rows, beside callbacks; NULL: there may be. */
 static const char *obstacle(const quern_trainer *t) {
     if (t->desc.no_capture || t->device->trace_ops) return "they are not recorded";
-    if (t->desc.accumulate > BATCHES_DEFAULT) return "a window has more than 64 batches";
+    if (t->desc.accumulate > BATCHES_MAX) return "a window has more than 64 batches";
     return resident_train(t) ? NULL : "their data comes from the host";
 }
 
-static int32_t steps_default(const quern_trainer *t, int32_t half) {
-    int64_t most = BATCHES_DEFAULT / t->desc.accumulate;
-    if (most > STEPS_DEFAULT) most = STEPS_DEFAULT;
-    return 1 << exponent_of(half < most ? half : most);
+/* Each is recorded with all that it issues, so that a row has a bound in batches too. */
+static int32_t steps_fitting(const quern_trainer *t, int32_t steps) {
+    const int64_t most = BATCHES_MAX / t->desc.accumulate;
+    if (steps <= most || most == 0) return steps;
+    if (t->desc.steps_per_launch > 0)
+        log_write(t->host, QUERN_LOG_INFO,
+                  "%" PRId32 " steps are launched at once, not %" PRId32 ": they have %d batches",
+                  1 << exponent_of(most), steps, (int)BATCHES_MAX);
+    return 1 << exponent_of(most);
 }
 
 void launch_fill_defaults(quern_trainer *t) {
     const int32_t half = t->desc.train ? (t->desc.run_ahead + 1) / 2 : 1;
     int32_t steps = t->desc.steps_per_launch;
     const char *against = obstacle(t), *event = watched_event(t);
-    if (steps == 0) steps = steps_default(t, half);
+    if (steps == 0) steps = 1 << exponent_of(half < STEPS_DEFAULT ? half : STEPS_DEFAULT);
+    if (!event && !against) steps = steps_fitting(t, steps);
     t->desc.steps_per_launch = 1;
     if (steps == 1 || !unit_find(t, UNIT_TRAIN, t->desc.batch_size)) return;
     if (event)
@@ -100,6 +106,33 @@ static quern_status row_issue(const quern_trainer *t, const void *context) {
     return QUERN_OK;
 }
 
+/* In the order of their lengths, so that what is there before a failure can be used. */
+static quern_status rows_record(quern_trainer *t) {
+    for (int32_t i = t->row_weigh ? 0 : 1; i <= exponent_of(t->desc.steps_per_launch); i++) {
+        const int32_t times = 1 << i;
+        QUERN_TRY(trainer_record(t, row_issue, &times, &t->rows[i]));
+    }
+    return QUERN_OK;
+}
+
+/* A recording is no part of the plan, and nothing needs a row: without room for one it is done with
+ * shorter ones, or in parts. */
+static quern_status rows_do_without(quern_trainer *t) {
+    error_text why;
+    const int32_t wanted = t->desc.steps_per_launch;
+    error_save(&why);
+    const quern_status status = device_wait_stream(t->device, t->stream); /* which forgets it */
+    if (status != QUERN_OK && status != QUERN_DEVICE_MEMORY) return status;
+    if (!t->rows[0]) t->row_unit = NULL;
+    int32_t longest = 0;
+    while (longest + 1 < ROW_COUNT && t->rows[longest + 1]) longest++;
+    t->desc.steps_per_launch = 1 << longest;
+    log_write(t->host, QUERN_LOG_WARNING,
+              "%" PRId32 " step%s launched at once, not %" PRId32 ": %s", t->desc.steps_per_launch,
+              longest > 0 ? "s are" : " is", wanted, why.text);
+    return QUERN_OK;
+}
+
 /* A window of one batch is recorded whole by its unit. */
 quern_status launch_create(quern_trainer *t) {
     const bool several = t->desc.accumulate > 1;
@@ -113,11 +146,8 @@ quern_status launch_create(quern_trainer *t) {
     else
         t->rows[0] = t->row_unit->captures[TURN_ONLY][SEGMENT_GATHER];
     QUERN_ENSURE(!several || t->row_weigh);
-    for (int32_t i = several ? 0 : 1; i <= exponent_of(t->desc.steps_per_launch); i++) {
-        const int32_t times = 1 << i;
-        QUERN_TRY(trainer_record(t, row_issue, &times, &t->rows[i]));
-    }
-    return QUERN_OK;
+    const quern_status status = rows_record(t);
+    return status == QUERN_DEVICE_MEMORY ? rows_do_without(t) : status;
 }
 
 void launch_release(quern_trainer *t) {
