@@ -14,7 +14,8 @@ COPY tools/deps.sh /tmp/deps.sh
 RUN bash /tmp/deps.sh test && rm -rf /var/lib/apt/lists/* /tmp/deps.sh
 COPY . /quern
 WORKDIR /quern
-# What was compiled before is kept outside the layers: an edited source costs its own compilation.
+# What was compiled before is kept outside the layers (by BuildKit, Docker's builder since 23): an
+# edited source costs its own compilation.
 RUN --mount=type=cache,target=/root/.cache/ccache \
     cmake --preset release -DCMAKE_INSTALL_PREFIX=/usr/local \
  && cmake --build --preset release -j "$(nproc)" \

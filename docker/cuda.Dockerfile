@@ -17,7 +17,8 @@ ENV PATH=/usr/local/cuda/bin:${PATH}
 COPY . /quern
 WORKDIR /quern
 # A base on which the tests of cuDNN's plans would be missing does not make this image. What was
-# compiled before is kept outside the layers: an edited source costs its own compilation.
+# compiled before is kept outside the layers (by BuildKit, Docker's builder since 23): an edited
+# source costs its own compilation.
 RUN --mount=type=cache,target=/root/.cache/ccache \
     cmake --preset cuda -DCMAKE_INSTALL_PREFIX=/usr/local \
  && cmake --build --preset cuda -j "$(nproc)" \

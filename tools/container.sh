@@ -23,6 +23,7 @@ if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
     if [ "$image" = cuda ]; then # docker build mounts nothing: the base brings the toolkit
         base=${BASE_IMAGE:-nvidia/cuda:13.0.2-cudnn-devel-ubuntu24.04}
     fi
+    export DOCKER_BUILDKIT=1 # for what the Dockerfiles keep outside the layers
     docker build --build-arg "BASE_IMAGE=$base" -f "docker/$image.Dockerfile" -t "$tag" .
     exec docker run --rm "${gpus[@]}" "$tag" "$@"
 fi

@@ -7,6 +7,7 @@
 
 #include "support/temporary.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,18 +34,47 @@ static void cache_end(temporary *cache) {
     temporary_end(cache);
 }
 
+/* Files of algorithms that were measured. */
+static int files_measured(const temporary *cache) {
+    int count = 0;
+    DIR *folder = opendir(cache->path);
+    if (folder == NULL) return -1;
+    for (const struct dirent *e; (e = readdir(folder)) != NULL;)
+        count += strncmp(e->d_name, "products-", 9) == 0;
+    closedir(folder);
+    return count;
+}
+
 TEST_CASE(GpuChoices, what_was_measured_trains_as_what_was_not) {
     temporary cache;
     image_run plain, tuned;
     if (!gpu_has_device()) return;
     REQUIRE(cache_begin(&cache));
     REQUIRE_OK(fit(&plain, NULL, false, 3));
+    CHECK(files_measured(&cache) == 0);
     REQUIRE_OK(fit(&tuned, NULL, true, 3));
+    CHECK(files_measured(&cache) > 0);
     const double distance = image_run_distance(&plain, &tuned);
     CHECK_SAY(distance <= TOL_OTHER_ALGORITHM, "off by %g", distance);
     image_run_release(&plain);
     image_run_release(&tuned);
     cache_end(&cache);
+}
+
+/* The algorithm record of a run's checkpoint, to be freed. */
+static char *record_of(temporary *run, const char *step) {
+    quern_device *device = NULL;
+    quern_checkpoint *c = NULL;
+    char *record = NULL;
+    CHECK_OK(quern_device_create(&device, &(quern_device_desc){.kind = QUERN_DEVICE_CPU}));
+    CHECK_OK(quern_checkpoint_open(&c, device, temporary_join(run, step)));
+    const char *from = c != NULL ? quern_checkpoint_info_get(c).algorithms : "";
+    record = malloc(strlen(from) + 1);
+    if (record == NULL) abort();
+    memcpy(record, from, strlen(from) + 1);
+    quern_checkpoint_destroy(c);
+    quern_device_destroy(device);
+    return record;
 }
 
 /* Resumed without --tune and with nothing remembered on the disk, from the record alone. */
@@ -53,12 +83,20 @@ TEST_CASE(GpuChoices, a_resumed_run_follows_the_record_bit_for_bit) {
     image_run first, second, expected;
     if (!gpu_has_device()) return;
     REQUIRE(cache_begin(&cache) && temporary_begin(&whole) && temporary_begin(&parts));
-    REQUIRE_OK(fit(&expected, whole.path, true, 6));
     REQUIRE_OK(fit(&first, parts.path, true, 3));
+    REQUIRE_OK(fit(&expected, whole.path, true, 5)); /* by what the first has measured */
     image_run_release(&first);
     cache_end(&cache);
-    REQUIRE_OK(fit(&second, parts.path, false, 6));
+    REQUIRE_OK(fit(&second, parts.path, false, 5));
     CHECK_TEXT(second.digest, expected.digest);
+    char *of_whole = record_of(&whole, "step-5"), *of_parts = record_of(&parts, "step-5");
+    char *before = record_of(&parts, "step-3");
+    CHECK_HAS(of_whole, "product F32 ");
+    CHECK_TEXT(of_parts, before); /* nothing was chosen anew */
+    CHECK_TEXT(of_whole, before);
+    free(before);
+    free(of_parts);
+    free(of_whole);
     image_run_release(&second);
     image_run_release(&expected);
     temporary_end(&parts);
