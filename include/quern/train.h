@@ -94,10 +94,11 @@ typedef struct quern_save_desc {
                            Other data, of training or of an evaluation set (of one in memory also
                            other samples of the same shape: of a field of up to 64 MiB, as labels
                            are, any of them, of a larger one the first and last 2 KiB of 64),
-                           metrics, evaluation sets, optimizer or model (an op, what it reads, its
-                           attributes but for real numbers): INPUT. What else has changed, a
-                           probability or an epsilon of an op and a node that no other reads
-                           included, is logged, and whether it breaks exactness; with another
+                           metrics, evaluation sets, optimizer or model (of what the loss, metrics
+                           and buffers depend on an op, what it reads, its attributes but for real
+                           numbers): INPUT. What else has changed, a probability or an epsilon of an
+                           op, names of nodes and nodes that none of these depends on included, is
+                           logged, and whether it breaks exactness; with another
                            batch_size the epoch goes on with the batch that holds the sample where
                            it stood */
 } quern_save_desc;

@@ -189,6 +189,31 @@ TEST_CASE(CheckpointConfiguration, a_node_is_another_one_unless_only_its_numbers
     }
 }
 
+/* Where both sides know what the run is computed by, names say nothing; where one does not, all. */
+TEST_CASE(CheckpointConfiguration, names_tell_the_model_only_where_no_digest_does) {
+    static const char *const digests[] = {"", ", \"model_digest\": \"a\"",
+                                          ", \"model_digest\": \"b\""};
+    static const char *const changes[][2] = {
+        {"\"loss\": \"a\"", "\"loss\": \"b\""},
+        {"\"loss_weight\": \"a\"", "\"loss_weight\": \"b\""},
+        {"\"model\": {\"a\": \"relu(b) F32 (B)\"}", "\"model\": {\"a\": \"tanh(b) F32 (B)\"}"},
+        {"\"model\": {\"the structure of all others\": \"a\"}",
+         "\"model\": {\"the structure of all others\": \"b\"}"}};
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
+        for (int a = 0; a < 3; a++)
+            for (int b = 0; b < 3; b++) {
+                char before[256], now[256];
+                bool another = false, exact = true;
+                snprintf(before, sizeof before, "{%s%s}", changes[i][0], digests[a]);
+                snprintf(now, sizeof now, "{%s%s}", changes[i][1], digests[b]);
+                REQUIRE_OK(quern_checkpoint_compare(before, now, &exact, take_run, &another));
+                CHECK_SAY(another == (a != b || a == 0) && !exact, "case %d, %d, %d", (int)i, a, b);
+            }
+    expect("{}", "{\"model_digest\": \"a\"}", "", true);
+    expect("{\"model_digest\": \"a\"}", "{\"model_digest\": \"b\"}",
+           "[model_digest|\"a\"|\"b\"|broken]", false);
+}
+
 TEST_CASE(CheckpointConfiguration, what_makes_it_another_run_says_so) {
     static const struct {
         const char *before, *now;

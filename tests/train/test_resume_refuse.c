@@ -272,11 +272,18 @@ typedef struct array_run {
     int64_t valid_length; /* 0: no validation set */
     bool other_valid;     /* one of its values is another */
     enum { RELU, TANH } activation;
-    bool more; /* a node that nothing reads */
+    /* nodes that nothing reads, and where they stand */
+    enum { NONE, BEHIND_LOSS, BEFORE_LOSS, THOUSAND_BEFORE } more;
+    int64_t epochs; /* default 1 */
+    char *digest;   /* of the state at the end; NULL: not wanted */
 } array_run;
 
 static quern_tensor *activation(quern_graph *g, int kind, quern_tensor *x) {
     return kind == RELU ? quern_relu(g, x) : quern_tanh(g, x);
+}
+
+static void add_softmax(quern_graph *g, quern_tensor *z) {
+    (void)quern_softmax(g, z, &(quern_axis_desc){.axis = 1});
 }
 
 static quern_status array_fit(const array_run *a, saved_run *note) {
@@ -296,16 +303,20 @@ static quern_status array_fit(const array_run *a, saved_run *note) {
     if (a->deeper) h = quern_dense(g, h, &(quern_dense_desc){.units = a->hidden, .name = "fc3"});
     h = activation(g, a->activation, h);
     quern_tensor *z = quern_dense(g, h, &(quern_dense_desc){.units = WORLD_CLASSES, .name = "fc2"});
+    const int more = a->more == THOUSAND_BEFORE ? 1001 : 1;
+    for (int i = 0; a->more >= BEFORE_LOSS && i < more; i++) add_softmax(g, z);
     quern_tensor *loss = quern_softmax_cross_entropy(g, z, quern_labels(g, "label"), NULL);
-    if (a->more) (void)quern_softmax(g, z, &(quern_axis_desc){.axis = 1});
+    if (a->more == BEHIND_LOSS) add_softmax(g, z);
     const quern_trainer_desc d = {.graph = g,
                                   .loss = loss,
                                   .train = w.train,
                                   .valid = w.valid,
                                   .batch_size = 4,
+                                  .epoch_count = a->epochs,
                                   .save = {.directory = a->directory, .resume = true}};
     s = quern_trainer_create(&w.trainer, &d);
     if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, NULL);
+    if (s == QUERN_OK && a->digest) s = quern_trainer_digest(w.trainer, a->digest);
     quern_trainer_destroy(w.trainer);
     w.trainer = NULL;
     quern_graph_destroy(g);
@@ -363,12 +374,40 @@ TEST_CASE(Refuse, not_a_model_with_a_node_more_that_nothing_reads) {
     REQUIRE(temporary_begin(&t));
     array_run a = {.directory = t.path, .sample = -1, .length = 10, .hidden = 8};
     CHECK_OK(array_fit(&a, &run));
-    a.more = true;
+    a.more = BEHIND_LOSS;
     memset(again.log, 0, sizeof again.log);
     CHECK_OK(array_fit(&a, &again));
     CHECK_HAS(again.log, "resume: model.softmax");
     CHECK_HAS(again.log, "was not set, is \"softmax(fc2.linear, axis=1");
     temporary_end(&t);
+}
+
+/* It takes the names of those behind it, the loss's too; with a thousand these have no names. */
+TEST_CASE(Refuse, not_a_model_with_nodes_more_before_the_loss_whose_bits_stay) {
+    for (int more = BEFORE_LOSS; more <= THOUSAND_BEFORE; more++) {
+        temporary t = {{0}, {0}}, other = {{0}, {0}};
+        char whole[33] = "", resumed[33] = "";
+        REQUIRE(temporary_begin(&t) && temporary_begin(&other));
+        array_run a = {.directory = other.path, .sample = -1, .length = 10, .hidden = 8};
+        a.epochs = 2;
+        a.digest = whole;
+        CHECK_OK(array_fit(&a, &run));
+        a.directory = t.path;
+        a.epochs = 1;
+        a.digest = NULL;
+        CHECK_OK(array_fit(&a, &run));
+        a.epochs = 2;
+        a.digest = resumed;
+        a.more = more;
+        CHECK_OK(array_fit(&a, &again));
+        CHECK_TEXT(resumed, whole);
+        a.activation = TANH;
+        CHECK_STATUS(array_fit(&a, &again), QUERN_INPUT);
+        CHECK_ERROR_HAS("is the checkpoint of another model, which differs in ");
+        CHECK_ERROR_HAS("the first: model.relu1 was \"relu(fc1.linear) F32 (B, 8)\", is not set");
+        temporary_end(&other);
+        temporary_end(&t);
+    }
 }
 
 /* Of 64 samples each is compared. */
@@ -431,7 +470,8 @@ static void forget(temporary *t, const char *begins, const char *ends) {
 TEST_CASE(Refuse, a_checkpoint_that_does_not_know_its_samples_is_resumed) {
     static const char *const unknown[][2] = {{", \"sample_digest\": \"", "}"},
                                              {", \"data_digests\": {", ", \"batch_size\""},
-                                             {", \"evaluation_data\": {", ", \"model\""}};
+                                             {", \"evaluation_data\": {", ", \"model\""},
+                                             {", \"model_digest\": \"", ", \"optimizer\""}};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         temporary t = {{0}, {0}};
         REQUIRE(temporary_begin(&t));

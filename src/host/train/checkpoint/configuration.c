@@ -68,9 +68,9 @@ static bool is_of_data(const char *key) {
 /* Of a checkpoint from before there was one, or of a set that has none: nothing can be said. */
 static bool is_unknown(const char *key, const json_t *before, const json_t *now) {
     if (before != NULL && now != NULL) return false;
-    static const char *const keys[] = {EVALUATION_DATA_KEY, TRAINING_DIGESTS_KEY,
-                                       EVALUATION_DIGESTS_KEY, CALLBACKS_KEY,
-                                       (MODEL_KEY "." OTHER_NODES_STRUCTURE_KEY)};
+    static const char *const keys[] = {
+        EVALUATION_DATA_KEY, TRAINING_DIGESTS_KEY, EVALUATION_DIGESTS_KEY,
+        CALLBACKS_KEY,       MODEL_DIGEST_KEY,     (MODEL_KEY "." OTHER_NODES_STRUCTURE_KEY)};
     for (size_t i = 0; i < COUNT(keys); i++)
         if (strcmp(key, keys[i]) == 0) return true;
     const char *dot = strrchr(key, '.');
@@ -149,7 +149,7 @@ quern_status configuration_check(const char *configuration) {
 typedef struct comparison {
     char key[KEY_BYTES]; /* the path so far */
     size_t key_length;
-    bool exact;
+    bool exact, same_model;
     effect of_evaluations, of_epochs; /* of another number or kind of them */
     void (*visit)(void *context, const quern_checkpoint_change *change);
     void *context;
@@ -164,20 +164,29 @@ static bool is_another_node(const char *key, const json_t *before, const json_t 
            !node_text_alike(json_string_value(before), json_string_value(now));
 }
 
-/* What decides which run it is: sums of one metric, or set, are nothing to another. */
-static bool is_another_run(const char *key, const json_t *before, const json_t *now) {
-    static const char *const keys[] = {"optimizer.rule", "metrics", "evaluation_sets", "loss",
-                                       "loss_weight"};
-    for (size_t i = 0; i < COUNT(keys); i++)
+static bool is_one_of_keys(const char *key, const char *const *keys, size_t count) {
+    for (size_t i = 0; i < count; i++)
         if (strcmp(key, keys[i]) == 0) return true;
-    if (configuration_is_below(key, MODEL_KEY)) return is_another_node(key, before, now);
-    return is_of_data(key);
+    return false;
+}
+
+/* What decides which run it is: sums of one metric, or set, are nothing to another. Names of nodes
+ * do, where nothing else tells the model. */
+static bool is_another_run(const comparison *c, const json_t *before, const json_t *now) {
+    static const char *const keys[] = {"optimizer.rule", "metrics", "evaluation_sets",
+                                       MODEL_DIGEST_KEY};
+    static const char *const names[] = {"loss", "loss_weight"};
+    if (is_one_of_keys(c->key, keys, COUNT(keys))) return true;
+    if (is_one_of_keys(c->key, names, COUNT(names))) return !c->same_model;
+    if (configuration_is_below(c->key, MODEL_KEY))
+        return !c->same_model && is_another_node(c->key, before, now);
+    return is_of_data(c->key);
 }
 
 static effect effect_of(const comparison *c, const json_t *before, const json_t *now) {
     const char *dot = strrchr(c->key, '.');
     const char *last = dot != NULL ? dot + 1 : c->key;
-    if (is_another_run(c->key, before, now)) return ANOTHER_RUN;
+    if (is_another_run(c, before, now)) return ANOTHER_RUN;
     if (is_of_the_end(c->key)) return ANOTHER_END;
     if (is_of_bits(c->key)) return OTHER_BITS;
     if (is_one_of(last, harmless, COUNT(harmless))) return NOTHING;
@@ -265,6 +274,12 @@ static void compare_objects(comparison *c, json_t *before, json_t *now, int dept
     }
 }
 
+static bool is_same_model(const json_t *before, const json_t *now) {
+    const json_t *a = json_object_get(before, MODEL_DIGEST_KEY);
+    const json_t *b = json_object_get(now, MODEL_DIGEST_KEY);
+    return json_is_string(a) && json_is_string(b) && json_equal(a, b);
+}
+
 quern_status quern_checkpoint_compare(const char *before, const char *now, bool *exact,
                                       void (*visit)(void *context,
                                                     const quern_checkpoint_change *change),
@@ -277,6 +292,7 @@ quern_status quern_checkpoint_compare(const char *before, const char *now, bool 
         c.of_evaluations = larger(effect_of_callbacks(old), effect_of_callbacks(new));
         if (!evaluates_each_epoch(old) || !evaluates_each_epoch(new))
             c.of_epochs = c.of_evaluations;
+        c.same_model = is_same_model(old, new);
         compare_objects(&c, old, new, 0);
     }
     json_decref(old);

@@ -16,6 +16,9 @@
 #define MODEL_KEY "model"
 #define OTHER_NODES_KEY "all others"
 #define OTHER_NODES_STRUCTURE_KEY "the structure of all others"
+/* Of what the run is computed by, without the names of nodes: where it is the same, these say
+ * nothing of which model it is. */
+#define MODEL_DIGEST_KEY "model_digest"
 /* Of what callbacks decide by, by their names. */
 #define CALLBACKS_KEY "callbacks"
 

@@ -362,7 +362,7 @@ static void add_precision(text *t, const quern_trainer_desc *d) {
     text_add(t, "}");
 }
 
-static void add_all(text *t, const quern_trainer *trainer) {
+static void add_all(text *t, const quern_trainer *trainer, const char *model) {
     static const char *const tails[] = {"flush", "carry", "drop"};
     static const char *const policies[] = {"stop", "skip", "rollback"};
     static const char *const residents[] = {"auto", "on", "off"};
@@ -378,6 +378,7 @@ static void add_all(text *t, const quern_trainer *trainer) {
     add_metrics(t, d);
     add_sets(t, trainer);
     add_model(t, d);
+    add_string(t, MODEL_DIGEST_KEY, model);
     add_optimizer(t, &d->optimizer, trainer->graph);
     add_save(t, &d->save);
     add_callbacks(t, trainer);
@@ -404,11 +405,13 @@ static quern_status check_settings(const quern_trainer *t) {
 }
 
 quern_status configuration_write(quern_trainer *trainer, char **out) {
+    char model[DIGEST_TEXT];
     QUERN_TRY(check_settings(trainer));
+    QUERN_TRY(model_digest(trainer, model));
     for (int64_t capacity = 8192;; capacity *= 2) {
         QUERN_TRY(arena_allocate(&trainer->memory, out, capacity, 1, "the configuration"));
         text t = text_over(*out, (size_t)capacity);
-        add_all(&t, trainer);
+        add_all(&t, trainer, model);
         if (!t.overflow) return QUERN_OK;
         if (capacity >= INT64_C(1) << 24)
             return quern_fail(

@@ -36,16 +36,18 @@ static void reason_write(char to[REASON_BYTES], const quern_checkpoint_change *c
 
 static bool is_of_model(const char *key) {
     return configuration_is_below(key, MODEL_KEY) || strcmp(key, "loss") == 0 ||
-           strcmp(key, "loss_weight") == 0;
+           strcmp(key, "loss_weight") == 0 || strcmp(key, MODEL_DIGEST_KEY) == 0;
 }
 
-/* Told together, when all were seen. */
+/* Told together, when all were seen. The digest comes last, and is a place of its own only where it
+ * alone knows. */
 static void place_note(comparison *c, const quern_checkpoint_change *change) {
+    c->another_model = c->another_model || change->another_run;
+    if (strcmp(change->key, MODEL_DIGEST_KEY) == 0 && c->places > 0) return;
     if (c->places++ == 0) {
         reason_write(c->place_reason, change);
         snprintf(c->place_sentence, sizeof c->place_sentence, "%s", change->sentence);
     }
-    c->another_model = c->another_model || change->another_run;
 }
 
 static void change_note(void *context, const quern_checkpoint_change *change) {

@@ -4,6 +4,7 @@
  *   algorithms.c           which algorithms its plans use: from a checkpoint, and into the next
  *   configuration_text.c   the resolved desc as one JSON object
  *   data_digest.c          which samples it is trained on
+ *   model_digest.c         which model, whatever its nodes are called
  *   save.c                 snapshots, the writer behind them, their outcomes and events
  *   resume.c               a checkpoint becomes the state of a new trainer
  *   rollback.c             a checkpoint's weights come back after a failure (ROLLBACK) */

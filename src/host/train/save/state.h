@@ -74,6 +74,9 @@ QUERN_MUST_CHECK quern_status state_load_held(quern_trainer *t, const quern_chec
 bool data_digest(const quern_dataset *set, char out[DIGEST_TEXT]);
 bool field_digest(const quern_dataset *set, int32_t field, char out[DIGEST_TEXT]);
 
+/* model_digest.c */
+QUERN_MUST_CHECK quern_status model_digest(const quern_trainer *t, char out[DIGEST_TEXT]);
+
 /* configuration_text.c: into memory of the trainer's. */
 QUERN_MUST_CHECK quern_status configuration_write(quern_trainer *t, char **out);
 
