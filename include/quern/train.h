@@ -147,12 +147,10 @@ typedef struct quern_trainer_desc {
     const char *stop_file; /* the run ends when this file is there, looked for every 100 ms, when
                               fit begins and at each epoch's end; it is removed then */
     bool handle_signals;   /* during fit: SIGINT, SIGTERM end every such run of the process with a
-                              save, SIGHUP saves. A second one ends them at once: nothing more is
-                              issued (a window whose batches are issued one by one is left between
-                              two of them, where the set can start again, for the next fit), no
-                              evaluation, no log, no save; one under way is given up (save_durable
-                              tells so) behind the file operation at hand, and the older checkpoints
-                              stay. A handler
+                              save, SIGHUP saves. A second one ends them at once: a window that is
+                              being issued, all its batches, is the last; no evaluation, no log, no
+                              save; one under way is given up (save_durable tells so) behind the
+                              file operation at hand, and the older checkpoints stay. A handler
                               only counts: it cuts short no read of the application's data source
                               and no callback (system calls in them are restarted: SA_RESTART), and
                               the first signal as well as a second one is acted upon when that has
@@ -216,7 +214,7 @@ typedef struct quern_result {
     double valid_loss;      /* NaN without a validation set, and where a stop cut it short */
     double valid_accuracy;  /* of the metric named "accuracy"; NaN without one */
     int signal;             /* SIGINT, SIGTERM, also when the run was ending already; 0: none */
-    bool at_once;           /* a second one came: nothing was finished behind it */
+    bool at_once;           /* a second one came: nothing was begun behind it */
     const char *checkpoint; /* path of the one that holds this state, NULL: none does; valid until
                                the next call with this trainer */
     size_t peak_bytes;

@@ -319,8 +319,6 @@ bool status_is_of_device(quern_status status);
 /* Puts which attempt such a failure is known by before this thread's sentence. */
 quern_status attempt_locate(const quern_trainer *t, int64_t number, quern_status status);
 /* Its units, compiled when a size first comes. */
-/* Its slots go back to the loader. */
-void attempt_return_slots(const attempt *a);
 QUERN_MUST_CHECK quern_status attempt_units(quern_trainer *t, attempt *a);
 /* Its gradients once more, without events: to be looked at. */
 QUERN_MUST_CHECK quern_status attempt_repeat(quern_trainer *t, const attempt *a);

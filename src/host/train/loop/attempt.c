@@ -12,7 +12,6 @@
  * device's counters stay in step with the host's. */
 typedef struct passage {
     const attempt *attempt;
-    bool left; /* at a second signal, between two microbatches */
     quern_status failed;
     error_text text;
 } passage;
@@ -76,15 +75,8 @@ window_turn turn_of(int64_t count, int64_t microbatch) {
     return microbatch == 0 ? TURN_FIRST : TURN_FOLLOWING;
 }
 
-/* Only where its data can be had again. */
-static bool is_left(const quern_trainer *t, const attempt *a) {
-    return a->feed == &t->train_feed && a->count > 1 && trainer_at_once(t) &&
-           loader_can_restart(t->train_feed.loader);
-}
-
-static quern_status weights_issue(quern_trainer *t, const attempt *a, bool may_be_left) {
+static quern_status weights_issue(quern_trainer *t, const attempt *a) {
     for (int32_t i = 0; a->count > 1 && i < a->count; i++) {
-        if (may_be_left && is_left(t, a)) return QUERN_OK; /* so is the window then */
         const window_batch *m = &a->microbatches[i];
         segment first;
         QUERN_TRY(batch_put(t, a, m, m->weigh, &first));
@@ -96,12 +88,10 @@ static quern_status weights_issue(quern_trainer *t, const attempt *a, bool may_b
 static quern_status window_issue(quern_trainer *t, passage *p) {
     const attempt *a = p->attempt;
     const segment last = a->count == 1 ? SEGMENT_UPDATE : SEGMENT_BACKWARD;
-    QUERN_TRY(weights_issue(t, a, true));
+    QUERN_TRY(weights_issue(t, a));
     for (int32_t i = 0; i < a->count; i++) {
         const window_batch *m = &a->microbatches[i];
         segment first;
-        p->left = p->failed == QUERN_OK && is_left(t, a);
-        if (p->left) return QUERN_OK;
         QUERN_TRY(batch_put(t, a, m, m->unit, &first));
         t->last_unit = m->unit; /* for a callback that reads inside the step */
         QUERN_TRY(segments_issue(t, p, m->unit, turn_of(a->count, i), i, first, last));
@@ -128,12 +118,6 @@ quern_status attempt_units(quern_trainer *t, attempt *a) {
     return QUERN_OK;
 }
 
-void attempt_return_slots(const attempt *a) {
-    for (int32_t i = 0; i < a->count; i++)
-        if (a->microbatches[i].slot != SLOT_NONE)
-            loader_release(a->feed->loader, a->microbatches[i].slot);
-}
-
 bool status_is_of_device(quern_status status) {
     return status == QUERN_DEVICE_LOST || status == QUERN_DEVICE_MEMORY ||
            status == QUERN_PEER_LOST || status == QUERN_INTERNAL || status == QUERN_UNSUPPORTED;
@@ -143,16 +127,6 @@ quern_status attempt_locate(const quern_trainer *t, int64_t number, quern_status
     if (!status_is_of_device(status)) return status;
     if (status == QUERN_DEVICE_MEMORY) (void)memory_explain_run(t);
     return error_prefix(status, "attempt %" PRId64 ", behind step %" PRId64, number, t->step);
-}
-
-/* It is taken back as a failed one is: its data is read again, and what of it has reached the
- * device goes when the state is uploaded. */
-static quern_status attempt_leave(quern_trainer *t, const attempt *a) {
-    const quern_status waited = trainer_wait_stream(t);
-    upload_settle(t);
-    attempt_return_slots(a);
-    t->frozen = t->epoch_rewind = true;
-    return waited == QUERN_OK ? trainer_poll_stop(t) : waited;
 }
 
 quern_status attempt_issue(quern_trainer *t, const attempt *a) {
@@ -165,10 +139,6 @@ quern_status attempt_issue(quern_trainer *t, const attempt *a) {
     if (status == QUERN_OK) status = optimizer_feed(&t->optimizer, t->step);
     gather_announce(t, a);
     if (status == QUERN_OK) status = attempt_launch(t, &p);
-    if (status == QUERN_OK && p.left) {
-        trace_end(t->host);
-        return attempt_leave(t, a);
-    }
     quern_status marked = flight_add(t, a);
     if (marked == QUERN_OK) marked = launch_row(t);
     trace_end(t->host);
@@ -180,7 +150,7 @@ quern_status attempt_issue(quern_trainer *t, const attempt *a) {
 }
 
 quern_status attempt_repeat(quern_trainer *t, const attempt *a) {
-    QUERN_TRY(weights_issue(t, a, false));
+    QUERN_TRY(weights_issue(t, a));
     for (int32_t i = 0; i < a->count; i++) {
         const window_batch *m = &a->microbatches[i];
         segment first;

@@ -25,6 +25,12 @@ quern_status trainer_wait_stream(quern_trainer *t) {
     return status;
 }
 
+static void slots_return(const attempt *a) {
+    for (int32_t i = 0; i < a->count; i++)
+        if (a->microbatches[i].slot != SLOT_NONE)
+            loader_release(a->feed->loader, a->microbatches[i].slot);
+}
+
 /* Of an attempt whose event has come. With a failure: one before the failing one has left its
  * record, and what it did counts. Where somebody's wait has let something run behind a failure,
  * only an event of its own tells whose record it is. */
@@ -194,7 +200,7 @@ static quern_status record_read(quern_trainer *t) {
         record_account(t, &a, &record);
         status = record_tell(t, &a, &record);
     }
-    attempt_return_slots(&a);
+    slots_return(&a);
     return status;
 }
 
@@ -235,7 +241,7 @@ static void take_all(quern_trainer *t) {
         attempt a;
         task_record record = {0};
         if (record_take(t, &a, &record) == QUERN_OK) record_account(t, &a, &record);
-        attempt_return_slots(&a);
+        slots_return(&a);
     }
 }
 
