@@ -46,6 +46,7 @@ static descriptor *of(cudnnBackendDescriptor_t d) { return (descriptor *)d; }
 
 static cudnnStatus_t create(cudnnHandle_t *handle) {
     ENTER();
+    if (fake_cudnn.created != CUDNN_STATUS_SUCCESS) return fake_cudnn.created;
     *handle = malloc(1);
     fake_cudnn.library.live++;
     return CUDNN_STATUS_SUCCESS;
@@ -298,6 +299,7 @@ static cudnnStatus_t get_attribute(cudnnBackendDescriptor_t object,
     ENTER();
     (void)type;
     const descriptor *d = of(object);
+    if (fake_cudnn.unread != 0 && fake_cudnn.unread == (int32_t)name) return refusal();
     *count = 1;
     switch ((int)name) {
     case CUDNN_ATTR_ENGINEHEUR_RESULTS: *count = propose(d, room, to); break;

@@ -21,7 +21,9 @@ typedef struct fake_cudnn_state {
     bool absent;           /* the library cannot be loaded */
     int32_t knobs;         /* settings in which each engine is proposed; 0: one */
     uint32_t broken;       /* bit i: an execution with setting i fails */
-    cudnnStatus_t refusal; /* what both fail with; 0: not supported */
+    int32_t unread;        /* an attribute that cannot be read; 0: none */
+    cudnnStatus_t refusal; /* what these fail with; 0: not supported */
+    cudnnStatus_t created; /* what cudnnCreate gives */
     int64_t planned, loaded, executed;
     int64_t taken_ns;               /* by all executions: setting 2 is the fastest, 1 the next */
     int32_t last_engine, last_knob; /* of the last execution */

@@ -304,6 +304,42 @@ TEST_CASE(CudaCaches, that_there_is_no_engine_is_not_looked_for_twice) {
     cache_end(&c);
 }
 
+/* A convolution computed directly because of what may pass: nothing is written, and the next run
+ * has cuDNN's engines. */
+static void check_forgotten(const fake_cudnn_state *state) {
+    cache_world c;
+    library_world w;
+    char path[600];
+    REQUIRE(cache_begin(&c));
+    library_begin(&(library_device_desc){.host = &c.host});
+    fake_cudnn.unread = state->unread;
+    fake_cudnn.refusal = state->refusal;
+    fake_cudnn.silent = state->silent;
+    library_world_begin(&w, QUERN_OP_ID_conv2d, &library_conv2d, QUERN_F32);
+    CHECK_OK(w.status);
+    CHECK(library_world_is_right(&w) && fake_cudnn.executed == 0);
+    library_world_end(&w);
+    library_end();
+    CHECK_SAY(find(&c, "plan-*.txt", path, sizeof path) == 0, "attribute %d, code %d",
+              (int)state->unread, (int)state->refusal);
+    run_conv2d(&c);
+    CHECK(fake_cudnn.planned == 5 && fake_cudnn.executed > 0 && c.warnings == 0);
+    cache_end(&c);
+}
+
+TEST_CASE(CudaCaches, a_failure_that_may_pass_is_not_remembered_as_no_engine) {
+    static const int32_t unread[] = {CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_ATTR_ENGINECFG_ENGINE,
+                                     CUDNN_ATTR_ENGINE_NUMERICAL_NOTE};
+    static const cudnnStatus_t codes[] = {
+        CUDNN_STATUS_NOT_INITIALIZED, CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDA_DRIVER,
+        CUDNN_STATUS_NOT_SUPPORTED_SUBLIBRARY_UNAVAILABLE, CUDNN_STATUS_INTERNAL_ERROR,
+        CUDNN_STATUS_EXECUTION_FAILED_CUDA_DRIVER};
+    for (size_t i = 0; i < sizeof unread / sizeof *unread; i++)
+        for (size_t k = 0; k < sizeof codes / sizeof *codes; k++)
+            check_forgotten(&(fake_cudnn_state){.unread = unread[i], .refusal = codes[k]});
+    check_forgotten(&(fake_cudnn_state){.silent = true}); /* an environment that is broken */
+}
+
 /* Of the first file that is read: what happens to it. */
 static const struct {
     fault_kind kind;

@@ -20,7 +20,7 @@ static quern_status read_notes(cuda_libraries *l, cudnn_node engine,
     *count = 0;
     const cudnnStatus_t code = l->dnn.cudnnBackendGetAttribute(
         engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, NOTES, count, notes);
-    return cudnn_ask(l->owner, &l->dnn, code, "cudnnBackendGetAttribute", what, read);
+    return cudnn_answer(l, code, "cudnnBackendGetAttribute", what, read);
 }
 
 /* Whether the engine of a configuration keeps what the caller asked for. */
@@ -123,8 +123,10 @@ static quern_status propose(cuda_libraries *l, cudnn_node heuristic, cudnn_node 
     return QUERN_OK;
 }
 
+/* *proposed grows by the configurations that there are. */
 static quern_status try_mode(cudnn_plan *p, const cudnn_graph *g, cudnn_node graph,
-                             cudnnBackendHeurMode_t mode, const cudnn_plan_desc *desc) {
+                             cudnnBackendHeurMode_t mode, const cudnn_plan_desc *desc,
+                             int64_t *proposed) {
     cuda_libraries *l = p->libraries;
     const char *what = g->key;
     cudnn_node heuristic, configurations[CONFIGURATIONS] = {NULL};
@@ -141,6 +143,7 @@ static quern_status try_mode(cudnn_plan *p, const cudnn_graph *g, cudnn_node gra
     bool asked = false;
     if (status == QUERN_OK) status = cudnn_finalise(l, heuristic, what, &asked);
     if (status == QUERN_OK && asked) status = propose(l, heuristic, configurations, &count, what);
+    *proposed += count;
     if (status == QUERN_OK) status = try_all(p, g, configurations, count, desc);
     for (int64_t i = CONFIGURATIONS - 1; i >= 0; i--) cudnn_unmake(l, configurations[i]);
     cudnn_unmake(l, heuristic);
@@ -165,13 +168,17 @@ static quern_status make_graph(cudnn_graph *g, cudnn_node *out) {
     return status;
 }
 
+/* Without any configuration it is the library's environment that is in doubt: behind a driver that
+ * it does not know, say, it proposes nothing and calls that a success. */
 quern_status cudnn_choose(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *desc) {
     cudnn_node graph;
+    int64_t proposed = 0;
     p->libraries->dnn_doubt = false;
     QUERN_TRY(make_graph(g, &graph));
-    quern_status status = try_mode(p, g, graph, CUDNN_HEUR_MODE_A, desc);
+    quern_status status = try_mode(p, g, graph, CUDNN_HEUR_MODE_A, desc, &proposed);
     if (status == QUERN_OK && p->plan == NULL && !desc->no_fall_back)
-        status = try_mode(p, g, graph, CUDNN_HEUR_MODE_FALLBACK, desc);
+        status = try_mode(p, g, graph, CUDNN_HEUR_MODE_FALLBACK, desc, &proposed);
+    if (proposed == 0) p->libraries->dnn_doubt = true;
     cudnn_unmake(p->libraries, graph);
     return status;
 }

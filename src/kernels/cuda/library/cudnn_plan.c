@@ -31,18 +31,6 @@ quern_status cudnn_set(cuda_libraries *l, cudnn_node node, cudnnBackendAttribute
                        "cudnnBackendSetAttribute", what);
 }
 
-quern_status cudnn_get(cuda_libraries *l, cudnn_node node, cudnnBackendAttributeName_t name,
-                       cudnnBackendAttributeType_t type, int64_t most, int64_t *count, void *values,
-                       const char *what) {
-    bool got;
-    *count = 0;
-    const cudnnStatus_t code =
-        l->dnn.cudnnBackendGetAttribute(node, name, type, most, count, values);
-    QUERN_TRY(cudnn_ask(l->owner, &l->dnn, code, "cudnnBackendGetAttribute", what, &got));
-    if (!got || *count < 0) *count = 0;
-    return QUERN_OK;
-}
-
 /* What another library beside it, or a device with more to spare, would not refuse. */
 static bool is_of_circumstances(cudnnStatus_t code) {
     return (int)code / 1000 != 3 || code == CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDA_DRIVER ||
@@ -51,10 +39,27 @@ static bool is_of_circumstances(cudnnStatus_t code) {
            code == CUDNN_STATUS_NOT_SUPPORTED_SUBLIBRARY_UNAVAILABLE;
 }
 
-quern_status cudnn_finalise(cuda_libraries *l, cudnn_node node, const char *what, bool *finalised) {
-    const cudnnStatus_t code = l->dnn.cudnnBackendFinalize(node);
+quern_status cudnn_answer(cuda_libraries *l, cudnnStatus_t code, const char *call, const char *what,
+                          bool *yes) {
     if (code != CUDNN_STATUS_SUCCESS && is_of_circumstances(code)) l->dnn_doubt = true;
-    return cudnn_ask(l->owner, &l->dnn, code, "cudnnBackendFinalize", what, finalised);
+    return cudnn_ask(l->owner, &l->dnn, code, call, what, yes);
+}
+
+quern_status cudnn_get(cuda_libraries *l, cudnn_node node, cudnnBackendAttributeName_t name,
+                       cudnnBackendAttributeType_t type, int64_t most, int64_t *count, void *values,
+                       const char *what) {
+    bool got;
+    *count = 0;
+    const cudnnStatus_t code =
+        l->dnn.cudnnBackendGetAttribute(node, name, type, most, count, values);
+    QUERN_TRY(cudnn_answer(l, code, "cudnnBackendGetAttribute", what, &got));
+    if (!got || *count < 0) *count = 0;
+    return QUERN_OK;
+}
+
+quern_status cudnn_finalise(cuda_libraries *l, cudnn_node node, const char *what, bool *finalised) {
+    return cudnn_answer(l, l->dnn.cudnnBackendFinalize(node), "cudnnBackendFinalize", what,
+                        finalised);
 }
 
 quern_status cudnn_make_plan(cuda_libraries *l, cudnn_node *out, const char *what) {

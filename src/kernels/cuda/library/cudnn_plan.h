@@ -5,9 +5,10 @@
  * first that keeps our promises and can be finalised is the plan: no engine that may give other
  * bits on another run where the caller is deterministic, no reduced precision, tensor cores on F32
  * only where TF32 is allowed. When the device is to be tuned, it is the fastest of the first eight
- * such. The plan is remembered on disk as the library's own JSON: engines
- * that are compiled at run time take a second to plan and a millisecond to load. That there is no
- * engine is remembered there too, as long as the driver is the same one.
+ * such. The plan is remembered on disk as the library's own JSON: engines that are compiled at run
+ * time take a second to plan and a millisecond to load. That there is no engine is remembered there
+ * too, as long as the driver is the same one, where some were proposed and each was refused for
+ * what the graph is: what may pass is asked again.
  *
  * A plan for its bytes alone writes nothing: it is remembered in memory how many they are. */
 #ifndef QUERN_KERNELS_CUDA_CUDNN_PLAN_H

@@ -27,6 +27,9 @@ QUERN_MUST_CHECK quern_status cudnn_set(cuda_libraries *libraries, cudnn_node no
                                         cudnnBackendAttributeName_t name,
                                         cudnnBackendAttributeType_t type, int64_t count,
                                         const void *values, const char *what);
+/* As cudnn_ask; a refusal that may not last leaves a doubt. */
+QUERN_MUST_CHECK quern_status cudnn_answer(cuda_libraries *libraries, cudnnStatus_t code,
+                                           const char *call, const char *what, bool *yes);
 /* Runs the library's checks, and its compiler. A refusal is an answer. */
 QUERN_MUST_CHECK quern_status cudnn_finalise(cuda_libraries *libraries, cudnn_node node,
                                              const char *what, bool *finalised);

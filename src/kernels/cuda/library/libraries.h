@@ -31,7 +31,7 @@ typedef struct cuda_libraries {
     algorithm_cache algorithms;
     cudnn_table dnn;
     size_t dnn_limit;         /* of a graph's scratch */
-    bool dnn_doubt;           /* an engine was refused for another reason than that of its graph */
+    bool dnn_doubt;           /* of the last choice: that no engine is fit may be passing */
     backend_record *counted;  /* of graphs planned before: "none", or bytes; NULL: of none yet */
     bool dnn_absent;          /* cuDNN was looked for in vain */
     cudnnHandle_t dnn_handle; /* NULL: not yet needed, or plans are made without a device */
@@ -46,8 +46,9 @@ QUERN_MUST_CHECK quern_status libraries_need_blas(cuda_libraries *libraries);
 
 /* The oldest cuDNN whose graphs are built here. */
 #define LIBRARY_CUDNN_LEAST 90000
-/* *there: the table and the handle are. Not there: cuDNN cannot be loaded, or is too old, and that
- * has been said. */
+/* *there: the table and the handle are. Not there: cuDNN or a part of it cannot be loaded, is too
+ * old, or says that it does not support this device, and that has been said. A handle that cannot
+ * be had otherwise is a failure, and asked for again. */
 QUERN_MUST_CHECK quern_status libraries_find_dnn(cuda_libraries *libraries, bool *there);
 /* For teardown: TORN_DOWN_BLAS(libraries, cublasLtDestroy, (handle)). */
 #define TORN_DOWN_BLAS(l, name, arguments)                                                         \
