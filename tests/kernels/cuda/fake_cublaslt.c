@@ -58,6 +58,7 @@ static cublasStatus_t object_destroy(void *object) {
 
 static cublasStatus_t create(cublasLtHandle_t *handle) {
     ENTER();
+    if (fake_cublaslt.created != CUBLAS_STATUS_SUCCESS) return fake_cublaslt.created;
     *handle = object_create(1);
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -24,6 +24,7 @@ typedef struct fake_cublaslt_state {
     uint32_t broken;        /* bit i: a product by proposal i fails */
     cublasStatus_t refusal; /* what that fails with, and a question for what there is not; 0: not
                                supported */
+    cublasStatus_t created; /* what cublasLtCreate gives */
     bool aligned_only;      /* there are algorithms for operands on 16 bytes only */
     int invalid;            /* what the heuristic calls so: 1 all, 2 every epilogue */
     int64_t taken_ns;       /* by all products: proposal 1 is the fastest, 2 the next */

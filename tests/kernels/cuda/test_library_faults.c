@@ -278,6 +278,27 @@ TEST_CASE(CudaLibraries, a_convolution_without_an_engine_is_computed_directly_an
     CHECK(lines == 2); /* once a device */
 }
 
+/* A device whose memory is full: it is no library that is missing, and later it is there. */
+TEST_CASE(CudaLibraries, one_that_cannot_begin_is_a_failure_and_is_asked_again) {
+    for (int i = 0; i < 2; i++) {
+        library_world w;
+        const quern_op_id op = i == 0 ? QUERN_OP_ID_conv2d : QUERN_OP_ID_matmul;
+        const op_case *c = i == 0 ? &library_conv2d : &library_matmul;
+        library_begin(&(library_device_desc){0});
+        fake_cudnn.created = CUDNN_STATUS_NOT_INITIALIZED;
+        fake_cublaslt.created = CUBLAS_STATUS_NOT_INITIALIZED;
+        library_world_begin(&w, op, c, QUERN_F32);
+        CHECK_STATUS(w.status, QUERN_INTERNAL);
+        CHECK_ERROR_HAS(i == 0 ? "cudnnCreate failed with 1001" : "cublasLtCreate failed with 1 ");
+        library_world_end(&w);
+        fake_cudnn.created = CUDNN_STATUS_SUCCESS;
+        fake_cublaslt.created = CUBLAS_STATUS_SUCCESS;
+        run_right(op, c, QUERN_F32);
+        CHECK(i == 0 ? fake_cudnn.executed > 0 : fake_cublaslt.products > 0);
+        library_end();
+    }
+}
+
 TEST_CASE(CudaLibraries, each_gradient_is_added_or_written_by_its_own_flag) {
     for (uint32_t adds = 0; adds < 8; adds++) {
         library_world w;

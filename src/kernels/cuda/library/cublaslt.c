@@ -1,6 +1,7 @@
 #include "cublaslt.h"
 
-/* A kernel that could not be loaded or launched has the codes of a lost device. */
+/* A kernel that could not be loaded or launched has the codes of a lost device, and a handle for
+ * which there is no memory is not initialized. */
 static quern_status status_of(const backend_device *device, cublasStatus_t code) {
     switch (code) {
     case CUBLAS_STATUS_SUCCESS: return QUERN_OK;
@@ -8,7 +9,6 @@ static quern_status status_of(const backend_device *device, cublasStatus_t code)
     case CUBLAS_STATUS_NOT_SUPPORTED:
     case CUBLAS_STATUS_ARCH_MISMATCH: return QUERN_UNSUPPORTED;
     case CUBLAS_STATUS_NOT_INITIALIZED:
-        return cuda_device_answers(device) ? QUERN_UNSUPPORTED : QUERN_DEVICE_LOST;
     case CUBLAS_STATUS_EXECUTION_FAILED:
     case CUBLAS_STATUS_MAPPING_ERROR:
         return cuda_device_answers(device) ? QUERN_INTERNAL : QUERN_DEVICE_LOST;

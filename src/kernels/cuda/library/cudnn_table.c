@@ -2,8 +2,9 @@
 
 #include <stdio.h>
 
-/* Thousands stand for kinds: 1xxx not initialized, 2xxx a bad parameter, 3xxx not supported, 4xxx
- * internal, 5xxx on the device: an engine that could not be loaded, if the device is well. */
+/* Thousands stand for kinds: 1xxx not initialized, which is also what a device without memory is
+ * told, 2xxx a bad parameter, 3xxx not supported, 4xxx internal, 5xxx on the device: an engine that
+ * could not be loaded, if the device is well. */
 static quern_status status_of(const backend_device *device, cudnnStatus_t code) {
     if (code == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) return QUERN_DEVICE_MEMORY;
     if (code == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED) return QUERN_HOST_MEMORY;
@@ -13,8 +14,8 @@ static quern_status status_of(const backend_device *device, cudnnStatus_t code) 
         return QUERN_UNSUPPORTED;
     if (code == CUDNN_STATUS_SUCCESS) return QUERN_OK;
     switch ((int)code / 1000) {
-    case 1: return cuda_device_answers(device) ? QUERN_UNSUPPORTED : QUERN_DEVICE_LOST;
     case 3: return QUERN_UNSUPPORTED;
+    case 1:
     case 5: return cuda_device_answers(device) ? QUERN_INTERNAL : QUERN_DEVICE_LOST;
     default: return QUERN_INTERNAL;
     }
