@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Labels, values, and a field of more than 64 MiB that no op reads. */
 enum { MANY = 200, BULK_SAMPLES = 65, BULK_BYTES = 1 << 20 };
@@ -14,19 +15,31 @@ typedef struct many {
     uint8_t *bulk;
 } many;
 
-static quern_status many_fit(const char *directory, const many *m, bool as_valid) {
-    world w;
-    quern_dataset *set = NULL;
-    CHECK_OK(world_open(&w, &(world_desc){0}));
-    CHECK_OK(quern_dataset_arrays(
-        &set, w.device,
+static quern_status many_open(world *w, quern_dataset **set, const many *m) {
+    const quern_status s = world_open(w, &(world_desc){0});
+    if (s != QUERN_OK) return s;
+    return quern_dataset_arrays(
+        set, w->device,
         &(quern_arrays_desc){
             .length = m->bulk ? BULK_SAMPLES : MANY,
             .field_count = m->bulk ? 3 : 2,
             .fields = {{.name = "x", .rank = 1, .dim = {WORLD_FEATURES}},
                        {.name = "label", .dtype = QUERN_I32},
                        {.name = "bulk", .dtype = QUERN_U8, .rank = 1, .dim = {BULK_BYTES}}},
-            .data = {m->x, m->label, m->bulk}}));
+            .data = {m->x, m->label, m->bulk}});
+}
+
+static void many_close(world *w, quern_dataset *set) {
+    quern_trainer_destroy(w->trainer);
+    w->trainer = NULL;
+    quern_dataset_destroy(set);
+    world_close(w);
+}
+
+static quern_status many_fit(const char *directory, const many *m, bool as_valid) {
+    world w;
+    quern_dataset *set = NULL;
+    CHECK_OK(many_open(&w, &set, m));
     if (as_valid)
         w.desc.valid = set;
     else
@@ -35,10 +48,7 @@ static quern_status many_fit(const char *directory, const many *m, bool as_valid
     w.desc.save = (quern_save_desc){.directory = directory, .resume = true};
     quern_status s = quern_trainer_create(&w.trainer, &w.desc);
     if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, NULL);
-    quern_trainer_destroy(w.trainer);
-    w.trainer = NULL;
-    quern_dataset_destroy(set);
-    world_close(&w);
+    many_close(&w, set);
     return s;
 }
 
@@ -85,5 +95,29 @@ TEST_CASE(ResumeData, of_a_large_field_other_ends_of_samples) {
     CHECK_STATUS(many_fit(t.path, &first, false), QUERN_INPUT);
     CHECK_ERROR_HAS("the training set holds other samples: data.sample_digest was \"");
     free(first.bulk);
+    temporary_end(&t);
+}
+
+/* The bulk, which no op reads, cannot be read: what is not saved is not told from anything. */
+TEST_CASE(ResumeData, nothing_is_read_where_nothing_is_saved) {
+    static many first;
+    temporary t = {{0}, {0}};
+    const size_t bytes = (size_t)BULK_SAMPLES * BULK_BYTES;
+    REQUIRE(temporary_begin(&t));
+    void *at = NULL;
+    REQUIRE(posix_memalign(&at, BULK_BYTES, bytes) == 0 && mprotect(at, bytes, PROT_NONE) == 0);
+    first.bulk = at;
+    for (int quick = 0; quick < 2; quick++) {
+        world w;
+        quern_dataset *set = NULL;
+        CHECK_OK(many_open(&w, &set, &first));
+        w.desc.valid = set;
+        w.desc.fast_dev_run = quick;
+        w.desc.save.directory = quick ? t.path : NULL;
+        CHECK_OK(quern_trainer_create(&w.trainer, &w.desc));
+        many_close(&w, set);
+    }
+    REQUIRE(mprotect(at, bytes, PROT_READ | PROT_WRITE) == 0);
+    free(at);
     temporary_end(&t);
 }

@@ -187,10 +187,32 @@ static void add_field(text *t, const quern_field *f) {
     text_add(t, ")\"");
 }
 
+/* Of one set; "": there is none. */
+typedef struct set_digests {
+    char samples[DIGEST_TEXT], fields[QUERN_FIELD_MAX][DIGEST_TEXT];
+} set_digests;
+
+/* What takes time to find is found once, however often the text has to be begun again. */
+typedef struct found {
+    char model[DIGEST_TEXT];
+    set_digests *sets; /* the evaluation sets, then the training set */
+} found;
+
+static void set_find(set_digests *out, const quern_dataset *set) {
+    if (!data_digest(set, out->samples)) return;
+    for (int32_t i = 0; i < set->field_count; i++) (void)field_digest(set, i, out->fields[i]);
+}
+
+static quern_status find(const quern_trainer *t, found *out) {
+    QUERN_TRY(model_digest(t, out->model));
+    for (int32_t i = 0; i < t->set_count; i++) set_find(&out->sets[i], t->sets[i].dataset);
+    if (t->desc.train) set_find(&out->sets[t->set_count], t->desc.train);
+    return QUERN_OK;
+}
+
 /* {"samples": …}: what it holds, and of a set in memory which samples. */
-static void add_dataset(text *t, const quern_dataset *dataset) {
+static void add_dataset(text *t, const quern_dataset *dataset, const set_digests *digests) {
     const quern_field *fields = NULL;
-    char samples[DIGEST_TEXT];
     const int32_t count = quern_dataset_fields(dataset, &fields);
     text_add(t, "{\"samples\": %" PRId64 ", \"fields\": {", quern_dataset_length(dataset));
     for (int32_t i = 0; i < count; i++) {
@@ -198,44 +220,44 @@ static void add_dataset(text *t, const quern_dataset *dataset) {
         add_field(t, &fields[i]);
     }
     text_add(t, "}");
-    if (data_digest(dataset, samples)) add_string(t, SAMPLE_DIGEST_KEY, samples);
+    if (digests->samples[0]) add_string(t, SAMPLE_DIGEST_KEY, digests->samples);
     text_add(t, "}");
 }
 
 /* {"label": "…"}: of all samples. */
-static void add_digests(text *t, const quern_dataset *dataset) {
+static void add_digests(text *t, const quern_dataset *dataset, const set_digests *digests) {
     const quern_field *fields = NULL;
     const char *between = "";
-    char all[DIGEST_TEXT];
     const int32_t count = quern_dataset_fields(dataset, &fields);
     text_add(t, "{");
     for (int32_t i = 0; i < count; i++) {
-        if (!field_digest(dataset, i, all)) continue;
+        if (!digests->fields[i][0]) continue;
         text_add(t, "%s", between);
         text_add_json_string(t, fields[i].name);
-        text_add(t, ": \"%s\"", all);
+        text_add(t, ": \"%s\"", digests->fields[i]);
         between = ", ";
     }
     text_add(t, "}");
 }
 
-static void add_data(text *t, const quern_dataset *train) {
+static void add_data(text *t, const quern_dataset *train, const set_digests *digests) {
     if (!train) return;
     text_add(t, ", \"" TRAINING_DATA_KEY "\": ");
-    add_dataset(t, train);
+    add_dataset(t, train, digests);
     text_add(t, ", \"" TRAINING_DIGESTS_KEY "\": ");
-    add_digests(t, train);
+    add_digests(t, train, digests);
 }
 
 /* An object by the sets' names. */
-static void add_each_set(text *t, const quern_trainer *trainer, const char *key,
-                         void (*add)(text *t, const quern_dataset *set)) {
+static void add_each_set(text *t, const quern_trainer *trainer, const found *f, const char *key,
+                         void (*add)(text *t, const quern_dataset *set,
+                                     const set_digests *digests)) {
     text_add(t, ", \"%s\": {", key);
     for (int32_t i = 0; i < trainer->set_count; i++) {
         text_add(t, i > 0 ? ", " : "");
         text_add_json_string(t, trainer->sets[i].name);
         text_add(t, ": ");
-        add(t, trainer->sets[i].dataset);
+        add(t, trainer->sets[i].dataset, &f->sets[i]);
     }
     text_add(t, "}");
 }
@@ -322,15 +344,15 @@ static void add_model(text *t, const quern_trainer_desc *d) {
 }
 
 /* Those whose values the state holds, and what they were measured on. */
-static void add_sets(text *t, const quern_trainer *trainer) {
+static void add_sets(text *t, const quern_trainer *trainer, const found *f) {
     text_add(t, ", \"evaluation_sets\": [");
     for (int32_t i = 0; i < trainer->set_count; i++) {
         text_add(t, i > 0 ? ", " : "");
         text_add_json_string(t, trainer->sets[i].name);
     }
     text_add(t, "]");
-    add_each_set(t, trainer, EVALUATION_DATA_KEY, add_dataset);
-    add_each_set(t, trainer, EVALUATION_DIGESTS_KEY, add_digests);
+    add_each_set(t, trainer, f, EVALUATION_DATA_KEY, add_dataset);
+    add_each_set(t, trainer, f, EVALUATION_DIGESTS_KEY, add_digests);
 }
 
 static void add_save(text *t, const quern_save_desc *d) {
@@ -362,13 +384,13 @@ static void add_precision(text *t, const quern_trainer_desc *d) {
     text_add(t, "}");
 }
 
-static void add_all(text *t, const quern_trainer *trainer, const char *model) {
+static void add_all(text *t, const quern_trainer *trainer, const found *f) {
     static const char *const tails[] = {"flush", "carry", "drop"};
     static const char *const policies[] = {"stop", "skip", "rollback"};
     static const char *const residents[] = {"auto", "on", "off"};
     const quern_trainer_desc *d = &trainer->desc;
     text_add(t, "{\"seed\": \"%" PRIu64 "\"", trainer->device->seed);
-    add_data(t, d->train);
+    add_data(t, d->train, &f->sets[trainer->set_count]);
     add_members(t, trainer_members, COUNT(trainer_members), d);
     add_string(t, "tail", tails[d->tail]);
     add_string(t, "not_finite", policies[d->not_finite]);
@@ -376,9 +398,9 @@ static void add_all(text *t, const quern_trainer *trainer, const char *model) {
     add_precision(t, d);
     add_transforms(t, d);
     add_metrics(t, d);
-    add_sets(t, trainer);
+    add_sets(t, trainer, f);
     add_model(t, d);
-    add_string(t, MODEL_DIGEST_KEY, model);
+    add_string(t, MODEL_DIGEST_KEY, f->model);
     add_optimizer(t, &d->optimizer, trainer->graph);
     add_save(t, &d->save);
     add_callbacks(t, trainer);
@@ -386,7 +408,7 @@ static void add_all(text *t, const quern_trainer *trainer, const char *model) {
 }
 
 /* They stand in the configuration as they are. */
-static quern_status check_settings(const quern_trainer *t) {
+quern_status configuration_check_settings(const quern_trainer *t) {
     for (int32_t i = 0; i < t->desc.callback_count; i++) {
         const quern_callback *callback = t->callbacks[i];
         if (!callback->settings) continue;
@@ -404,18 +426,27 @@ static quern_status check_settings(const quern_trainer *t) {
     return QUERN_OK;
 }
 
-quern_status configuration_write(quern_trainer *trainer, char **out) {
-    char model[DIGEST_TEXT];
-    QUERN_TRY(check_settings(trainer));
-    QUERN_TRY(model_digest(trainer, model));
+static quern_status write_all(quern_trainer *trainer, const found *f, const char **out) {
+    char *json = NULL;
     for (int64_t capacity = 8192;; capacity *= 2) {
-        QUERN_TRY(arena_allocate(&trainer->memory, out, capacity, 1, "the configuration"));
-        text t = text_over(*out, (size_t)capacity);
-        add_all(&t, trainer, model);
+        QUERN_TRY(arena_allocate(&trainer->memory, &json, capacity, 1, "the configuration"));
+        text t = text_over(json, (size_t)capacity);
+        add_all(&t, trainer, f);
+        *out = json;
         if (!t.overflow) return QUERN_OK;
         if (capacity >= INT64_C(1) << 24)
             return quern_fail(
                 QUERN_INVALID,
                 "trainer: the configuration takes more than %" PRId64 " bytes of JSON", capacity);
     }
+}
+
+quern_status configuration_write(quern_trainer *trainer, const char **out) {
+    const int64_t count = (int64_t)trainer->set_count + 1;
+    found f = {.sets = NULL};
+    QUERN_TRY(memory_allocate(trainer->host, &f.sets, count, sizeof *f.sets, "digests of data"));
+    quern_status status = find(trainer, &f);
+    if (status == QUERN_OK) status = write_all(trainer, &f, out);
+    memory_release(trainer->host, f.sets, count, sizeof *f.sets);
+    return status;
 }

@@ -118,13 +118,16 @@ static quern_status check_alone(const quern_trainer *t) {
 }
 
 quern_status save_create(quern_trainer *t) {
+    const bool kept = t->desc.save.directory && !t->desc.fast_dev_run;
     QUERN_TRY(arena_allocate(&t->memory, &t->save, 1, sizeof *t->save, "saving"));
     t->save->saved_activity = -1;
     QUERN_TRY(rollback_check(t));
-    QUERN_TRY(configuration_write(t, &t->save->configuration));
+    QUERN_TRY(configuration_check_settings(t));
+    QUERN_TRY(kept ? configuration_write(t, &t->save->configuration)
+                   : arena_copy_string(&t->memory, &t->save->configuration, ""));
     QUERN_TRY(algorithms_note(t));
     QUERN_TRY(state_create(t));
-    if (!t->desc.save.directory || t->desc.fast_dev_run) return QUERN_OK;
+    if (!kept) return QUERN_OK;
     if (t->desc.save.best_metric) QUERN_TRY(check_metric(t));
     t->save->table.content.metric = t->desc.save.best_metric;
     if (!t->desc.save.resume) QUERN_TRY(check_alone(t));

@@ -29,13 +29,13 @@ struct trainer_save {
     checkpoint_writer *writer; /* NULL: nothing is saved */
     void *blocks[CHECKPOINT_SLOT_MAX];
     size_t block_bytes;
-    char *configuration;
-    const char *algorithms; /* the record as of the last unit; NULL: not yet */
-    int64_t saved_activity; /* save_activity when the last snapshot was taken; -1: never */
-    bool durable;           /* the last outcome */
-    error_text failure;     /* why it is not */
-    const char *path;       /* of the last durable one; NULL: none */
-    const char *resumed;    /* NULL: the run began anew */
+    const char *configuration; /* "" where nothing is saved */
+    const char *algorithms;    /* the record as of the last unit; NULL: not yet */
+    int64_t saved_activity;    /* save_activity when the last snapshot was taken; -1: never */
+    bool durable;              /* the last outcome */
+    error_text failure;        /* why it is not */
+    const char *path;          /* of the last durable one; NULL: none */
+    const char *resumed;       /* NULL: the run began anew */
 };
 
 /* state.c: the table; once, when everything that it points to is where it stays. */
@@ -77,8 +77,10 @@ bool field_digest(const quern_dataset *set, int32_t field, char out[DIGEST_TEXT]
 /* model_digest.c */
 QUERN_MUST_CHECK quern_status model_digest(const quern_trainer *t, char out[DIGEST_TEXT]);
 
-/* configuration_text.c: into memory of the trainer's. */
-QUERN_MUST_CHECK quern_status configuration_write(quern_trainer *t, char **out);
+/* configuration_text.c: whether what callbacks decide by can stand in it; it, into memory of the
+ * trainer's. */
+QUERN_MUST_CHECK quern_status configuration_check_settings(const quern_trainer *t);
+QUERN_MUST_CHECK quern_status configuration_write(quern_trainer *t, const char **out);
 
 /* algorithms.c: what a resumed run does otherwise than its checkpoint's record says. */
 void algorithms_tell(const quern_trainer *t, const quern_checkpoint *from);
