@@ -69,6 +69,7 @@ typedef struct fake_device {
     int64_t host_waits; /* calls in which a host waits: each of a stream, of an event that has not
                            come, of the two kinds that the names do not say (those copies, frees) */
     cudaError_t sticky; /* an error that only a new process gets rid of */
+    int memory_asked;   /* the device that cudaMemGetInfo was last asked of */
     bool sticky_asked; /* whether it stays has been asked since, by cudaMemGetInfo: once is right */
     char misuse[256];  /* the first thing that no caller may do; "": none */
 } fake_device;

@@ -66,6 +66,7 @@ static cudaError_t get_device_properties(struct cudaDeviceProp *p, int device) {
 
 static cudaError_t mem_get_info(size_t *free_bytes, size_t *total_bytes) {
     ENTER(cudaMemGetInfo);
+    fake.memory_asked = current_device;
     *total_bytes = fake.memory_bytes;
     *free_bytes = fake.memory_bytes - fake_memory_used();
     return fake_leave(cudaSuccess);

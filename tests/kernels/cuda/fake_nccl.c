@@ -104,7 +104,8 @@ static ncclResult_t destroy(ncclComm_t c) {
 static ncclResult_t abort_all(ncclComm_t c) {
     if (!is_alive(c, "ncclCommAbort")) return ncclInvalidArgument;
     fake_nccl.aborts++;
-    return release(c);
+    (void)release(c);
+    return fake_nccl.abort_fails ? fake_nccl.code : ncclSuccess;
 }
 
 static ncclResult_t get_async_error(ncclComm_t c, ncclResult_t *out) {

@@ -15,6 +15,7 @@ typedef struct fake_nccl_state {
     ncclResult_t found;   /* what has come up by itself */
     const char *words;    /* what it says last; NULL: of a peer, where there is a communicator */
     bool missing;         /* the library is not there */
+    bool abort_fails;     /* it is done, and gives the code */
     int64_t aborts, finalizes, destroys, collectives;
     int depth; /* of groups */
     int last_type, last_reduction, last_root, blocking;

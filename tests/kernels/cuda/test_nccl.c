@@ -362,7 +362,10 @@ TEST_CASE(Nccl, what_cuda_refuses_to_it_loses_no_device_that_still_answers) {
         quern_status status;
     } cases[] = {
         {"Failed to CUDA calloc async 4194304 bytes", QUERN_DEVICE_MEMORY},
+        {"Failed to CUDA malloc 512 bytes", QUERN_DEVICE_MEMORY},
         {"Cuda failure 2 'out of memory'", QUERN_DEVICE_MEMORY},
+        {"Failed to CUDA host alloc 4096 bytes", QUERN_HOST_MEMORY},
+        {"Failed to CUDA register 4096 bytes", QUERN_INTERNAL},
         {"Cuda failure 98 'invalid device function'", QUERN_INTERNAL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -379,4 +382,56 @@ TEST_CASE(Nccl, what_cuda_refuses_to_it_loses_no_device_that_still_answers) {
             p.cuda->release(p.device, more, BYTES);
             end(&p);
         }
+}
+
+/* Whether it answers is asked of the group's device, whichever is current. */
+TEST_CASE(Nccl, what_fails_while_another_device_is_current_is_asked_of_its_own) {
+    static place p;
+    collective_id id;
+    int current = -1;
+    start(&p);
+    fake.device_count = 2;
+    REQUIRE_OK(open_place(&p));
+    CHECK(cuda_driver.cudaSetDevice(1) == cudaSuccess);
+    fake.memory_asked = 1;
+    fake_nccl.library.fail_at = fake_nccl.library.calls + 1;
+    fake_nccl.code = ncclUnhandledCudaError;
+    CHECK_STATUS(p.cuda->collectives->identify(p.device, &id), QUERN_INTERNAL);
+    CHECK(fake.memory_asked == 0);
+    fake.memory_asked = 1;
+    fake_nccl.abort_fails = true;
+    world_abort(p.world);
+    CHECK(fake.memory_asked == 0 && fake_nccl.aborts == 1);
+    CHECK(cuda_driver.cudaGetDevice(&current) == cudaSuccess && current == 1);
+    CHECK(cuda_driver.cudaSetDevice(0) == cudaSuccess);
+    end(&p);
+}
+
+/* What a capture refuses, somewhere in the process, is an answer; what a device says that does not
+ * answer is not left for the next check of a launch. */
+TEST_CASE(Nccl, a_capture_loses_no_device_and_an_error_is_not_left_behind) {
+    static const struct {
+        cudaError_t code;
+        quern_status status;
+    } cases[] = {
+        {cudaErrorStreamCaptureUnsupported, QUERN_INTERNAL},
+        {cudaErrorStreamCaptureImplicit, QUERN_INTERNAL},
+        {cudaErrorCapturedEvent, QUERN_INTERNAL},
+        {cudaErrorUnknown, QUERN_DEVICE_LOST},
+        {cudaErrorInvalidResourceHandle, QUERN_DEVICE_LOST},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static place p;
+        collective_id id;
+        start(&p);
+        REQUIRE_OK(open_place(&p));
+        fake.fault[FAKE_cudaMemGetInfo] =
+            (fake_fault){.at = fake.count[FAKE_cudaMemGetInfo] + 1, .code = cases[i].code};
+        fake_nccl.library.fail_at = fake_nccl.library.calls + 1;
+        fake_nccl.code = ncclUnhandledCudaError;
+        const int64_t cleared = fake.count[FAKE_cudaGetLastError];
+        CHECK_STATUS(p.cuda->collectives->identify(p.device, &id), cases[i].status);
+        CHECK(fake.count[FAKE_cudaGetLastError] == cleared + 1);
+        end(&p);
+    }
 }

@@ -77,13 +77,15 @@ quern_status cuda_check(backend_device *device, cudaError_t code, const char *ca
     return cuda_device_fail(device, status, call, (int)code, words, what);
 }
 
-/* Behind an error that stays, each call returns it: this one needs no stream, changes nothing. */
+/* Behind an error that stays, each call returns it: this one needs no stream, changes nothing. That
+ * a capture forbids it is an answer too. */
 bool cuda_device_answers(const backend_device *device) {
     size_t free_bytes, total_bytes;
     if (atomic_load(&device->lost) != 0) return false;
-    if (cuda_driver.cudaMemGetInfo(&free_bytes, &total_bytes) != cudaSuccess) return false;
-    IGNORED(cudaGetLastError, ()); /* what the library has left there is its own */
-    return true;
+    const cudaError_t code = cuda_driver.cudaMemGetInfo(&free_bytes, &total_bytes);
+    IGNORED(cudaGetLastError, ()); /* what the library has left there, or this call */
+    return code == cudaSuccess ||
+           (code >= cudaErrorStreamCaptureUnsupported && code <= cudaErrorCapturedEvent);
 }
 
 void cuda_teardown_begin(cuda_teardown *teardown, backend_device *device) {

@@ -87,9 +87,14 @@ quern_status nccl_group_status(collective_group *g) {
 static quern_status cuda_identify(backend_device *device, collective_id *out) {
     nccl_table nccl;
     ncclUniqueId id;
+    int previous;
     QUERN_TRY(nccl_open(&nccl));
-    QUERN_TRY(nccl_check(device, &nccl, NULL, nccl.ncclGetUniqueId(&id), "ncclGetUniqueId",
-                         "making the id of a world"));
+    quern_status status = device_enter(device, &previous);
+    if (status == QUERN_OK)
+        status = nccl_check(device, &nccl, NULL, nccl.ncclGetUniqueId(&id), "ncclGetUniqueId",
+                            "making the id of a world");
+    device_leave(device, previous);
+    QUERN_TRY(status);
     _Static_assert(sizeof id == sizeof out->bytes, "an id of NCCL's is what ranks exchange");
     memcpy(out->bytes, &id, sizeof id);
     return QUERN_OK;
@@ -121,13 +126,22 @@ static quern_status join_here(collective_group *g, const collective_join *desc) 
     return status;
 }
 
-/* What is under way on this rank ends; the streams go on without its result. */
+/* Also on a device that cannot be entered. */
+static quern_status abort_here(const collective_group *g) {
+    int previous;
+    const quern_status entered = device_enter(g->device, &previous);
+    const quern_status status =
+        nccl_check(g->device, &g->nccl, NULL, g->nccl.ncclCommAbort(g->communicator),
+                   "ncclCommAbort", "leaving");
+    device_leave(g->device, previous);
+    return status == QUERN_OK ? entered : status;
+}
+
+/* What is under way on this rank ends; the streams go on without its result. The application's
+ * thread may have another device as the current one. */
 static void cuda_abort(collective_group *g) {
     pthread_mutex_lock(&g->lock);
-    if (g->communicator != NULL)
-        TORN_DOWN_AS(g->device,
-                     nccl_check(g->device, &g->nccl, NULL, g->nccl.ncclCommAbort(g->communicator),
-                                "ncclCommAbort", "leaving"));
+    if (g->communicator != NULL) TORN_DOWN_AS(g->device, abort_here(g));
     g->communicator = NULL;
     if (g->status == QUERN_OK) {
         g->status = QUERN_PEER_LOST;

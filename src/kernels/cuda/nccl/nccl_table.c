@@ -6,10 +6,12 @@
 /* A call of CUDA that NCCL made has failed: which one its last words say. Memory that is not there
  * loses no device, nor does anything else of one that CUDA still takes calls for. */
 static quern_status status_of_cuda(const backend_device *device, const char *own) {
+    static const char *const of_device[] = {"out of memory", "CUDA malloc", "CUDA calloc"};
     if (!cuda_device_answers(device)) return QUERN_DEVICE_LOST;
-    const bool memory =
-        strstr(own, "out of memory") != NULL || strstr(own, "Failed to CUDA ") != NULL;
-    return memory ? QUERN_DEVICE_MEMORY : QUERN_INTERNAL;
+    if (strstr(own, "host alloc") != NULL) return QUERN_HOST_MEMORY;
+    for (size_t i = 0; i < sizeof of_device / sizeof of_device[0]; i++)
+        if (strstr(own, of_device[i]) != NULL) return QUERN_DEVICE_MEMORY;
+    return QUERN_INTERNAL;
 }
 
 /* What NCCL cannot do because of the network or of another rank, and what it did not foresee, ends
