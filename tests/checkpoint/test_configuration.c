@@ -123,6 +123,28 @@ TEST_CASE(CheckpointConfiguration, changed_evaluations_are_harmless_where_nothin
                     "epoch_count was 2, is 3: the run stays bit-identical");
 }
 
+TEST_CASE(CheckpointConfiguration, limits_are_harmless_where_neither_side_has_an_evaluation_set) {
+    static const char *const keys[] = {"evaluate_every", "evaluate_every_epochs",
+                                       "eval_batch_limit", "step_limit", "epoch_count"};
+    static const struct {
+        const char *sets, *words;
+    } cases[] = {
+        {"[]", ": the run stays bit-identical"},
+        {"[\"val\"]", ": the run is no longer bit-identical"},
+        {"{}", ": the run is no longer bit-identical"},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+            char before[160], now[160], says[128];
+            static const char form[] = "{\"evaluation_sets\": %s, \"%s\": %d, \"callbacks\": "
+                                       "{\"plateau\": {\"metric\": \"train/loss\"}}}";
+            snprintf(before, sizeof before, form, cases[k].sets, keys[i], 2);
+            snprintf(now, sizeof now, form, cases[k].sets, keys[i], 3);
+            snprintf(says, sizeof says, "%s was 2, is 3%s", keys[i], cases[k].words);
+            expect_sentence(before, now, says);
+        }
+}
+
 TEST_CASE(CheckpointConfiguration, what_callbacks_decide_by_is_compared) {
     expect("{}", "{\"callbacks\": {\"plateau\": {}}}", "", true); /* from before there was any */
     expect("{\"callbacks\": {\"early_stop\": {\"patience\": 1, \"min_delta\": 0}}}",

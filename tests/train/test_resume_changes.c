@@ -242,7 +242,8 @@ typedef struct judged {
     quern_early_stop_desc stop; /* patience 0: none */
     quern_plateau_desc plateau; /* patience 0: none */
     const char *settings, *name;
-    int64_t eval_batch_limit;
+    int64_t eval_batch_limit, epoch_count;
+    bool no_valid;
 } judged;
 
 static void note_changes(void *self, quern_log_level level, const char *told) {
@@ -268,6 +269,8 @@ static quern_status judged_fit(const char *directory, const judged *j, char log[
     if (j->settings)
         callbacks[d.callback_count++] = (quern_callback){.name = j->name, .settings = j->settings};
     d.eval_batch_limit = j->eval_batch_limit;
+    d.epoch_count = j->epoch_count;
+    if (j->no_valid) d.valid = NULL;
     d.save = (quern_save_desc){.directory = directory, .resume = directory != NULL};
     quern_status s = quern_trainer_create(&w.trainer, &d);
     if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, NULL);
@@ -340,6 +343,15 @@ TEST_CASE(ResumeChanges, other_evaluations_are_told_by_what_listens_to_them) {
     check_told(&before, &now, "resume: eval_batch_limit was 0, is 1" END_TOLD);
     before.plateau.patience = now.plateau.patience = 3;
     check_told(&before, &now, "warning: resume: eval_batch_limit was 0, is 1" BITS_TOLD);
+}
+
+/* It judges the epochs, of which each is whole. */
+TEST_CASE(ResumeChanges, more_epochs_change_nothing_where_only_training_is_judged) {
+    judged before = {.plateau = {.metric = "train/loss", .patience = 3}, .no_valid = true};
+    before.epoch_count = 3;
+    judged now = before;
+    now.epoch_count = 5;
+    check_told(&before, &now, "resume: epoch_count was 3, is 5: the run stays bit-identical\n");
 }
 
 TEST_CASE(ResumeChanges, an_applications_callback_is_compared_by_its_settings) {

@@ -118,6 +118,12 @@ static effect effect_of_callbacks(const json_t *configuration) {
 
 static effect larger(effect a, effect b) { return a > b ? a : b; }
 
+/* Has no set, as it says. */
+static bool evaluates_nothing(const json_t *configuration) {
+    const json_t *sets = json_object_get(configuration, "evaluation_sets");
+    return json_is_array(sets) && json_array_size(sets) == 0;
+}
+
 static bool evaluates_each_epoch(const json_t *configuration) {
     return json_integer_value(json_object_get(configuration, "evaluate_every_epochs")) == 1;
 }
@@ -274,6 +280,14 @@ static void compare_objects(comparison *c, json_t *before, json_t *now, int dept
     }
 }
 
+/* Only callbacks that read evaluations let a run depend on when there is one, or of what. */
+static void note_evaluations(comparison *c, const json_t *before, const json_t *now) {
+    if (evaluates_nothing(before) && evaluates_nothing(now)) return;
+    c->of_evaluations = larger(effect_of_callbacks(before), effect_of_callbacks(now));
+    if (!evaluates_each_epoch(before) || !evaluates_each_epoch(now))
+        c->of_epochs = c->of_evaluations;
+}
+
 static bool is_same_model(const json_t *before, const json_t *now) {
     const json_t *a = json_object_get(before, MODEL_DIGEST_KEY);
     const json_t *b = json_object_get(now, MODEL_DIGEST_KEY);
@@ -289,9 +303,7 @@ quern_status quern_checkpoint_compare(const char *before, const char *now, bool 
     quern_status status = load(&old, before, "the checkpoint's configuration", QUERN_INPUT);
     if (status == QUERN_OK) status = load(&new, now, "the run's configuration", QUERN_INPUT);
     if (status == QUERN_OK) {
-        c.of_evaluations = larger(effect_of_callbacks(old), effect_of_callbacks(new));
-        if (!evaluates_each_epoch(old) || !evaluates_each_epoch(new))
-            c.of_epochs = c.of_evaluations;
+        note_evaluations(&c, old, new);
         c.same_model = is_same_model(old, new);
         compare_objects(&c, old, new, 0);
     }
