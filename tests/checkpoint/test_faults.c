@@ -117,6 +117,28 @@ TEST_CASE(CheckpointFaults, a_store_that_failed_once_saves_the_next_time) {
     power_disk_end(&disk);
 }
 
+/* A resume would take it: it is tried again behind each save until it is gone. */
+TEST_CASE(CheckpointFaults, one_that_was_given_up_and_could_not_go_goes_behind_the_next_save) {
+    static fault_host faults;
+    for (int64_t n = 2; n <= 3; n++) { /* the one of step 10, of step 20 */
+        power_disk disk = {0};
+        checkpoint_store *store = NULL;
+        REQUIRE(prepare(&disk));
+        const quern_host inner = power_disk_host(&disk);
+        fault_host_begin(&faults, &inner);
+        REQUIRE_OK(fixture_store(&store, &faults.host, FIXTURE_DIRECTORY));
+        faults.fault[FAULT_RENAME] = (fault){.at = n, .error = EACCES};
+        CHECK_OK(fixture_save(store, 4, 3));
+        CHECK(fault_host_fired(&faults, FAULT_RENAME));
+        CHECK(fixture_latest(&inner, FIXTURE_DIRECTORY, NULL) == n - 1);
+        CHECK_OK(fixture_save(store, 8, 4));
+        CHECK(fixture_latest(&inner, FIXTURE_DIRECTORY, NULL) == 4);
+        checkpoint_store_destroy(store);
+        CHECK(fault_host_live(&faults) == 0);
+        power_disk_end(&disk);
+    }
+}
+
 /* The two files, the manifest, and both directories. */
 TEST_CASE(CheckpointFaults, a_failed_close_is_a_failed_save) {
     static fault_host faults;

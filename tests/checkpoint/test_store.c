@@ -268,6 +268,46 @@ TEST_CASE(CheckpointStore, a_damaged_one_makes_no_whole_one_go) {
     }
 }
 
+static quern_status store_of_three(checkpoint_store **out, const quern_host *host) {
+    fixture f;
+    return checkpoint_store_create(out,
+                                   &(checkpoint_store_desc){.host = host,
+                                                            .directory = FIXTURE_DIRECTORY,
+                                                            .largest = fixture_content(&f, 0, 0),
+                                                            .retention = {.keep_last = 3}});
+}
+
+/* Wherever it is among those of a past that was given up. */
+TEST_CASE(CheckpointStore, a_damaged_one_stays_where_others_were_given_up) {
+    for (int i = 0; i < 6; i++) {
+        const int broken = 40 + 10 * (i / 2);
+        power_disk disk = {0};
+        checkpoint_store *store = NULL;
+        char path[128], left[64], expected[64];
+        int32_t damaged = 0;
+        power_disk_begin(&disk);
+        const quern_host host = power_disk_host(&disk);
+        REQUIRE_OK(store_of_three(&store, &host));
+        for (int64_t step = 40; step <= 60; step += 10) REQUIRE_OK(fixture_save(store, step, step));
+        snprintf(path, sizeof path, FIXTURE_DIRECTORY "/step-%d/%s", broken, held[i % 2]);
+        disk_node *node = power_disk_find(&disk, path);
+        node->data[node->bytes - 1] ^= 1;
+        checkpoint_store_destroy(store);
+        REQUIRE_OK(store_of_three(&store, &host));
+        REQUIRE_OK(fixture_save(store, 9, 9));
+        list_steps(&host, left, sizeof left);
+        snprintf(expected, sizeof expected, "9 %d", broken);
+        CHECK_TEXT(left, expected);
+        CHECK(fixture_latest(&host, FIXTURE_DIRECTORY, &damaged) == 9 && damaged == 1);
+        REQUIRE_OK(fixture_save(store, broken, broken)); /* it is whole again, and given up again */
+        REQUIRE_OK(fixture_save(store, 10, 10));
+        list_steps(&host, left, sizeof left);
+        CHECK_TEXT(left, "9 10");
+        checkpoint_store_destroy(store);
+        power_disk_end(&disk);
+    }
+}
+
 /* The best by what was measured before are not the best by what is measured now. */
 TEST_CASE(CheckpointStore, values_of_another_metric_are_none) {
     power_disk disk = {0};

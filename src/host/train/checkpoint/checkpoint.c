@@ -87,37 +87,39 @@ static void add_piece(void *self, const void *data, size_t bytes) { digest_add(s
 
 /* Neither held nor parsed: what has its digest is as it was written. */
 static quern_status check_digest(const quern_host *host, const char *path,
-                                 const checkpoint_file *expected) {
-    bool unknown;
+                                 const checkpoint_file *expected, bool *unknown) {
     uint8_t *buffer = NULL;
     digest d;
     char found[DIGEST_TEXT];
-    QUERN_TRY(check_size(host, path, expected, &unknown));
+    QUERN_TRY(check_size(host, path, expected, unknown));
+    *unknown = true; /* until it is read */
     QUERN_TRY(memory_allocate(host, &buffer, VERIFY_BYTES, 1, "a piece of a checkpoint"));
     digest_begin(&d);
     const quern_status status =
         file_read_pieces(host, path, buffer, (size_t)VERIFY_BYTES, add_piece, &d);
     memory_release(host, buffer, VERIFY_BYTES, 1);
     QUERN_TRY(status);
+    *unknown = false;
     digest_end(&d, found);
     return compare_digest(path, (size_t)expected->bytes, found, expected);
 }
 
 static quern_status check_named_digest(const quern_host *host, const char *directory,
-                                       const char *name, const checkpoint_file *expected) {
+                                       const char *name, const checkpoint_file *expected,
+                                       bool *unknown) {
     joined_path path;
     QUERN_TRY(path_join(&path, host, directory, name));
-    const quern_status status = check_digest(host, path.text, expected);
+    const quern_status status = check_digest(host, path.text, expected, unknown);
     path_release(&path, host);
     return status;
 }
 
 static quern_status check_named_size(const quern_host *host, const char *directory,
-                                     const char *name, const checkpoint_file *expected) {
+                                     const char *name, const checkpoint_file *expected,
+                                     bool *unknown) {
     joined_path path;
-    bool unknown;
     QUERN_TRY(path_join(&path, host, directory, name));
-    const quern_status status = check_size(host, path.text, expected, &unknown);
+    const quern_status status = check_size(host, path.text, expected, unknown);
     path_release(&path, host);
     return status;
 }
@@ -139,22 +141,43 @@ static quern_status read_manifest(manifest *out, const quern_host *host, const c
     return status;
 }
 
-quern_status checkpoint_read_manifest(manifest *out, const quern_host *host, const char *path) {
-    bool unknown;
-    QUERN_TRY(read_manifest(out, host, path, &unknown));
-    quern_status status = check_named_size(host, path, MODEL_FILE, &out->model);
-    if (status == QUERN_OK) status = check_named_size(host, path, STATE_FILE, &out->state);
-    if (status != QUERN_OK) manifest_release(out);
+static checkpoint_verdict verdict_of(quern_status status, bool unknown) {
+    if (status == QUERN_OK) return CHECKPOINT_IS_WHOLE;
+    return status == QUERN_INPUT && !unknown ? CHECKPOINT_DAMAGED : CHECKPOINT_UNKNOWN;
+}
+
+static quern_status check_sizes(const quern_host *host, const char *path, const manifest *m,
+                                bool *unknown) {
+    QUERN_TRY(check_named_size(host, path, MODEL_FILE, &m->model, unknown));
+    return check_named_size(host, path, STATE_FILE, &m->state, unknown);
+}
+
+quern_status checkpoint_read_manifest(manifest *out, const quern_host *host, const char *path,
+                                      checkpoint_verdict *verdict) {
+    bool unknown = false;
+    quern_status status = read_manifest(out, host, path, &unknown);
+    if (status == QUERN_OK) {
+        status = check_sizes(host, path, out, &unknown);
+        if (status != QUERN_OK) manifest_release(out);
+    }
+    *verdict = verdict_of(status, unknown);
     return status;
 }
 
-quern_status checkpoint_verify(const quern_host *host, const char *path) {
-    bool unknown;
+static quern_status verify_files(const quern_host *host, const char *path, bool *unknown) {
     manifest m;
-    QUERN_TRY(read_manifest(&m, host, path, &unknown));
-    quern_status status = check_named_digest(host, path, MODEL_FILE, &m.model);
-    if (status == QUERN_OK) status = check_named_digest(host, path, STATE_FILE, &m.state);
+    QUERN_TRY(read_manifest(&m, host, path, unknown));
+    quern_status status = check_named_digest(host, path, MODEL_FILE, &m.model, unknown);
+    if (status == QUERN_OK) status = check_named_digest(host, path, STATE_FILE, &m.state, unknown);
     manifest_release(&m);
+    return status;
+}
+
+quern_status checkpoint_verify(const quern_host *host, const char *path,
+                               checkpoint_verdict *verdict) {
+    bool unknown = false;
+    const quern_status status = verify_files(host, path, &unknown);
+    *verdict = verdict_of(status, unknown);
     return status;
 }
 
@@ -180,12 +203,11 @@ quern_status checkpoint_judge(quern_checkpoint **out, const quern_host *host, co
     QUERN_TRY(memory_allocate(host, &c, 1, sizeof *c, "a checkpoint"));
     c->host = host;
     const quern_status status = read_all(c, path, &unknown);
+    *verdict = verdict_of(status, unknown);
     if (status != QUERN_OK) {
         quern_checkpoint_destroy(c);
-        if (status == QUERN_INPUT && !unknown) *verdict = CHECKPOINT_DAMAGED;
         return status;
     }
-    *verdict = CHECKPOINT_IS_WHOLE;
     *out = c;
     return QUERN_OK;
 }

@@ -34,11 +34,13 @@ QUERN_MUST_CHECK quern_status checkpoint_judge(quern_checkpoint **out, const que
 
 /* The manifest alone, with the sizes of the files compared but their bytes not read. */
 QUERN_MUST_CHECK quern_status checkpoint_read_manifest(manifest *out, const quern_host *host,
-                                                       const char *path);
+                                                       const char *path,
+                                                       checkpoint_verdict *verdict);
 
 /* Whether each file has its digest: reads all of it and holds none of it. INPUT when one has not,
  * or that cannot be told. */
-QUERN_MUST_CHECK quern_status checkpoint_verify(const quern_host *host, const char *path);
+QUERN_MUST_CHECK quern_status checkpoint_verify(const quern_host *host, const char *path,
+                                                checkpoint_verdict *verdict);
 
 /* quern_checkpoint_latest for those who have a host and no device. */
 QUERN_MUST_CHECK quern_status checkpoint_latest(quern_checkpoint **out, const quern_host *host,

@@ -87,13 +87,6 @@ void retention_forget(retention *r, int64_t step) {
     if (i < r->count) drop(r, i);
 }
 
-int64_t retention_newest(const retention *r) {
-    int64_t newest = -1;
-    for (int64_t i = 0; i < r->count; i++)
-        if (r->rows[i].step > newest) newest = r->rows[i].step;
-    return newest;
-}
-
 /* One that stays for ever needs no row once it is neither among the last nor the best: nothing
  * will make it go, and it makes none of the others go. */
 bool retention_take(retention *r, int64_t written, int64_t *step) {

@@ -42,7 +42,6 @@ QUERN_MUST_CHECK quern_status retention_add(retention *r, const retention_row *r
 bool retention_doubtful(const retention *r, int64_t *step);
 void retention_believe(retention *r, int64_t step); /* it is whole */
 void retention_forget(retention *r, int64_t step);  /* it leaves the table */
-int64_t retention_newest(const retention *r);       /* -1: the table is empty */
 /* Takes one that is to be removed out of the table; false: there is none. The one of step
  * `written` always stays. */
 bool retention_take(retention *r, int64_t written, int64_t *step);

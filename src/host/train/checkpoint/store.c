@@ -25,6 +25,8 @@ struct checkpoint_store {
     retention retention;
     int64_t last_step;    /* -1: nothing written yet */
     int64_t highest_step; /* of those that a resume may take; -1: there is none */
+    int64_t *damaged;     /* steps whose step-<n> create has found to be */
+    int64_t damaged_count, damaged_capacity;
     bool (*gives_up)(void *self);
     void *gives_up_self;
 };
@@ -175,6 +177,26 @@ static void abandon(checkpoint_store *store, int64_t step) {
     error_restore(&reason);
 }
 
+static int64_t damaged_find(const checkpoint_store *store, int64_t step) {
+    int64_t i = 0;
+    while (i < store->damaged_count && store->damaged[i] != step) i++;
+    return i;
+}
+
+static bool is_damaged(const checkpoint_store *store, int64_t step) {
+    return damaged_find(store, step) < store->damaged_count;
+}
+
+/* Its place has been taken by a whole one. */
+static void damaged_forget(checkpoint_store *store, int64_t step) {
+    const int64_t i = damaged_find(store, step);
+    if (i < store->damaged_count) store->damaged[i] = store->damaged[--store->damaged_count];
+}
+
+static void damaged_note(checkpoint_store *store, int64_t step, checkpoint_verdict verdict) {
+    if (verdict == CHECKPOINT_DAMAGED) store->damaged[store->damaged_count++] = step;
+}
+
 /* NaN: of another metric, or none. */
 static double metric_of(const checkpoint_content *content, const char *metric) {
     const bool same =
@@ -199,6 +221,7 @@ quern_status checkpoint_store_write(checkpoint_store *store, const checkpoint_co
     if (status == QUERN_OK) {
         store->last_step = step;
         if (step > store->highest_step) store->highest_step = step;
+        damaged_forget(store, step);
     } else {
         abandon(store, step);
     }
@@ -206,34 +229,46 @@ quern_status checkpoint_store_write(checkpoint_store *store, const checkpoint_co
     return status;
 }
 
-/* Renamed and synced first: a power cut while the files go must not leave a damaged step-<n>. */
-static void retire_step(checkpoint_store *store, int64_t step) {
-    set_path(store, store->path, step, GENERATION_WHOLE);
+/* Renamed and synced first: a power cut while the files go must not leave a damaged step-<n>.
+ * false: it has its name still. */
+static bool retire(checkpoint_store *store, int64_t step, generation_kind kind) {
+    set_path(store, store->path, step, kind);
     set_path(store, store->other, step, GENERATION_RETIRED);
     quern_status status = generation_remove(store->host, store->other, store->path_bytes);
     if (status == QUERN_OK) status = file_rename(store->host, store->path, store->other);
     if (status == QUERN_OK) status = file_sync_directory(store->host, store->directory);
     if (status != QUERN_OK) {
         log_write(store->host, QUERN_LOG_WARNING, "an old checkpoint stays: %s", quern_error());
-        return;
+        return false;
     }
     remove_or_warn(store, store->other);
+    return true;
+}
+
+/* false: a reader may take it still. */
+static bool retire_if_there(checkpoint_store *store, int64_t step, generation_kind kind) {
+    bool exists = true;
+    set_path(store, store->path, step, kind);
+    if (path_exists(store->host, store->path, &exists) == QUERN_OK && !exists) return true;
+    return retire(store, step, kind);
 }
 
 /* Those of later steps are of a past that was given up: the run began anew, or went back. A resume
  * would take one of them, so that not even the best stay, nor those for ever, which may have no
- * row. The earliest first: who is killed between two of them leaves the newest of that past. */
+ * row. The earliest first: who is killed between two of them leaves the newest of that past. What
+ * could not go is tried again behind the next write; what create found damaged stays. */
 static quern_status retire_given_up(checkpoint_store *store) {
-    int64_t step = store->last_step;
+    int64_t step = store->last_step, left = store->last_step;
     while (store->highest_step > store->last_step && !is_given_up(store)) {
         QUERN_TRY(generation_next(store->host, store->directory, step, &step));
         if (step < 0) {
-            store->highest_step = store->last_step;
+            store->highest_step = left;
             return QUERN_OK;
         }
         retention_forget(&store->retention, step);
-        remove_or_warn(store, set_path(store, store->other, step, GENERATION_REPLACED));
-        retire_step(store, step);
+        if (!retire_if_there(store, step, GENERATION_REPLACED)) left = step;
+        if (is_damaged(store, step)) continue;
+        if (!retire_if_there(store, step, GENERATION_WHOLE)) left = step;
     }
     return QUERN_OK;
 }
@@ -246,7 +281,7 @@ void checkpoint_store_retire(checkpoint_store *store) {
         log_write(store->host, QUERN_LOG_WARNING, "old checkpoints stay: %s", quern_error());
     for (int64_t step;
          !is_given_up(store) && retention_take(&store->retention, store->last_step, &step);)
-        retire_step(store, step);
+        (void)retire(store, step, GENERATION_WHOLE);
 }
 
 const char *checkpoint_store_path(const checkpoint_store *store) { return store->written; }
@@ -255,9 +290,11 @@ const char *checkpoint_store_path(const checkpoint_store *store) { return store-
 static quern_status adopt_one(checkpoint_store *store, int64_t step,
                               const checkpoint_store_desc *desc) {
     manifest m;
+    checkpoint_verdict verdict;
     set_path(store, store->path, step, GENERATION_WHOLE);
-    const quern_status status = checkpoint_read_manifest(&m, store->host, store->path);
+    const quern_status status = checkpoint_read_manifest(&m, store->host, store->path, &verdict);
     if (status == QUERN_HOST_MEMORY) return status;
+    damaged_note(store, step, verdict);
     if (status != QUERN_OK) return QUERN_OK;
     const double metric = metric_of(&m.content, desc->largest->metric);
     const bool whole = desc->whole != NULL && strcmp(desc->whole->path, store->path) == 0;
@@ -269,16 +306,30 @@ static quern_status adopt_one(checkpoint_store *store, int64_t step,
 static quern_status verify_adopted(checkpoint_store *store) {
     for (int64_t step; retention_doubtful(&store->retention, &step);) {
         set_path(store, store->path, step, GENERATION_WHOLE);
-        const quern_status status = checkpoint_verify(store->host, store->path);
+        checkpoint_verdict verdict;
+        const quern_status status = checkpoint_verify(store->host, store->path, &verdict);
         if (status == QUERN_HOST_MEMORY) return status;
         if (status == QUERN_OK) {
             retention_believe(&store->retention, step);
             continue;
         }
         log_write(store->host, QUERN_LOG_WARNING, "checkpoint not usable: %s", quern_error());
+        damaged_note(store, step, verdict);
         retention_forget(&store->retention, step);
     }
     return QUERN_OK;
+}
+
+/* Those that cannot be read among them: they may be whole. */
+static int64_t highest_of(const checkpoint_store *store, const generation_list *list) {
+    int64_t highest = -1;
+    for (int64_t i = 0; i < list->count; i++) {
+        const generation g = list->items[i];
+        const bool taken = g.kind == GENERATION_REPLACED ||
+                           (g.kind == GENERATION_WHOLE && !is_damaged(store, g.step));
+        if (taken && g.step > highest) highest = g.step;
+    }
+    return highest;
 }
 
 static quern_status adopt(checkpoint_store *store, const checkpoint_store_desc *desc) {
@@ -286,12 +337,16 @@ static quern_status adopt(checkpoint_store *store, const checkpoint_store_desc *
     QUERN_TRY(generation_list_read(&list, store->host, store->directory));
     quern_status status =
         retention_create(&store->retention, store->host, &desc->retention, list.count);
+    if (status == QUERN_OK)
+        status = memory_allocate(store->host, &store->damaged, list.count, sizeof *store->damaged,
+                                 "the damaged checkpoints");
+    if (status == QUERN_OK) store->damaged_capacity = list.count;
     for (int64_t i = 0; i < list.count && status == QUERN_OK; i++)
         if (list.items[i].kind == GENERATION_WHOLE)
             status = adopt_one(store, list.items[i].step, desc);
-    generation_list_release(&list, store->host);
     if (status == QUERN_OK) status = verify_adopted(store);
-    store->highest_step = retention_newest(&store->retention);
+    store->highest_step = highest_of(store, &list);
+    generation_list_release(&list, store->host);
     return status;
 }
 
@@ -375,6 +430,7 @@ void checkpoint_store_destroy(checkpoint_store *store) {
     memory_release(host, store->path, 3, store->path_bytes);
     memory_release(host, store->header, (int64_t)store->header_bytes, 1);
     memory_release(host, store->manifest, (int64_t)store->manifest_bytes, 1);
+    memory_release(host, store->damaged, store->damaged_capacity, sizeof *store->damaged);
     retention_release(&store->retention, host);
     memory_release(host, store, 1, sizeof *store);
 }

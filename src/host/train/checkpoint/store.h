@@ -48,9 +48,10 @@ QUERN_MUST_CHECK quern_status checkpoint_store_write(checkpoint_store *store,
 QUERN_MUST_CHECK quern_status checkpoint_store_admit(checkpoint_store *store,
                                                      const checkpoint_content *content);
 
-/* Removes what the policy does not keep, after a write that succeeded. What cannot be removed is
- * logged, stays, and is not tried again before the next create; what a store that gives up leaves
- * is removed behind the next write. */
+/* Removes what the policy does not keep, after a write that succeeded, and all of later steps but
+ * what create found damaged. What cannot be removed is logged and stays; it is not tried again
+ * before the next create, except one of a later step, behind the next write as is what a store that
+ * gives up leaves. */
 void checkpoint_store_retire(checkpoint_store *store);
 
 /* Where the last write put it, or would have; "" before the first. Valid until the next. */
