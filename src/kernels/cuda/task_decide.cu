@@ -10,7 +10,7 @@ struct decide : task_decide {
     const cuda_fault *fault;
 
     __device__ void run() const {
-        if (fault->code != 0) state->frozen = 1;
+        if (*(const volatile int32_t *)&fault->code != 0) state->frozen = 1;
         decide_run(this);
     }
 };

@@ -14,6 +14,8 @@ static size_t device_bytes;
 static int64_t (*clock_ns)(void);
 static bool refuses;
 static int driver_version;
+static int64_t record_fails_at, early;
+static bool under_way;      /* events were recorded since the host last waited */
 static int64_t replayed_ns; /* by launches of captures, whose work has run when it was captured */
 
 static int64_t now(void) { return replayed_ns + (clock_ns != NULL ? clock_ns() : 0); }
@@ -51,9 +53,15 @@ void library_device_begin(const library_device_desc *desc) {
     live = 0;
     refuses = false;
     driver_version = 13000;
+    record_fails_at = early = 0;
+    under_way = false;
 }
 
 void library_device_lose(void) { refuses = true; }
+
+void library_device_fail_record(int64_t n) { record_fails_at = n; }
+
+int64_t library_device_taken_early(void) { return early; }
 
 void library_device_driver(int version) { driver_version = version; }
 
@@ -143,6 +151,7 @@ static cudaError_t fake_memset(void *to, int value, size_t bytes, cudaStream_t s
 
 static cudaError_t fake_synchronize(cudaStream_t stream) {
     (void)stream;
+    under_way = false;
     return cudaSuccess;
 }
 
@@ -171,11 +180,14 @@ static cudaError_t fake_event_destroy(cudaEvent_t event) {
 
 static cudaError_t fake_event_record(cudaEvent_t event, cudaStream_t stream) {
     (void)stream;
+    if (record_fails_at > 0 && --record_fails_at == 0) return cudaErrorInvalidValue;
+    under_way = true;
     *(int64_t *)(void *)event = now();
     return cudaSuccess;
 }
 
 static cudaError_t fake_event_synchronize(cudaEvent_t event) {
+    under_way = false;
     return event != NULL ? cudaSuccess : cudaErrorInvalidResourceHandle;
 }
 
@@ -192,6 +204,7 @@ quern_status cuda_stream_status(quern_stream *stream) {
 }
 quern_status cuda_stream_take_failure(quern_stream *stream) {
     (void)stream;
+    early += under_way;
     return QUERN_OK;
 }
 

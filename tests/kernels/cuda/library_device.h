@@ -26,6 +26,11 @@ void library_device_driver(int version);
 /* CUDA refuses all from now on, as behind an illegal address. */
 void library_device_lose(void);
 
+/* The n-th cudaEventRecord from now on is refused, from 1. How often the stream's failure has been
+ * taken, since the beginning, while events that were recorded had not been waited for. */
+void library_device_fail_record(int64_t n);
+int64_t library_device_taken_early(void);
+
 /* cudaMalloc that have not been freed. */
 int64_t library_device_live(void);
 

@@ -377,6 +377,22 @@ TEST_CASE(CudaBackend, what_a_kernel_finds_in_its_data_is_said_by_the_next_wait)
     }
 }
 
+/* As a kernel leaves it whose claim came between a look at the code and the clearing. */
+TEST_CASE(CudaBackend, a_record_that_was_claimed_and_never_filled_is_free_after_a_wait) {
+    fixture f;
+    REQUIRE(fixture_begin(&f, FAKE_AT_ONCE));
+    cuda_fault *found = cuda_stream_fault(f.a);
+    found->claimed = 1;
+    CHECK_OK(f.cuda->stream_wait(f.a));
+    CHECK(found->claimed == 0);
+    const quern_kernel_args args = {.stream = f.a};
+    CHECK_OK(f.cuda->call(f.a, find_fault, &args));
+    found->claimed = 1;
+    CHECK_STATUS(f.cuda->stream_wait(f.a), QUERN_INPUT);
+    CHECK(found->claimed == 0 && found->code == 0);
+    fixture_end(&f);
+}
+
 TEST_CASE(CudaBackend, a_missing_task_is_unsupported_and_not_a_crash) {
     fixture f;
     REQUIRE(fixture_begin(&f, FAKE_AT_ONCE));

@@ -78,6 +78,18 @@ TEST_CASE(CudaMeasure, takes_the_fastest_engine_that_works) {
     library_end();
 }
 
+/* What is still under way behind a failure is waited for before the stream is well again. */
+TEST_CASE(CudaMeasure, a_failure_is_taken_behind_what_is_under_way) {
+    for (int64_t n = 1; n < 5; n++) {
+        library_begin(&(library_device_desc){.tune = true});
+        library_device_fail_record(n);
+        run_matmul();
+        CHECK(fake_cublaslt.last_index == 1);
+        CHECK_SAY(library_device_taken_early() == 0, "event %d", (int)n);
+        library_end();
+    }
+}
+
 TEST_CASE(CudaMeasure, without_memory_takes_the_first_and_says_so) {
     words said = {0};
     quern_host host = quern_host_default();

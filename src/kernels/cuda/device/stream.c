@@ -137,7 +137,9 @@ quern_status cuda_stream_take_failure(quern_stream *s) {
 quern_status cuda_stream_wait(quern_stream *s) {
     QUERN_TRY(cuda_stream_refuse_recording(s, "waiting"));
     QUERN_TRY(wait_for_device(s));
-    return cuda_stream_take_failure(s);
+    const quern_status status = cuda_stream_take_failure(s);
+    s->fault->claimed = 0; /* no kernel is left that could fill it: the next one may */
+    return status;
 }
 
 /* Whether work may be issued: a failed stream drops it, a lost device refuses it. */

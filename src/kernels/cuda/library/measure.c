@@ -142,7 +142,11 @@ quern_status measure_time(measure *m, measure_run run, void *self, double *milli
     const quern_status status = time_rows(m, run, self, milliseconds);
     if (status == QUERN_OK || status == QUERN_DEVICE_LOST) return status;
     *milliseconds = (double)INFINITY;
-    const quern_status kept = cuda_stream_take_failure(m->stream); /* or nothing more would run */
-    if (kept == QUERN_DEVICE_LOST) return kept;
-    return CUDA_CALL(m->stream, cudaStreamSynchronize, (cuda_stream_handle(m->stream)));
+    const quern_status waited =
+        CUDA_CALL(m->stream, cudaStreamSynchronize, (cuda_stream_handle(m->stream)));
+    if (waited == QUERN_DEVICE_LOST) return waited;
+    /* Or nothing more would run; behind the wait, because what was under way may fail too. */
+    const quern_status kept = cuda_stream_take_failure(m->stream);
+    if (waited == QUERN_OK && kept != QUERN_DEVICE_LOST) return QUERN_OK;
+    return kept != QUERN_OK ? kept : waited; /* the one that was said last */
 }
