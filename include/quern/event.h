@@ -142,9 +142,10 @@ typedef struct quern_callback {
     /* Asked once, after init; NULL: nothing to be kept. */
     quern_callback_state (*state)(void *self);
     /* One JSON object of what it decides by; read while the trainer is created. It stands in the
-     * run's configuration under callbacks.<name>, so that a resume tells what has changed. One that
-     * lets what evaluations measure change the training gives its settings: changed evaluations are
-     * then said to be no longer bit-identical. NULL: nothing. */
+     * run's configuration under callbacks.<name> (of quern_early_stop under early_stops.<name>), so
+     * that a resume tells what has changed. One that lets what evaluations measure change the
+     * training gives its settings: changed evaluations are then said to be no longer bit-identical.
+     * NULL: nothing. */
     const char *settings;
     QUERN_EVENT_LIST(X)
 } quern_callback;

@@ -99,18 +99,19 @@ TEST_CASE(CheckpointConfiguration, changed_evaluations_are_harmless_where_nothin
     static const struct {
         const char *callbacks, *words;
     } cases[] = {
-        {"{}", ": the run stays bit-identical"},
-        {"{\"early_stop\": {}}", ": its steps stay bit-identical, its end may be another one"},
-        {"{\"plateau\": {}}", ": the run is no longer bit-identical"},
-        {"{\"early_stop\": {}, \"my own\": {}}", ": the run is no longer bit-identical"},
+        {"\"callbacks\": {}", ": the run stays bit-identical"},
+        {"\"early_stops\": {\"a\": {}}",
+         ": its steps stay bit-identical, its end may be another one"},
+        {"\"callbacks\": {\"early_stop\": {}}", ": the run is no longer bit-identical"},
+        {"\"callbacks\": {\"plateau\": {}}", ": the run is no longer bit-identical"},
+        {"\"early_stops\": {\"a\": {}}, \"callbacks\": {\"my own\": {}}",
+         ": the run is no longer bit-identical"},
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
             char before[128], now[128], says[128];
-            snprintf(before, sizeof before, "{\"%s\": 2, \"callbacks\": %s}", keys[i],
-                     cases[k].callbacks);
-            snprintf(now, sizeof now, "{\"%s\": 3, \"callbacks\": %s}", keys[i],
-                     cases[k].callbacks);
+            snprintf(before, sizeof before, "{\"%s\": 2, %s}", keys[i], cases[k].callbacks);
+            snprintf(now, sizeof now, "{\"%s\": 3, %s}", keys[i], cases[k].callbacks);
             snprintf(says, sizeof says, "%s was 2, is 3%s", keys[i], cases[k].words);
             expect_sentence(before, now, says);
         }
@@ -147,20 +148,36 @@ TEST_CASE(CheckpointConfiguration, limits_are_harmless_where_neither_side_has_an
 
 TEST_CASE(CheckpointConfiguration, what_callbacks_decide_by_is_compared) {
     expect("{}", "{\"callbacks\": {\"plateau\": {}}}", "", true); /* from before there was any */
-    expect("{\"callbacks\": {\"early_stop\": {\"patience\": 1, \"min_delta\": 0}}}",
-           "{\"callbacks\": {\"early_stop\": {\"patience\": 2, \"min_delta\": 0.5}}}",
-           "[callbacks.early_stop.patience|1|2|exact][callbacks.early_stop.min_delta|0|0.5|exact]",
-           true);
-    expect("{\"callbacks\": {\"early_stop\": {\"metric\": \"a\", \"maximize\": true}}}",
-           "{\"callbacks\": {\"early_stop\": {\"metric\": \"b\", \"maximize\": false}}}",
-           "[callbacks.early_stop.metric|\"a\"|\"b\"|broken]"
-           "[callbacks.early_stop.maximize|true|false|broken]",
-           false);
-    expect("{\"callbacks\": {\"early_stop\": {}}}", "{\"callbacks\": {}}",
-           "[callbacks.early_stop|{}||exact]", true);
     expect("{\"callbacks\": {\"plateau\": {\"patience\": 1}, \"own\": {\"every\": 1}}}",
            "{\"callbacks\": {\"plateau\": {\"patience\": 2}, \"own\": {\"every\": 2}}}",
            "[callbacks.plateau.patience|1|2|broken][callbacks.own.every|1|2|broken]", false);
+}
+
+/* It changes no step before its end; best weights that are put back are trained on. */
+TEST_CASE(CheckpointConfiguration, early_stop_changes_the_end_or_what_it_puts_back) {
+    static const char end[] = ": its steps stay bit-identical, its end may be another one",
+                      bits[] = ": the run is no longer bit-identical";
+    static const struct {
+        const char *before, *now, *words;
+    } cases[] = {
+        {"\"a\": {\"patience\": 1}", "\"a\": {\"patience\": 2}", end},
+        {"\"a\": {\"min_delta\": 0}", "\"a\": {\"min_delta\": 0.5}", end},
+        {"\"a\": {\"metric\": \"a\"}", "\"a\": {\"metric\": \"b\"}", end},
+        {"\"a\": {\"maximize\": true}", "\"a\": {\"maximize\": false}", end},
+        {"\"a\": {\"restore_best\": true}", "\"a\": {\"restore_best\": false}", bits},
+        {"\"a\": {\"restore_best\": false}", "", end},
+        {"", "\"a\": {\"restore_best\": true}", bits},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char before[128], now[128];
+        snprintf(before, sizeof before, "{\"early_stops\": {%s}}", cases[i].before);
+        snprintf(now, sizeof now, "{\"early_stops\": {%s}}", cases[i].now);
+        expect_sentence(before, now, cases[i].words);
+    }
+    expect("{}", "{\"early_stops\": {\"a\": {}}}", "", true); /* from before there was any */
+    expect("{\"callbacks\": {\"early_stop\": {\"patience\": 1}}}",
+           "{\"callbacks\": {\"early_stop\": {\"patience\": 2}}}",
+           "[callbacks.early_stop.patience|1|2|broken]", false); /* an application's */
 }
 
 /* A node may be called as it likes. */

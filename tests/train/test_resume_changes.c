@@ -240,8 +240,9 @@ TEST_CASE(ResumeChanges, a_node_with_more_inputs_than_fit_a_line_is_not_overlook
 
 /* What judges a run by its evaluations, or an application's callback that says that it does. */
 typedef struct judged {
-    quern_early_stop_desc stop; /* patience 0: none */
-    quern_plateau_desc plateau; /* patience 0: none */
+    quern_early_stop_desc stop;                                     /* patience 0: none */
+    quern_plateau_desc plateau;                                     /* patience 0: none */
+    quern_action (*eval_end)(void *self, const quern_event *event); /* in place of the stop's */
     const char *settings, *name;
     int64_t eval_batch_limit, epoch_count;
     bool no_valid;
@@ -266,6 +267,7 @@ static quern_status judged_fit(const char *directory, const judged *j, char log[
     if (j->plateau.patience) CHECK_OK(quern_plateau_create(&plateau, w.device, &j->plateau));
     quern_trainer_desc d = world_with(&w, callbacks, 0);
     if (stop) callbacks[d.callback_count++] = quern_early_stop_callback(stop);
+    if (j->eval_end) callbacks[0].eval_end = j->eval_end;
     if (plateau) callbacks[d.callback_count++] = quern_plateau_callback(plateau);
     if (j->settings)
         callbacks[d.callback_count++] = (quern_callback){.name = j->name, .settings = j->settings};
@@ -302,13 +304,13 @@ static void check_told(const judged *before, const judged *now, const char *told
 TEST_CASE(ResumeChanges, an_early_stop_that_decides_otherwise_is_told_key_by_key) {
     const judged first = {.stop = {.patience = 3}};
     check_told(&first, &(judged){.stop = {.patience = 4, .min_delta = 0.25}},
-               "resume: callbacks.early_stop.min_delta was 0, is 0.25" END_TOLD
-               "resume: callbacks.early_stop.patience was 3, is 4" END_TOLD);
+               "resume: early_stops.early_stop.min_delta was 0, is 0.25" END_TOLD
+               "resume: early_stops.early_stop.patience was 3, is 4" END_TOLD);
     check_told(&first,
                &(judged){.stop = {.patience = 3, .metric = "val/accuracy", .maximize = true}},
-               "warning: resume: callbacks.early_stop.metric was \"val/loss\", is "
-               "\"val/accuracy\"" BITS_TOLD
-               "warning: resume: callbacks.early_stop.maximize was false, is true" BITS_TOLD);
+               "resume: early_stops.early_stop.metric was \"val/loss\", is "
+               "\"val/accuracy\"" END_TOLD
+               "resume: early_stops.early_stop.maximize was false, is true" END_TOLD);
 }
 
 /* Best weights that were not kept cannot be put back; what is kept need not be. */
@@ -321,10 +323,10 @@ TEST_CASE(ResumeChanges, an_early_stop_cannot_begin_to_restore_in_the_middle) {
     CHECK_OK(judged_fit(t.path, &without, log));
     CHECK_STATUS(judged_fit(t.path, &with, log), QUERN_INPUT);
     CHECK_ERROR_HAS("there is no tensor callback.early_stop U8 (");
-    CHECK_HAS(log, "callbacks.early_stop.restore_best was false, is true" BITS_TOLD);
+    CHECK_HAS(log, "early_stops.early_stop.restore_best was false, is true" BITS_TOLD);
     temporary_end(&t);
     check_told(&with, &without,
-               "warning: resume: callbacks.early_stop.restore_best was true, is false" BITS_TOLD);
+               "warning: resume: early_stops.early_stop.restore_best was true, is false" BITS_TOLD);
 }
 
 TEST_CASE(ResumeChanges, a_plateau_that_decides_otherwise_is_told_key_by_key) {
@@ -379,6 +381,23 @@ TEST_CASE(ResumeChanges, settings_that_cannot_stand_in_a_configuration_are_refus
         CHECK_STATUS(judged_fit(NULL, &j, log), QUERN_INVALID);
         CHECK_ERROR_HAS(cases[i].says);
     }
+}
+
+static quern_action of_the_application(void *self, const quern_event *event) {
+    (void)self;
+    (void)event;
+    return QUERN_CONTINUE;
+}
+
+/* Whatever it is called. */
+TEST_CASE(ResumeChanges, only_the_librarys_early_stop_is_known_to_change_no_step) {
+    judged before = {.name = "early_stop", .settings = "{\"patience\": 3}"}, now = before;
+    now.eval_batch_limit = 1;
+    check_told(&before, &now, "warning: resume: eval_batch_limit was 0, is 1" BITS_TOLD);
+    before = (judged){.stop = {.patience = 3}, .eval_end = of_the_application};
+    now = before;
+    now.eval_batch_limit = 1;
+    check_told(&before, &now, "warning: resume: eval_batch_limit was 0, is 1" BITS_TOLD);
 }
 
 static void one_more_set(void *self, quern_trainer_desc *desc) {

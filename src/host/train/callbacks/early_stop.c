@@ -4,6 +4,7 @@
  * The snapshot is one block of host memory of parameters and buffers in the graph's order, then,
  * with a moving average, of the average in the same order; made at init. Taking it waits for the
  * device, as the evaluation before it has done. */
+#include "early_stop.h"
 #include "../../base/size.h"
 #include "watch.h"
 #include <quern/train.h>
@@ -180,6 +181,14 @@ quern_callback quern_early_stop_callback(quern_early_stop *early_stop) {
                             .eval_end = look,
                             .epoch_end = look,
                             .fit_end = on_fit_end};
+}
+
+bool is_early_stop(const quern_callback *callback) {
+    if (callback->state != state_of) return false;
+    const quern_callback own = quern_early_stop_callback(callback->self);
+#define X(name, actions, text) &&own.name == callback->name
+    return own.settings == callback->settings QUERN_EVENT_LIST(X);
+#undef X
 }
 
 quern_early_stop_state quern_early_stop_state_get(const quern_early_stop *early_stop) {

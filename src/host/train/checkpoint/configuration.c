@@ -68,9 +68,13 @@ static bool is_of_data(const char *key) {
 /* Of a checkpoint from before there was one, or of a set that has none: nothing can be said. */
 static bool is_unknown(const char *key, const json_t *before, const json_t *now) {
     if (before != NULL && now != NULL) return false;
-    static const char *const keys[] = {
-        EVALUATION_DATA_KEY, TRAINING_DIGESTS_KEY, EVALUATION_DIGESTS_KEY,
-        CALLBACKS_KEY,       MODEL_DIGEST_KEY,     (MODEL_KEY "." OTHER_NODES_STRUCTURE_KEY)};
+    static const char *const keys[] = {EVALUATION_DATA_KEY,
+                                       TRAINING_DIGESTS_KEY,
+                                       EVALUATION_DIGESTS_KEY,
+                                       CALLBACKS_KEY,
+                                       EARLY_STOPS_KEY,
+                                       MODEL_DIGEST_KEY,
+                                       (MODEL_KEY "." OTHER_NODES_STRUCTURE_KEY)};
     for (size_t i = 0; i < COUNT(keys); i++)
         if (strcmp(key, keys[i]) == 0) return true;
     const char *dot = strrchr(key, '.');
@@ -98,22 +102,11 @@ static bool is_of_bits(const char *key) {
            strstr(key, "schedule") != NULL;
 }
 
-/* Early stop, which changes no step: that there is one, and how long it waits. */
-static bool is_of_the_end(const char *key) {
-    static const char *const keys[] = {CALLBACKS_KEY ".early_stop",
-                                       CALLBACKS_KEY ".early_stop.patience",
-                                       CALLBACKS_KEY ".early_stop.min_delta"};
-    for (size_t i = 0; i < COUNT(keys); i++)
-        if (strcmp(key, keys[i]) == 0) return true;
-    return false;
-}
-
 /* What the callbacks of a run make of its evaluations. */
 static effect effect_of_callbacks(const json_t *configuration) {
-    const json_t *callbacks = json_object_get(configuration, CALLBACKS_KEY);
-    const size_t stops = json_object_get(callbacks, "early_stop") != NULL;
-    if (json_object_size(callbacks) > stops) return OTHER_BITS;
-    return stops > 0 ? ANOTHER_END : NOTHING;
+    if (json_object_size(json_object_get(configuration, CALLBACKS_KEY)) > 0) return OTHER_BITS;
+    const json_t *stops = json_object_get(configuration, EARLY_STOPS_KEY);
+    return json_object_size(stops) > 0 ? ANOTHER_END : NOTHING;
 }
 
 static effect larger(effect a, effect b) { return a > b ? a : b; }
@@ -189,11 +182,20 @@ static bool is_another_run(const comparison *c, const json_t *before, const json
     return is_of_data(c->key);
 }
 
+/* Early stop changes no step, but by the best weights that it may put back. */
+static effect effect_of_early_stop(const comparison *c, const json_t *before, const json_t *now) {
+    const char *last = strrchr(c->key, '.') + 1;
+    const bool restores = json_is_true(json_object_get(before, RESTORE_KEY)) ||
+                          json_is_true(json_object_get(now, RESTORE_KEY));
+    return restores || strcmp(last, RESTORE_KEY) == 0 ? OTHER_BITS : ANOTHER_END;
+}
+
 static effect effect_of(const comparison *c, const json_t *before, const json_t *now) {
     const char *dot = strrchr(c->key, '.');
     const char *last = dot != NULL ? dot + 1 : c->key;
     if (is_another_run(c, before, now)) return ANOTHER_RUN;
-    if (is_of_the_end(c->key)) return ANOTHER_END;
+    if (configuration_is_below(c->key, EARLY_STOPS_KEY))
+        return effect_of_early_stop(c, before, now);
     if (is_of_bits(c->key)) return OTHER_BITS;
     if (is_one_of(last, harmless, COUNT(harmless))) return NOTHING;
     if (is_one_of(last, evaluating, COUNT(evaluating))) return c->of_evaluations;

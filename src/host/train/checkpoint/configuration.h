@@ -19,8 +19,11 @@
 /* Of what the run is computed by, without the names of nodes: where it is the same, these say
  * nothing of which model it is. */
 #define MODEL_DIGEST_KEY "model_digest"
-/* Of what callbacks decide by, by their names. */
+/* Of what callbacks decide by, by their names; and of the library's own early stops, of which it is
+ * known what they can change. */
 #define CALLBACKS_KEY "callbacks"
+#define EARLY_STOPS_KEY "early_stops"
+#define RESTORE_KEY "restore_best"
 
 /* Whether it is below that one: "data.samples" of "data". */
 bool configuration_is_below(const char *key, const char *above);

@@ -1,6 +1,7 @@
 /* configuration_text.c - the resolved desc as one JSON object, for manifests and for the comparison
  * on resume. Everything that decides a bit of the run is in it; "data" and "optimizer.rule" say
  * which run it is at all. */
+#include "../callbacks/early_stop.h"
 #include "../checkpoint/configuration.h"
 #include "../precision.h"
 #include "state.h"
@@ -362,12 +363,12 @@ static void add_save(text *t, const quern_save_desc *d) {
     text_add(t, "}");
 }
 
-static void add_callbacks(text *t, const quern_trainer *trainer) {
+static void add_callbacks(text *t, const quern_trainer *trainer, const char *key, bool stops) {
     const char *between = "";
-    text_add(t, ", \"" CALLBACKS_KEY "\": {");
+    text_add(t, ", \"%s\": {", key);
     for (int32_t i = 0; i < trainer->desc.callback_count; i++) {
         const quern_callback *callback = trainer->callbacks[i];
-        if (!callback->settings) continue;
+        if (!callback->settings || is_early_stop(callback) != stops) continue;
         text_add(t, "%s", between);
         text_add_json_string(t, callback->name);
         text_add(t, ": %s", callback->settings);
@@ -403,7 +404,8 @@ static void add_all(text *t, const quern_trainer *trainer, const found *f) {
     add_string(t, MODEL_DIGEST_KEY, f->model);
     add_optimizer(t, &d->optimizer, trainer->graph);
     add_save(t, &d->save);
-    add_callbacks(t, trainer);
+    add_callbacks(t, trainer, CALLBACKS_KEY, false);
+    add_callbacks(t, trainer, EARLY_STOPS_KEY, true);
     text_add(t, "}");
 }
 
