@@ -3,6 +3,9 @@
 #include "quern_test.h"
 #include "world.h"
 
+#include <stdio.h>
+#include <string.h>
+
 static quern_status step_of(world *w, int64_t sample) {
     const quern_batch batch = {.sample_count = 4,
                                .field_count = 2,
@@ -94,4 +97,39 @@ TEST_CASE(LostAttempts, an_own_loop_goes_on_behind_a_callback_that_failed_inside
     CHECK_OK(quern_trainer_wait(w.trainer, &r));
     CHECK_SAY(r.step == 5 && r.attempts == 6, "%d steps of %d", (int)r.step, (int)r.attempts);
     world_close(&w);
+}
+
+typedef struct warnings {
+    int count;
+    char last[512];
+} warnings;
+
+static void note_warning(void *self, quern_log_level level, const char *sentence) {
+    warnings *w = self;
+    if (level != QUERN_LOG_WARNING) return;
+    w->count++;
+    snprintf(w->last, sizeof w->last, "%s", sentence);
+}
+
+/* Once where no call has returned the failure, not at all where one has. */
+TEST_CASE(LostAttempts, a_destroy_tells_the_log_what_no_call_has_returned) {
+    for (int told = 0; told < 2; told++) {
+        world w;
+        quern_result r;
+        warnings logged = {0};
+        REQUIRE_OK(world_open(&w, &(world_desc){.host.log = {note_warning, &logged}}));
+        w.desc.train = w.desc.valid = NULL;
+        w.train_label[4] = WORLD_CLASSES;
+        REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+        REQUIRE_OK(step_of(&w, 0));
+        REQUIRE_OK(step_of(&w, 4));
+        if (told) CHECK_STATUS(quern_trainer_wait(w.trainer, &r), QUERN_INPUT);
+        if (!told) CHECK_STATUS(quern_trainer_step(w.trainer, NULL), QUERN_INVALID);
+        quern_trainer_destroy(w.trainer);
+        w.trainer = NULL;
+        CHECK_SAY(logged.count == 1 - told, "%d warnings: %s", logged.count, logged.last);
+        CHECK(told || strstr(logged.last, "target 3") != NULL);
+        CHECK_ERROR_HAS(told ? "target 3" : "batch is NULL"); /* the thread's sentence stays */
+        world_close(&w);
+    }
 }

@@ -245,10 +245,15 @@ static void take_all(quern_trainer *t) {
     }
 }
 
+/* The newest is waited for first: what comes of that wait is not the records' to keep. */
 void records_drain_last(quern_trainer *t) {
+    last_waits w;
+    last_waits_begin(&w, t->device, t->stream);
+    if (t->in_flight_count > 0) last_waits_tell(&w, flight_reach(t, t->attempts_issued - 1));
     take_all(t);
-    device_wait_last(t->device, t->stream);
+    last_waits_tell(&w, device_wait_stream(t->device, t->stream));
     upload_settle(t);
+    last_waits_end(&w);
 }
 
 void records_drain_silently(quern_trainer *t) {
