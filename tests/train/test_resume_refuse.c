@@ -220,47 +220,6 @@ TEST_CASE(Refuse, a_changed_configuration_is_diagnosed_key_by_key) {
     temporary_end(&t);
 }
 
-/* One weight, with a learning rate of its own. */
-static quern_status weight_run(const char *directory, float rate, saved_run *note) {
-    world w;
-    const quern_host host = {.log = {note_sentence, note}};
-    quern_status s = world_open(&w, &(world_desc){.valid_length = -1, .host = host});
-    if (s != QUERN_OK) return s;
-    quern_graph *g = NULL;
-    CHECK_OK(quern_graph_create(&g, w.device, NULL));
-    quern_tensor *x = quern_input(
-        g, &(quern_input_desc){.name = "x", .rank = 2, .dim = {QUERN_B, WORLD_FEATURES}});
-    const quern_parameter_desc weight = {.name = "w",
-                                         .rank = 2,
-                                         .dim = {WORLD_CLASSES, WORLD_FEATURES},
-                                         .learning_rate_scale = rate};
-    quern_tensor *z = quern_linear(g, x, quern_parameter(g, &weight), NULL);
-    const quern_trainer_desc d = {
-        .graph = g,
-        .loss = quern_softmax_cross_entropy(g, z, quern_labels(g, "label"), NULL),
-        .train = w.train,
-        .batch_size = 4,
-        .save = {.directory = directory, .resume = true}};
-    s = quern_trainer_create(&w.trainer, &d);
-    if (s == QUERN_OK) s = quern_trainer_fit(w.trainer, NULL);
-    quern_trainer_destroy(w.trainer);
-    w.trainer = NULL;
-    quern_graph_destroy(g);
-    world_close(&w);
-    return s;
-}
-
-TEST_CASE(Refuse, a_parameters_changed_learning_rate_is_diagnosed) {
-    temporary t = {{0}, {0}};
-    REQUIRE(temporary_begin(&t));
-    CHECK_OK(weight_run(t.path, 0.5F, &run));
-    memset(again.log, 0, sizeof again.log);
-    CHECK_OK(weight_run(t.path, 0.25F, &again));
-    CHECK_HAS(again.log, "optimizer.groups.w.learning_rate_scale was 0.5, is 0.25: the run is no "
-                         "longer bit-identical");
-    temporary_end(&t);
-}
-
 typedef enum activation_kind { RELU, TANH } activation_kind;
 typedef enum unread_nodes { NONE, BEHIND_LOSS, BEFORE_LOSS, THOUSAND_BEFORE } unread_nodes;
 
@@ -276,6 +235,7 @@ typedef struct array_run {
     bool other_valid;     /* one of its values is another */
     activation_kind activation;
     unread_nodes more;
+    int32_t best;   /* of so many logits one has to be right; 0: no such metric */
     int64_t epochs; /* default 1 */
     char *digest;   /* of the state at the end; NULL: not wanted */
 } array_run;
@@ -307,13 +267,19 @@ static quern_status array_fit(const array_run *a, saved_run *note) {
     quern_tensor *z = quern_dense(g, h, &(quern_dense_desc){.units = WORLD_CLASSES, .name = "fc2"});
     const int more = a->more == THOUSAND_BEFORE ? 1001 : 1;
     for (int i = 0; a->more >= BEFORE_LOSS && i < more; i++) add_softmax(g, z);
-    quern_tensor *loss = quern_softmax_cross_entropy(g, z, quern_labels(g, "label"), NULL);
+    quern_tensor *label = quern_labels(g, "label");
+    quern_tensor *loss = quern_softmax_cross_entropy(g, z, label, NULL);
+    quern_metric metric = {.name = NULL};
+    if (a->best) metric = quern_metric_top_k(g, z, label, a->best);
+    metric.name = "best";
     if (a->more == BEHIND_LOSS) add_softmax(g, z);
     const quern_trainer_desc d = {.graph = g,
                                   .loss = loss,
                                   .train = w.train,
                                   .valid = w.valid,
                                   .batch_size = 4,
+                                  .metrics = &metric,
+                                  .metric_count = a->best > 0,
                                   .epoch_count = a->epochs,
                                   .save = {.directory = a->directory, .resume = true}};
     s = quern_trainer_create(&w.trainer, &d);
@@ -411,6 +377,19 @@ TEST_CASE(Refuse, not_a_model_with_nodes_more_before_the_loss_whose_bits_stay) {
         temporary_end(&other);
         temporary_end(&t);
     }
+}
+
+/* What it has summed up is nothing to another one. */
+TEST_CASE(Refuse, a_metric_that_is_another_one_under_the_same_name) {
+    temporary t = {{0}, {0}};
+    REQUIRE(temporary_begin(&t));
+    array_run a = {.directory = t.path, .sample = -1, .length = 10, .hidden = 8, .best = 1};
+    CHECK_OK(array_fit(&a, &run));
+    CHECK_OK(array_fit(&a, &run));
+    a.best = 2;
+    check_array_run(&t, &a, "is the checkpoint of another model, which differs in 1 place: model.");
+    CHECK_ERROR_HAS("top_k_correct(fc2.linear, label, k=1, ");
+    temporary_end(&t);
 }
 
 /* Of 64 samples each is compared. */
