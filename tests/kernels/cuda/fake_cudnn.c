@@ -262,7 +262,10 @@ static cudnnStatus_t finalise(cudnnBackendDescriptor_t object) {
     return status;
 }
 
-static size_t scratch_of(const descriptor *plan) { return 512 * (size_t)(1 + plan->graph.engine); }
+static size_t scratch_of(const descriptor *plan) {
+    static const size_t times[] = {1, 3, 2}; /* the fastest setting is neither end */
+    return 512 * (size_t)(1 + plan->graph.engine) * times[plan->graph.knob % 3];
+}
 
 /* The first choice knows engines 0 to 2, the fall-back the last. */
 static int64_t propose(const descriptor *heuristic, int64_t room, void **out) {

@@ -5,6 +5,7 @@
  * Four engines are proposed, in this order, so that the caller has to choose:
  *   0  uses tensor cores      1  gives other bits on another run
  *   2  reduces in half        3  has no such note
+ * Of its settings 1 takes the most scratch, 0 the least.
  * A plan's text is the whole graph in hex: it reads back in another process. */
 #ifndef QUERN_TESTS_KERNELS_CUDA_FAKE_CUDNN_H
 #define QUERN_TESTS_KERNELS_CUDA_FAKE_CUDNN_H

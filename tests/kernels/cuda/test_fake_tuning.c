@@ -20,11 +20,11 @@ typedef struct tuned {
     quern_trainer_desc desc;
 } tuned;
 
-static void tuned_begin(tuned *t) {
+static void tuned_begin_as(tuned *t, bool tune) {
     *t = (tuned){0};
     fake.schedule = FAKE_LATE;
     CHECK_OK(quern_device_create(&t->device,
-                                 &(quern_device_desc){.kind = QUERN_DEVICE_CUDA, .tune = true}));
+                                 &(quern_device_desc){.kind = QUERN_DEVICE_CUDA, .tune = tune}));
     CHECK_OK(quern_graph_create(&t->graph, t->device, NULL));
     quern_graph *g = t->graph;
     quern_tensor *x =
@@ -34,6 +34,8 @@ static void tuned_begin(tuned *t) {
     t->loss = quern_softmax_cross_entropy(g, t->logits, quern_labels(g, "label"), NULL);
     t->desc = (quern_trainer_desc){.graph = g, .loss = t->loss, .batch_size = 8};
 }
+
+static void tuned_begin(tuned *t) { tuned_begin_as(t, true); }
 
 static void tuned_end(tuned *t) {
     quern_graph_destroy(t->graph);
@@ -128,6 +130,39 @@ TEST_CASE(FakeTuning, counting_bytes_writes_nothing_and_plans_each_size_once) {
     tuned_end(&t);
     setenv("QUERN_CACHE", "", 1);
     temporary_end(&folder);
+}
+
+static size_t workspace_of(const tuned *t) {
+    quern_memory memory = {0};
+    CHECK_OK(quern_trainer_memory(&memory, &t->desc));
+    return memory.workspace_bytes;
+}
+
+/* Of the engine that is fit: three times what the first setting takes, then twice that. Also where
+ * a run that was not tuned has left the first one's plan on disk. */
+TEST_CASE(FakeTuning, what_is_counted_holds_any_engine_that_may_turn_out_the_fastest) {
+    for (int left = 0; left < 2; left++) {
+        temporary folder;
+        REQUIRE(temporary_begin(&folder));
+        if (left) setenv("QUERN_CACHE", folder.path, 1);
+        for (int tune = !left; tune < 2; tune++) {
+            tuned t;
+            quern_trainer *trainer = NULL;
+            tuned_begin_as(&t, tune != 0);
+            fake_cudnn.knobs = 3;
+            const size_t before = workspace_of(&t);
+            CHECK_OK(quern_trainer_create(&trainer, &t.desc));
+            const size_t after = workspace_of(&t);
+            CHECK_SAY(tune ? before == 3 * 2048 && after == 2 * 2048
+                           : before == after && after < 2 * 2048,
+                      "tuned %d, left %d: %d, then %d", tune, left, (int)before, (int)after);
+            quern_trainer_destroy(trainer);
+            fake_cudnn.knobs = 0;
+            tuned_end(&t);
+        }
+        setenv("QUERN_CACHE", "", 1);
+        temporary_end(&folder);
+    }
 }
 
 TEST_CASE(FakeTuning, trains_with_what_it_found) {

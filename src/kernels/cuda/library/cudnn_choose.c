@@ -87,7 +87,17 @@ static quern_status keep_faster(cudnn_plan *p, cudnn_plan *other, const cudnn_gr
     return status;
 }
 
-static quern_status try_fastest(cudnn_plan *p, const cudnn_graph *g, cudnn_node *configurations,
+/* `p` keeps the first, and counts what the largest of those that would be timed takes. */
+static void keep_room(cudnn_plan *p, cudnn_plan *other) {
+    if (p->plan == NULL || other->scratch_bytes > p->scratch_bytes)
+        p->scratch_bytes = other->scratch_bytes;
+    if (p->plan == NULL)
+        p->plan = other->plan;
+    else
+        cudnn_unmake(p->libraries, other->plan);
+}
+
+static quern_status try_several(cudnn_plan *p, const cudnn_graph *g, cudnn_node *configurations,
                                 int64_t count, const cudnn_plan_desc *desc) {
     double best = (double)INFINITY;
     bool measured = true;
@@ -100,15 +110,17 @@ static quern_status try_fastest(cudnn_plan *p, const cudnn_graph *g, cudnn_node 
         if (kept) QUERN_TRY(try_configuration(&other, configurations[i], g->key));
         if (other.plan == NULL) continue;
         tried++;
-        QUERN_TRY(keep_faster(p, &other, g, desc, &best, &measured));
+        if (desc->bytes_only)
+            keep_room(p, &other);
+        else
+            QUERN_TRY(keep_faster(p, &other, g, desc, &best, &measured));
     }
     return QUERN_OK;
 }
 
 static quern_status try_all(cudnn_plan *p, const cudnn_graph *g, cudnn_node *configurations,
                             int64_t count, const cudnn_plan_desc *desc) {
-    if (p->libraries->tune && desc->tune_on != NULL)
-        return try_fastest(p, g, configurations, count, desc);
+    if (cudnn_is_tuned(p, desc)) return try_several(p, g, configurations, count, desc);
     return try_first(p, configurations, count, desc, g->key);
 }
 

@@ -229,11 +229,6 @@ static quern_status follow_record(cudnn_plan *p, const char *key, const char *wh
     return *followed ? algorithm_record_keep(l->record, key, text) : QUERN_OK;
 }
 
-/* Whether engines are timed for it. */
-static bool is_timed(const cudnn_plan *p, const cudnn_plan_desc *desc) {
-    return p->libraries->tune && desc->tune_on != NULL;
-}
-
 static quern_status keep_none(cudnn_plan *p, const char *key, bool timed) {
     char none[NONE_BYTES], remembered[REMEMBERED_BYTES];
     QUERN_TRY(algorithm_record_keep(p->libraries->record, key, RECORD_NONE));
@@ -249,7 +244,11 @@ static quern_status choose(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc 
     QUERN_TRY(cudnn_choose(p, g, desc));
     if (desc->bytes_only)
         return p->plan == NULL && p->libraries->dnn_doubt ? QUERN_OK : keep_count(p, key);
-    return p->plan != NULL ? keep(p, key) : keep_none(p, key, is_timed(p, desc));
+    const bool tuned = cudnn_is_tuned(p, desc);
+    if (p->plan == NULL) return keep_none(p, key, tuned);
+    /* What could not be timed is no answer yet: the next time another may be the fastest. */
+    if (p->timed || !tuned) QUERN_TRY(keep_count(p, key));
+    return keep(p, key);
 }
 
 static quern_status find(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *desc,
@@ -262,7 +261,7 @@ static quern_status find(cudnn_plan *p, cudnn_graph *g, const cudnn_plan_desc *d
         return p->counted ? QUERN_OK
                           : algorithm_record_keep(p->libraries->record, key, RECORD_NONE);
     if (p->libraries->tune) QUERN_TRY(recall(p, key, g->key, true, &settled));
-    if (!settled && !is_timed(p, desc)) QUERN_TRY(recall(p, key, g->key, false, &settled));
+    if (!settled && !cudnn_is_tuned(p, desc)) QUERN_TRY(recall(p, key, g->key, false, &settled));
     return settled ? QUERN_OK : choose(p, g, desc, key);
 }
 

@@ -10,7 +10,8 @@
  * too, as long as the driver is the same one, where some were proposed and each was refused for
  * what the graph is: what may pass is asked again.
  *
- * A plan for its bytes alone writes nothing: it is remembered in memory how many they are. */
+ * A plan for its bytes alone writes nothing: it is remembered in memory how many they are. Before a
+ * device was tuned for the graph they are those of the largest among the engines to be timed. */
 #ifndef QUERN_KERNELS_CUDA_CUDNN_PLAN_H
 #define QUERN_KERNELS_CUDA_CUDNN_PLAN_H
 

@@ -15,6 +15,11 @@ struct cudnn_plan {
     char op[32];
 };
 
+/* Whether the fastest of several engines is wanted, or the bytes of whichever that will be. */
+static inline bool cudnn_is_tuned(const cudnn_plan *p, const cudnn_plan_desc *desc) {
+    return p->libraries->tune && (desc->tune_on != NULL || desc->bytes_only);
+}
+
 /* A descriptor of the library; *out is NULL after a failure. `what` is for sentences. */
 QUERN_MUST_CHECK quern_status cudnn_make(cuda_libraries *libraries,
                                          cudnnBackendDescriptorType_t type, cudnn_node *out,
