@@ -250,6 +250,42 @@ TEST_CASE(FakeFaults, a_failure_that_a_destroy_meets_is_logged_once) {
         }
 }
 
+static quern_status step_of(world *w) {
+    return quern_trainer_step(w->trainer, &(quern_batch){.sample_count = 4,
+                                                         .field_count = 2,
+                                                         .names = {"x", "label"},
+                                                         .data = {w->train_x[0], w->train_label}});
+}
+
+/* Attempts are in flight when the trainer is destroyed, and the wait for them fails. */
+TEST_CASE(FakeFaults, a_failure_of_attempts_in_flight_is_logged_once_by_a_destroy) {
+    static const cudaError_t codes[] = {cudaErrorInvalidValue, cudaErrorIllegalAddress};
+    for (int i = 0; i < 2; i++) {
+        world w;
+        heard h = {0};
+        quern_host host = quern_host_default();
+        host.log = (quern_log_sink){hear, &h};
+        fake_begin();
+        fake.schedule = FAKE_LATE;
+        REQUIRE_OK(world_open(&w, &(world_desc){.cuda = true, .host = host, .valid_length = -1}));
+        w.desc.train = NULL;
+        REQUIRE_OK(quern_trainer_create(&w.trainer, &w.desc));
+        for (int step = 0; step < 3; step++) CHECK_OK(step_of(&w));
+        (void)quern_fail(QUERN_INVALID, "of before");
+        h.count = 0;
+        fake.fault[FAKE_cudaEventSynchronize] =
+            (fake_fault){.at = fake.count[FAKE_cudaEventSynchronize] + 1, .code = codes[i]};
+        quern_trainer_destroy(w.trainer);
+        w.trainer = NULL;
+        CHECK_SAY(h.count == 1, "%d warnings, the last: %s", h.count, h.sentence);
+        CHECK_HAS(h.sentence, "cudaEventSynchronize failed with");
+        CHECK_TEXT(quern_error(), "of before");
+        world_close(&w);
+        CHECK_SAY(h.count == 1, "%d warnings at the end: %s", h.count, h.sentence);
+        fake_begin();
+    }
+}
+
 /* Call, code, op, step, device: one kind of call a row. */
 static const struct {
     fault_run_desc run; /* from where the fit begins */
