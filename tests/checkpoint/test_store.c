@@ -396,7 +396,7 @@ TEST_CASE(CheckpointStore, contents_that_no_file_can_hold_are_refused) {
 
 /* What would be written, and then be refused by whoever resumes from it. */
 TEST_CASE(CheckpointStore, contents_that_no_reader_takes_are_refused) {
-    enum { MANY = 330000, LONG = 12 << 20 };
+    enum { MANY = 330000, NAME_BYTES = 16, LONG = 12 << 20 };
     power_disk disk = {0};
     checkpoint_store *store = NULL;
     fixture f;
@@ -407,7 +407,7 @@ TEST_CASE(CheckpointStore, contents_that_no_reader_takes_are_refused) {
                                   .directory = FIXTURE_DIRECTORY,
                                   .largest = &content,
                                   .retention = {.keep_last = 2}};
-    char *record = malloc(LONG), *names = malloc((size_t)MANY * 8);
+    char *record = malloc(LONG), *names = malloc((size_t)MANY * NAME_BYTES);
     quern_safetensors_entry *entries = calloc(MANY, sizeof *entries);
     REQUIRE(record && names && entries);
     memset(record, '\n', LONG - 1);
@@ -422,8 +422,9 @@ TEST_CASE(CheckpointStore, contents_that_no_reader_takes_are_refused) {
     checkpoint_store_destroy(store);
     content.algorithms = "";
     for (int i = 0; i < MANY; i++) {
-        snprintf(names + (size_t)i * 8, 8, "t%d", i);
-        entries[i] = (quern_safetensors_entry){.name = names + (size_t)i * 8, .rank = 1};
+        char *name = names + (size_t)i * NAME_BYTES;
+        snprintf(name, NAME_BYTES, "t%d", i);
+        entries[i] = (quern_safetensors_entry){.name = name, .rank = 1};
     }
     content.state = entries;
     content.state_count = MANY;
