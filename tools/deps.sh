@@ -13,7 +13,7 @@ packages=(ca-certificates gcc g++ libc6-dev binutils cmake ninja-build pkg-confi
 case "${1:-test}" in
 build) ;;
 test)
-    packages+=(git ccache python3 libgtest-dev gcovr valgrind strace locales
+    packages+=(git ccache python3 xz-utils libgtest-dev gcovr valgrind strace locales
         clang-14 libclang-rt-14-dev clang-tidy-14 clang-format-14)
     ;;
 *)
